@@ -1,0 +1,77 @@
+//! An exchange: one request and what became of it. Pairing is written once, for all protocols.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use crate::protocol::message::Head;
+
+/// Which end of the connection the traced process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    Client,
+    Server,
+}
+
+/// One end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addr {
+    Ip(SocketAddr),
+    Unix,
+}
+
+/// What does not change while a connection lives.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Unique while the agent runs.
+    pub id: u64,
+    /// For [`spandrel_common::ids`].
+    pub seed: [u64; 2],
+    pub role: Role,
+    pub local: Addr,
+    pub peer: Addr,
+    /// Inode of the network namespace, 0 if unknown.
+    pub netns: u32,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The response is complete.
+    Complete,
+    /// The connection failed with this `errno` before the response was complete.
+    Failed(u32),
+    /// The peer ended the connection before the response was complete.
+    PeerClosed,
+    /// This end closed the connection before the response was complete.
+    LocalClosed,
+    /// The process ended before the response was complete.
+    ProcessExit,
+    /// What became of it was not seen (a gap, or the agent stopped or forgot the connection).
+    Unseen,
+}
+
+/// One request and what became of it. Times are `CLOCK_MONOTONIC` nanoseconds.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    pub connection: Arc<Connection>,
+    /// The process and thread that sent or received the request's first bytes.
+    pub tgid: u32,
+    pub tid: u32,
+    /// Position of the request's first byte in its direction, for [`spandrel_common::ids`].
+    pub pos: u64,
+    /// First byte of the request.
+    pub start_ns: u64,
+    /// Last byte of the response seen, or the end of the connection. Not before `start_ns`.
+    pub end_ns: u64,
+    /// How long the request waited in the socket before a server read it; 0 if unknown.
+    pub wait_ns: u64,
+    pub request: Head,
+    pub request_body: u64,
+    /// Status code and head of the final response.
+    pub response: Option<(u16, Head)>,
+    pub response_body: u64,
+    pub outcome: Outcome,
+    /// Bytes of the request or the response were missing, so something may be untold.
+    pub gap: bool,
+    /// The kernel side already decided to record it.
+    pub sampled: bool,
+}

@@ -1,0 +1,1 @@
+//! The sampling room: the decision of [`spandrel_common::sample`], for what the kernel side left open.

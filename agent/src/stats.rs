@@ -1,0 +1,139 @@
+//! The ledger and the agent's own counters. Every request that was seen ends in exactly one of its columns.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+
+macro_rules! causes {
+    ($(#[$outer:meta])* $vis:vis enum $kind:ident { $($(#[$doc:meta])* $name:ident = $label:literal,)* }) => {
+        $(#[$outer])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        $vis enum $kind { $($(#[$doc])* $name,)* }
+
+        impl $kind {
+            /// Every value, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+            /// The name in metrics and reports.
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$name => $label,)* }
+            }
+        }
+    };
+}
+
+causes! {
+    /// Why a request that was seen did not become an exported span.
+    pub enum Drop {
+        /// The ring had no room for its first event.
+        RingFull = "ring_full",
+        /// The export queue was full.
+        QueueFull = "queue_full",
+        /// The backend answered that it does not want it (partial success).
+        Rejected = "rejected",
+        /// The backend refused the batch for good.
+        ExportRefused = "export_refused",
+        /// Retries were used up.
+        ExportFailed = "export_failed",
+        /// Not sent before the shutdown deadline.
+        Shutdown = "shutdown",
+        /// Its process turned out not to be selected.
+        NotSelected = "not_selected",
+        /// The table of connections was full and this one was the oldest.
+        Evicted = "evicted",
+    }
+}
+
+causes! {
+    /// What the pure middle counts besides requests.
+    pub enum Count {
+        /// Events that could not be decoded.
+        Undecodable = "undecodable_events",
+        /// Events of connections that were never announced.
+        UnknownConn = "unknown_connections",
+        /// Connections given up because their bytes are not HTTP.
+        NotHttp = "not_http",
+        /// Connections given up because of conflicting message lengths (RFC 9112, section 6.3).
+        ConflictingLength = "conflicting_length",
+        /// Connections given up for another malformed head.
+        Malformed = "malformed_heads",
+        /// Heads longer than the capture limit.
+        TruncatedHeads = "truncated_heads",
+        /// Gaps in a direction's bytes.
+        Gaps = "stream_gaps",
+        /// Messages found again after a gap.
+        Resyncs = "resyncs",
+        /// Responses without a request (joined in the middle, or the request was withheld).
+        OrphanResponses = "orphan_responses",
+        /// Connections that turned opaque (CONNECT, Upgrade).
+        Tunnels = "tunnels",
+        /// Connections forgotten because the table was full.
+        EvictedConns = "evicted_connections",
+        /// Query values and credentials that were replaced.
+        Redacted = "redacted_values",
+        /// Spans whose times had to be put in order.
+        TimesAdjusted = "times_adjusted",
+        /// Inbound `traceparent` headers that were not valid.
+        BadTraceparent = "bad_traceparent",
+        /// Processes not traced because they do what is not followed (io_uring, 32-bit calls).
+        UnseenProcesses = "unseen_processes",
+    }
+}
+
+/// Counters that any thread adds to. `seen = exported + unsampled + dropped + open` holds whenever no
+/// request is being moved from one column to another.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Requests whose first byte was seen.
+    pub seen: AtomicU64,
+    /// Spans that a destination acknowledged (or the console printed).
+    pub exported: AtomicU64,
+    /// Requests that were not sampled.
+    pub unsampled: AtomicU64,
+    /// Requests in flight, and spans waiting to be exported.
+    pub open: AtomicI64,
+    dropped: [AtomicU64; Drop::ALL.len()],
+    counts: [AtomicU64; Count::ALL.len()],
+}
+
+impl Stats {
+    /// A request was seen; it is open now.
+    pub fn saw(&self) {
+        self.seen.fetch_add(1, Relaxed);
+        self.open.fetch_add(1, Relaxed);
+    }
+
+    /// Open requests became exported spans.
+    pub fn exported(&self, n: u64) {
+        self.exported.fetch_add(n, Relaxed);
+        self.open.fetch_sub(n as i64, Relaxed);
+    }
+
+    /// An open request is not sampled.
+    pub fn unsampled(&self) {
+        self.unsampled.fetch_add(1, Relaxed);
+        self.open.fetch_sub(1, Relaxed);
+    }
+
+    /// Open requests were dropped.
+    pub fn drop(&self, cause: Drop, n: u64) {
+        if let Some(slot) = self.dropped.get(cause as usize) {
+            slot.fetch_add(n, Relaxed);
+        }
+        self.open.fetch_sub(n as i64, Relaxed);
+    }
+
+    /// Something else worth counting happened.
+    pub fn count(&self, what: Count) {
+        if let Some(slot) = self.counts.get(what as usize) {
+            slot.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How often something was counted.
+    pub fn counted(&self, what: Count) -> u64 {
+        self.counts.get(what as usize).map_or(0, |slot| slot.load(Relaxed))
+    }
+
+    /// How many requests were dropped for a cause.
+    pub fn dropped(&self, cause: Drop) -> u64 {
+        self.dropped.get(cause as usize).map_or(0, |slot| slot.load(Relaxed))
+    }
+}

@@ -1,0 +1,1 @@
+//! Connections: which bytes belong together, in which order, and what is missing.

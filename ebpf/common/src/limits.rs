@@ -1,0 +1,52 @@
+//! Every bound of the kernel side, each with its reason. Powers of two where the verifier masks with them.
+
+/// Bytes of one call that one event can carry, and of one message head that is captured over any number
+/// of calls. nginx, Apache and Node refuse heads above 8 to 16 KiB by default.
+pub const HEAD_CAPTURE: usize = 16 * 1024;
+
+/// Bytes of a message head that the kernel side itself searches for its end, its framing and its
+/// `traceparent`. Longer heads are shipped and judged in userspace. 4 KiB covers nearly all real heads
+/// and keeps the verifier's work small on kernels without `bpf_loop`.
+pub const HEAD_SCAN: usize = 4096;
+
+/// First bytes of a call that are enough to recognise a request line's method or `HTTP/1.`.
+pub const SNIFF: usize = 24;
+
+/// Changes of direction after which a connection that never showed an HTTP message is left alone. One
+/// that was joined in the middle of an exchange shows a message start after two at the most; the rest is
+/// for early responses and interleaved polls.
+pub const SNIFF_TURNS: u8 = 8;
+
+/// Input or output vectors of one call that are walked. Content beyond them is counted as not seen; a
+/// head spread over more than this is not known from any real program.
+pub const IOVECS: usize = 64;
+
+/// Chunks of a chunked body that are walked in one call. Beyond them the call is shipped instead.
+pub const CHUNKS: usize = 32;
+
+/// Bytes read to parse one chunk-size line (16 hexadecimal digits, a short extension, CRLF).
+pub const CHUNK_LINE: usize = 32;
+
+/// Messages inside one call that the kernel side follows one by one before it ships the rest unjudged.
+pub const SEGMENTS: usize = 3;
+
+/// Bytes of a process's argument and environment area that its exec event carries, so that a program
+/// that lives for a few milliseconds still has a name.
+pub const EXEC_AREA: usize = 8 * 1024;
+
+/// Bytes of the executable's path in an exec event (the kernel's own PATH_MAX is 4096; longer paths are cut).
+pub const EXEC_PATH: usize = 256;
+
+/// Bytes of the ring buffer. At 600 bytes a request this holds 27,000 requests, which is 0.2 s of the
+/// fastest nginx worker seen on the reference machine: longer than any scheduling delay of the reader.
+pub const RING_BYTES: usize = 16 * 1024 * 1024;
+
+/// Processes whose selection is remembered at once (the default `pid_max` of small machines).
+pub const PROCESSES: u32 = 32_768;
+
+/// Sockets followed at once by the system call profile, which keeps them in a map. (The socket profile
+/// hangs them on the sockets themselves and needs no limit.)
+pub const SOCKETS: u32 = 65_536;
+
+/// Listening ports that `--port` can name.
+pub const PORTS: u32 = 1024;

@@ -1,0 +1,51 @@
+//! Counters that the kernel side keeps, one slot a cause, summed over the CPUs by the agent.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident = $label:literal;)*) => {
+        /// A slot of the counter map.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u32)]
+        pub enum Counter { $($(#[$doc])* $name,)* }
+
+        impl Counter {
+            /// Every counter, in the order of its slots.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+            /// How the counter is called in metrics and reports.
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$name => $label,)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Events written to the ring.
+    Events = "events";
+    /// Events that the ring had no room for.
+    EventsLost = "events_lost";
+    /// Requests among the lost events. They are `seen` and dropped with the cause `ring_full`.
+    RequestsLost = "requests_lost";
+    /// Requests that were withheld because they are not sampled. They are `seen` and `unsampled`.
+    RequestsUnsampled = "requests_unsampled";
+    /// A hook ran while another one was using this CPU's scratch memory: the call was not captured.
+    ScratchBusy = "scratch_busy";
+    /// User memory could not be read without a page fault.
+    UserFault = "user_fault";
+    /// The kernel had no memory for a socket's state, or the map was full: the call was not captured.
+    NoState = "no_state";
+    /// Connections left alone because their bytes are not HTTP.
+    NotHttp = "not_http";
+    /// Calls whose content was not seen, by cause.
+    UnseenSplice = "unseen_splice";
+    UnseenIoUring = "unseen_io_uring";
+    UnseenCompat = "unseen_compat";
+    UnseenOther = "unseen_other";
+    /// Bytes were missing between two calls of a connection.
+    Gaps = "gaps";
+    /// The process map was full: a process is not traced.
+    ProcessesFull = "processes_full";
+}
+
+/// Slots of the counter map.
+pub const SLOTS: u32 = 32;
+const _: () = assert!(Counter::ALL.len() <= SLOTS as usize);
