@@ -26,8 +26,10 @@ const TARGET: &str = "bpfel-unknown-none";
 const PINNED_NIGHTLY: &str = include_str!("../ebpf/nightly");
 /// Where distributions put rustc.
 const DISTRIBUTION_RUSTC: &str = "/usr/bin/rustc";
+/// `v3` is the instruction set of kernel 5.12: 32-bit operations, and additions that return the old value.
 /// BTF for maps and functions comes from debug information, turned into BTF by the linker.
-const RUSTFLAGS: [&str; 6] = ["-C", "debuginfo=2", "-C", "link-arg=--btf", "-C", "linker=bpf-linker"];
+const RUSTFLAGS: [&str; 8] =
+    ["-C", "debuginfo=2", "-C", "link-arg=--btf", "-C", "linker=bpf-linker", "-C", "target-cpu=v3"];
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 

@@ -72,7 +72,7 @@ fn locked<const TX: bool>(state: &mut State, sock: Sock, len: u64, call: Call, s
     let turned = state.last_dir != dir;
     state.last_dir = dir;
     let moved = account::<TX>(state, sock, len, call, turned);
-    if state.phase == SNIFFING && !recognise::<TX>(state, &moved, scratch) {
+    if state.phase == SNIFFING && !recognise::<TX>(state, &moved) {
         return;
     }
     let moved = Moved { request: (state.role == ROLE_SERVER) != TX, ..moved };
@@ -153,12 +153,11 @@ fn account<const TX: bool>(state: &mut State, sock: Sock, len: u64, call: Call, 
 
 /// Looks for the start of a request in a connection of which nothing is known yet.
 #[inline(always)]
-fn recognise<const TX: bool>(state: &mut State, moved: &Moved, scratch: &mut Scratch) -> bool {
+fn recognise<const TX: bool>(state: &mut State, moved: &Moved) -> bool {
     let want = if moved.len < SNIFF as u64 { moved.len } else { SNIFF as u64 };
-    let bytes = (&raw const scratch.bytes).cast::<u8>();
     let seen = moved.call.unseen == 0
         && spandrel_gather(moved.call.address, moved.call.vectors, 0, want) == want;
-    if seen && head::looks(bytes, want) != Looks::Other {
+    if seen && head::looks(want) != Looks::Other {
         state.phase = HTTP;
         state.turns = 0;
         state.role = if TX { ROLE_CLIENT } else { ROLE_SERVER };
@@ -249,7 +248,7 @@ fn begin<const TX: bool>(
     {
         return ship::<TX>(state, sock, moved, offset, 0, scratch);
     }
-    let looks = if moved.request { head::looks(bytes, want) } else { Looks::Other };
+    let looks = if moved.request { head::looks(want) } else { Looks::Other };
     let starts = if moved.request {
         looks == Looks::Request
     } else {
@@ -265,7 +264,7 @@ fn begin<const TX: bool>(
         let flag = if looks == Looks::Short { state.flows::<TX>().0.starts() } else { 0 };
         return ship::<TX>(state, sock, moved, offset, flag, scratch);
     }
-    spandrel_scan(want as u32);
+    spandrel_scan(want);
     if moved.request && scratch.found.line != 0 && !head::is_request_line(scratch) {
         if state.announced == 0 {
             leave(state, moved.ids);
@@ -274,7 +273,7 @@ fn begin<const TX: bool>(
         give_up_slowly(state, moved);
         return ship::<TX>(state, sock, moved, offset, 0, scratch);
     }
-    let framing = if scratch.found.end == 0 { Framing::Unclear } else { head::framing(scratch) };
+    let framing = if scratch.found.end == 0 { Framing::Unclear } else { head::framing() };
     if moved.request {
         request::<TX>(state, sock, moved, offset, framing, scratch)
     } else {
@@ -340,7 +339,7 @@ fn decide(state: &State, at: u64, scratch: &Scratch) -> Option<bool> {
     if scratch.found.upgrade != 0 || state.method == conn::METHOD_CONNECT {
         return None;
     }
-    match spandrel_decide(state.seed[0], state.seed[1], at) {
+    match spandrel_decide(state.seed[1], at) {
         KEEP => Some(true),
         DROP => Some(false),
         _ => None,
@@ -485,7 +484,6 @@ fn chunks<const TX: bool>(
     offset: u64,
     scratch: &mut Scratch,
 ) -> u64 {
-    let bytes = (&raw const scratch.bytes).cast::<u8>();
     let end = moved.base + moved.len;
     for _ in 0..CHUNKS {
         let (own, _) = state.flows::<TX>();
@@ -501,25 +499,17 @@ fn chunks<const TX: bool>(
         {
             break;
         }
-        let Some((size, digits)) = chunk_size(bytes, want) else { break };
-        if size > 0 {
-            own.until = line + digits + size + 2;
+        let Some(chunk) = head::chunk(want) else { break };
+        if chunk.size > 0 {
+            own.until = line + chunk.line + chunk.size + 2;
             continue;
         }
         // The last chunk: its end is known if no trailer follows.
-        let (first, second) = (head::byte(bytes, digits as u32), head::byte(bytes, digits as u32 + 1));
-        let close = if first == b'\n' {
-            1
-        } else if first == b'\r' && second == b'\n' {
-            2
-        } else {
-            break;
-        };
-        if digits + close > want {
+        if chunk.close == 0 {
             break;
         }
         own.mode = START;
-        let until = line + digits + close;
+        let until = line + chunk.line + chunk.close;
         body::<TX>(state, sock, moved, until, DATA_END, scratch);
         return until - moved.base - offset;
     }
@@ -535,33 +525,6 @@ fn chunks<const TX: bool>(
     own.shipped = 0;
     body::<TX>(state, sock, moved, line, 0, scratch);
     if line >= end { 0 } else { line - moved.base - offset }
-}
-
-/// Size of the chunk whose size line starts the buffer, and the length of that line.
-#[inline(always)]
-fn chunk_size(bytes: *const u8, len: u64) -> Option<(u64, u64)> {
-    let mut size = 0_u64;
-    for index in 0..CHUNK_LINE as u32 - 2 {
-        if u64::from(index) + 1 >= len {
-            return None;
-        }
-        let byte = head::byte(bytes, index);
-        let digit = match byte {
-            b'0'..=b'9' => byte - b'0',
-            b'a'..=b'f' => byte - b'a' + 10,
-            b'A'..=b'F' => byte - b'A' + 10,
-            b'\n' if index > 0 => return Some((size, u64::from(index) + 1)),
-            b'\r' if index > 0 && head::byte(bytes, index + 1) == b'\n' => {
-                return Some((size, u64::from(index) + 2));
-            }
-            _ => return None,
-        };
-        if index >= 12 {
-            return None;
-        }
-        size = (size << 4) | u64::from(digit);
-    }
-    None
 }
 
 /// Ships the bytes from `offset` on, as many as the limit of the turn allows. Always the rest of the call.
@@ -616,9 +579,6 @@ fn tell<const TX: bool>(
     flags: u16,
     scratch: &mut Scratch,
 ) {
-    if state.announced == 0 {
-        state.announced = u8::from(announce(state, sock, moved.ids));
-    }
     let starts = flags & HEAD != 0 && moved.request;
     let data = &mut scratch.data;
     data.conn = state.id;
@@ -632,27 +592,58 @@ fn tell<const TX: bool>(
     if flags & DATA_UNSEEN == 0 {
         data.unseen = 0;
     }
-    data.orphans = if starts { state.orphans } else { 0 };
+    data.orphans = 0;
     data.reserved = 0;
-    data.wait_ns = if starts { moved.wait_ns } else { 0 };
+    data.wait_ns = 0;
     if starts {
+        data.orphans = state.orphans;
+        data.wait_ns = moved.wait_ns;
         state.orphans = 0;
     }
-    let (own, _) = state.flows::<TX>();
-    own.sent = pos + len;
-    emit::data(scratch, moved.ids, captured, starts);
+    state.flows::<TX>().0.sent = pos + len;
+    let mut what = if starts { TELL_REQUEST } else { 0 };
+    if state.announced == 0 {
+        scratch.seed = state.seed;
+        scratch.transport = u64::from(state.transport);
+        scratch.sk = sock.0;
+        what |= TELL_CONN;
+    }
+    if spandrel_tell(captured, what) != 0 {
+        state.announced = 1;
+    }
+}
+
+/// For [`spandrel_tell`]: a request starts in the event.
+const TELL_REQUEST: u32 = 1;
+/// For [`spandrel_tell`]: the connection is not announced yet.
+const TELL_CONN: u32 = 2;
+
+/// Sends the event in this CPU's scratch slot with `captured` bytes. Returns whether the connection is
+/// announced now.
+///
+/// A global function: the verifier checks it once, whoever calls it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_tell(captured: u64, what: u32) -> u32 {
+    let Some(scratch) = scratch::held() else { return 0 };
+    // SAFETY: the caller holds the slot; the borrow ends with this function.
+    let scratch = unsafe { &mut *scratch };
+    let ids = task::ids();
+    let announced = what & TELL_CONN == 0 || announce(scratch, Sock(scratch.sk), ids);
+    emit::data(scratch, ids, captured, what & TELL_REQUEST != 0);
+    u32::from(announced)
 }
 
 /// Sends a connection's own event.
-#[inline(never)]
-fn announce(state: &State, sock: Sock, ids: Ids) -> bool {
+#[inline(always)]
+fn announce(scratch: &Scratch, sock: Sock, ids: Ids) -> bool {
     let mut event = Conn {
         header: Header::default(),
-        conn: state.id,
-        seed: state.seed,
+        conn: scratch.data.conn,
+        seed: scratch.seed,
         netns: sock.netns(),
-        role: state.role,
-        transport: state.transport,
+        role: scratch.data.role,
+        transport: scratch.transport as u8,
         local_port: 0,
         peer_port: 0,
         ip_version: 0,
@@ -660,7 +651,7 @@ fn announce(state: &State, sock: Sock, ids: Ids) -> bool {
         local_addr: [0; 16],
         peer_addr: [0; 16],
     };
-    if state.transport == TRANSPORT_TCP {
+    if event.transport == TRANSPORT_TCP {
         event.local_port = sock.local_port();
         event.peer_port = sock.peer_port();
         if sock.is_v6() {

@@ -15,13 +15,14 @@ pub const KEEP: u32 = 1;
 /// Only userspace's parser may judge.
 pub const UNCLEAR: u32 = 2;
 
-/// Decides about the request that starts at `pos` of a connection with the given seed, by the `traceparent`
-/// that [`crate::head::spandrel_scan`] found.
+/// Decides about the request that starts at `pos` of a connection, by the `traceparent` that
+/// [`crate::head::spandrel_scan`] found. `seed` is the second word of the connection's: the decision rests on
+/// the lower half of the trace id, which depends on nothing else.
 ///
 /// A global function: the verifier checks it once, and it has a stack frame of its own.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn spandrel_decide(seed0: u64, seed1: u64, pos: u64) -> u32 {
+pub extern "C" fn spandrel_decide(seed: u64, pos: u64) -> u32 {
     let (Some(policy), Some(scratch)) = (POLICY.get(0), scratch::held()) else { return UNCLEAR };
     // SAFETY: the caller holds the slot; the borrow ends with this function.
     let scratch = unsafe { &*scratch };
@@ -30,7 +31,7 @@ pub extern "C" fn spandrel_decide(seed0: u64, seed1: u64, pos: u64) -> u32 {
         if policy.threshold == 0 {
             return KEEP;
         }
-        return u32::from(policy.decide(None, ids::trace_id([seed0, seed1], pos)));
+        return u32::from(policy.decide(None, ids::trace_id([0, seed], pos)));
     }
     if found.odd != 0 {
         return UNCLEAR;

@@ -1,11 +1,12 @@
 //! Finds the end of a message head and the few fields that matter, eight bytes at a time.
 
+use aya_ebpf::helpers::generated::bpf_loop;
 use spandrel_common::limits::{HEAD_SCAN, SNIFF};
 
 use crate::{
     conn::{METHOD_CONNECT, METHOD_HEAD, METHOD_OTHER},
-    read,
-    scratch::{self, Scratch},
+    globals, read,
+    scratch::{self, Found, Scratch},
 };
 
 /// What the first bytes of a turn may be.
@@ -63,30 +64,65 @@ fn lowest(mask: u64) -> u32 {
     ((((mask - 1) & ONES).wrapping_mul(ONES)) >> 56) as u32 - 1
 }
 
+/// What one step of the search needs.
+struct Search {
+    scratch: *mut Scratch,
+    len: u64,
+}
+
+/// Words that one step of the search looks at: enough to make the step's own cost small.
+const STEP: u32 = 4;
+
 /// Searches the first `len` bytes (at most [`HEAD_SCAN`]) of this CPU's buffer and writes what it found to
-/// [`scratch::Found`].
+/// [`scratch::Found`]. Finds nothing on kernels without `bpf_loop` (5.17): everything is shipped there.
 ///
 /// A global function: the verifier checks it once, whoever calls it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn spandrel_scan(len: u32) -> u32 {
+pub extern "C" fn spandrel_scan(len: u64) -> u32 {
     let Some(scratch) = scratch::held() else { return 0 };
-    // SAFETY: the caller holds the slot; the borrow ends with this function.
+    // SAFETY: the caller holds the slot; the borrow ends before the search begins.
+    unsafe {
+        (*scratch).found = Found {
+            end: 0,
+            traceparent: 0,
+            length: 0,
+            coding: 0,
+            line: 0,
+            odd: 0,
+            upgrade: 0,
+            reserved: 0,
+        };
+    }
+    if !globals::has_loop() {
+        return 0;
+    }
+    let mut search = Search { scratch, len };
+    // SAFETY: `step` has the signature that the helper asks for, and `search` outlives the call.
+    unsafe {
+        bpf_loop(
+            HEAD_SCAN as u32 / 8 / STEP,
+            step as *mut core::ffi::c_void,
+            (&raw mut search).cast(),
+            0,
+        )
+    };
+    1
+}
+
+/// Looks at [`STEP`] words. Returns 1 to end the search.
+extern "C" fn step(index: u32, search: *mut Search) -> i64 {
+    // SAFETY: the helper hands on the pointer that it was given.
+    let (scratch, len) = unsafe { ((*search).scratch, (*search).len) };
+    // SAFETY: the holder of the slot waits in `spandrel_scan`.
     let scratch = unsafe { &mut *scratch };
     let bytes = (&raw const scratch.bytes).cast::<u8>();
-    let found = &mut scratch.found;
-    found.end = 0;
-    found.traceparent = 0;
-    found.length = 0;
-    found.coding = 0;
-    found.line = 0;
-    found.odd = 0;
-    found.upgrade = 0;
-    for index in 0..(HEAD_SCAN as u32 / 8) {
-        let base = index * 8;
-        if base >= len {
-            break;
-        }
+    let first = index * 8 * STEP;
+    if u64::from(first) >= len {
+        return 1;
+    }
+    for number in 0..STEP {
+        let base = first + 8 * number;
         let diff = at(bytes, base) ^ NEWLINES;
         let mut marks = diff.wrapping_sub(ONES) & !diff & HIGH;
         // A line has three bytes at least ("a:" and its end), so a word holds three line ends at most.
@@ -94,69 +130,99 @@ pub extern "C" fn spandrel_scan(len: u32) -> u32 {
             if marks == 0 {
                 break;
             }
-            let line = base + lowest(marks) + 1;
+            if line(&mut scratch.found, bytes, base + lowest(marks) + 1, len) {
+                return 1;
+            }
             marks &= marks - 1;
-            if line > len {
-                break;
-            }
-            if found.line == 0 {
-                found.line = line;
-            }
-            let first = at(bytes, line);
-            if first as u8 == b'\n' && line < len {
-                found.end = line + 1;
-                return 1;
-            }
-            if first as u16 == u16::from_le_bytes(*b"\r\n") && line + 1 < len {
-                found.end = line + 2;
-                return 1;
-            }
-            if first as u8 == b' ' || first as u8 == b'\t' {
-                found.odd = 1;
-            }
-            let lower = first | LOWER;
-            if lower == word(b"content-") {
-                if (at(bytes, line + 8) | LOWER) << 8 == word(b"\0length:") {
-                    found.odd |= u32::from(found.length != 0);
-                    found.length = line + 15;
-                }
-            } else if lower == word(b"tracepar") {
-                if (at(bytes, line + 8) | LOWER) as u32 == u32::from_le_bytes(*b"ent:") {
-                    // Two of them are none (W3C): userspace says so.
-                    found.odd |= u32::from(found.traceparent != 0);
-                    found.traceparent = line + 12;
-                }
-            } else if lower == word(b"upgrade:") {
-                found.upgrade = 1;
-            } else if lower == word(b"transfer") && (at(bytes, line + 8) | LOWER) == word(b"-encodin") {
-                found.odd |= u32::from(found.coding != 0);
-                found.coding = line + 18;
-            }
         }
     }
     0
 }
 
+/// A line starts at `line`. Returns true if it is the empty one, or beyond `len`.
+#[inline(always)]
+fn line(found: &mut Found, bytes: *const u8, line: u32, len: u64) -> bool {
+    if u64::from(line) > len {
+        return true;
+    }
+    if found.line == 0 {
+        found.line = line;
+    }
+    let first = at(bytes, line);
+    if first as u8 == b'\n' && u64::from(line) < len {
+        found.end = line + 1;
+        return true;
+    }
+    if first as u16 == u16::from_le_bytes(*b"\r\n") && u64::from(line) + 1 < len {
+        found.end = line + 2;
+        return true;
+    }
+    if first as u8 == b' ' || first as u8 == b'\t' {
+        found.odd = 1;
+    }
+    let lower = first | LOWER;
+    if lower == word(b"content-") {
+        if (at(bytes, line + 8) | LOWER) << 8 == word(b"\0length:") {
+            found.odd |= u32::from(found.length != 0);
+            found.length = line + 15;
+        }
+    } else if lower == word(b"tracepar") {
+        if (at(bytes, line + 8) | LOWER) as u32 == u32::from_le_bytes(*b"ent:") {
+            // Two of them are none (W3C): userspace says so.
+            found.odd |= u32::from(found.traceparent != 0);
+            found.traceparent = line + 12;
+        }
+    } else if lower == word(b"upgrade:") {
+        found.upgrade = 1;
+    } else if lower == word(b"transfer") && (at(bytes, line + 8) | LOWER) == word(b"-encodin") {
+        found.odd |= u32::from(found.coding != 0);
+        found.coding = line + 18;
+    }
+    false
+}
+
+/// This CPU's buffer.
+#[inline(always)]
+fn buffer() -> Option<*const u8> {
+    scratch::bytes().map(<*mut u8>::cast_const)
+}
+
 /// What the first `len` bytes of the buffer look like.
 #[inline(always)]
-pub fn looks(bytes: *const u8, len: u64) -> Looks {
+pub fn looks(len: u64) -> Looks {
+    match spandrel_looks(len) {
+        REQUEST => Looks::Request,
+        SHORT => Looks::Short,
+        _ => Looks::Other,
+    }
+}
+
+const OTHER: u32 = 0;
+const SHORT: u32 = 1;
+const REQUEST: u32 = 2;
+
+/// See [`looks`]. A global function, like every one here that has a loop.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_looks(len: u64) -> u32 {
+    let Some(bytes) = buffer() else { return OTHER };
     let start = at(bytes, 0) as u32;
     if len >= 5 && (start == u32::from_le_bytes(*b"GET ") || start == u32::from_le_bytes(*b"POST")) {
-        return Looks::Request;
+        return REQUEST;
     }
     for index in 0..SNIFF as u32 {
         if u64::from(index) >= len {
-            return Looks::Short;
+            return SHORT;
         }
         let byte = byte(bytes, index);
         if byte == b' ' {
-            return if index > 0 { Looks::Request } else { Looks::Other };
+            return if index > 0 { REQUEST } else { OTHER };
         }
         if !byte.is_ascii_alphabetic() && byte != b'-' && byte != b'_' {
-            return Looks::Other;
+            return OTHER;
         }
     }
-    Looks::Other
+    OTHER
 }
 
 /// Whether the buffer starts with `HTTP/1.`.
@@ -200,35 +266,122 @@ pub fn is_request_line(scratch: &Scratch) -> bool {
 
 /// How the body behind the head is delimited.
 #[inline(always)]
-pub fn framing(scratch: &Scratch) -> Framing {
+pub fn framing() -> Framing {
+    match spandrel_framing() {
+        UNCLEAR => Framing::Unclear,
+        ABSENT => Framing::Absent,
+        CHUNKS => Framing::Chunked,
+        length => Framing::Length(length),
+    }
+}
+
+const UNCLEAR: u64 = u64::MAX;
+const ABSENT: u64 = u64::MAX - 1;
+const CHUNKS: u64 = u64::MAX - 2;
+/// Digits of a length: nothing that is real is longer, and nothing overflows.
+const DIGITS: u32 = 15;
+
+/// See [`framing`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_framing() -> u64 {
+    let Some(scratch) = scratch::held() else { return UNCLEAR };
+    // SAFETY: the caller holds the slot; the borrow ends with this function.
+    let scratch = unsafe { &*scratch };
     let bytes = (&raw const scratch.bytes).cast::<u8>();
     let found = &scratch.found;
     if found.odd != 0 || (found.length != 0 && found.coding != 0) {
-        return Framing::Unclear;
+        return UNCLEAR;
     }
     if found.coding != 0 {
         let value = found.coding + u32::from(byte(bytes, found.coding) == b' ');
         let ends = matches!(byte(bytes, value + 7), b'\r' | b'\n');
         let chunked = (at(bytes, value) | LOWER) << 8 == word(b"\0chunked");
-        return if chunked && ends { Framing::Chunked } else { Framing::Unclear };
+        return if chunked && ends { CHUNKS } else { UNCLEAR };
     }
     if found.length == 0 {
-        return Framing::Absent;
+        return ABSENT;
     }
     let mut value = found.length + u32::from(byte(bytes, found.length) == b' ');
     let mut length = 0_u64;
-    // 15 digits: nothing that is real is longer, and nothing overflows.
-    for index in 0..16 {
+    for index in 0..=DIGITS {
         let byte = byte(bytes, value);
         if byte == b'\r' || byte == b'\n' {
-            return if index > 0 { Framing::Length(length) } else { Framing::Unclear };
+            return if index > 0 { length } else { UNCLEAR };
         }
         let digit = byte.wrapping_sub(b'0');
-        if digit > 9 || index == 15 {
-            return Framing::Unclear;
+        if digit > 9 || index == DIGITS {
+            return UNCLEAR;
         }
         length = length * 10 + u64::from(digit);
         value += 1;
     }
-    Framing::Unclear
+    UNCLEAR
+}
+
+/// A chunk-size line (RFC 9112, section 7.1).
+pub struct Chunk {
+    /// Bytes of data that follow it.
+    pub size: u64,
+    /// Bytes of the line.
+    pub line: u64,
+    /// Bytes of the line end that follows a last chunk without trailers, 0 if it does not follow.
+    pub close: u64,
+}
+
+/// The chunk-size line that starts the buffer, whose first `len` bytes count; `None` if it is not complete or
+/// not plain.
+#[inline(always)]
+pub fn chunk(len: u64) -> Option<Chunk> {
+    let packed = spandrel_chunk(len);
+    if packed == UNCLEAR {
+        return None;
+    }
+    Some(Chunk { size: packed >> 16, line: (packed >> 8) & 0xff, close: packed & 0xff })
+}
+
+/// Hexadecimal digits of a chunk's size that are followed: 16 TiB.
+const CHUNK_DIGITS: u32 = 11;
+
+/// See [`chunk`]: size, line and close packed into 48, 8 and 8 bits.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_chunk(len: u64) -> u64 {
+    let Some(bytes) = buffer() else { return UNCLEAR };
+    let mut size = 0_u64;
+    let mut line = 0_u32;
+    for index in 0..=CHUNK_DIGITS {
+        let byte = byte(bytes, index);
+        let digit = byte.wrapping_sub(b'0');
+        let letter = (byte | 0x20).wrapping_sub(b'a');
+        if digit < 10 && index < CHUNK_DIGITS {
+            size = (size << 4) | u64::from(digit);
+        } else if letter < 6 && index < CHUNK_DIGITS {
+            size = (size << 4) | u64::from(letter + 10);
+        } else {
+            line = index;
+            break;
+        }
+    }
+    if line == 0 {
+        return UNCLEAR;
+    }
+    let Some(end) = line_end(bytes, line) else { return UNCLEAR };
+    let line = line + end;
+    let close = line_end(bytes, line).unwrap_or(0);
+    if u64::from(line) > len {
+        return UNCLEAR;
+    }
+    let close = if u64::from(line + close) > len { 0 } else { close };
+    (size << 16) | (u64::from(line) << 8) | u64::from(close)
+}
+
+/// Length of the line end at an offset, if there is one.
+#[inline(always)]
+fn line_end(bytes: *const u8, offset: u32) -> Option<u32> {
+    match byte(bytes, offset) {
+        b'\n' => Some(1),
+        b'\r' if byte(bytes, offset + 1) == b'\n' => Some(2),
+        _ => None,
+    }
 }

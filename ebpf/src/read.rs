@@ -49,8 +49,9 @@ pub fn user_bytes(to: *mut u8, len: u32, address: u64) -> bool {
 /// use stays in the program for the verifier to see.
 #[inline(always)]
 pub fn opaque(mut value: u64) -> u64 {
-    // SAFETY: an empty instruction that claims to change a register.
-    unsafe { core::arch::asm!("/* {0} */", inout(reg) value, options(nomem, nostack, preserves_flags)) };
+    // SAFETY: an instruction that changes nothing. (None at all would give two source lines one address,
+    // which the kernel refuses.)
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) value, options(nomem, nostack, preserves_flags)) };
     value
 }
 

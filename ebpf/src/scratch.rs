@@ -19,6 +19,10 @@ pub struct Scratch {
     /// What [`crate::head`] found. In memory and not in registers, because the verifier does not follow
     /// the contents of map values: its work stays small however many paths lead here.
     pub found: Found,
+    /// Of the connection that `data` belongs to, if it is not announced yet.
+    pub seed: [u64; 2],
+    pub transport: u64,
+    pub sk: u64,
     pub data: Data,
     pub bytes: [u8; BUFFER],
 }

@@ -83,12 +83,15 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
             _ => log::info!("this kernel has no {}: something is less exact", member.name),
         }
     }
+    // The helper's own BTF function is the surest sign of it, whatever the version says.
+    let btf_has_loop = btf.function("bpf_loop");
     drop(raw);
 
     let words = offsets.words();
     let agent = std::process::id();
     // The slots are reached by CPU number, and numbers of absent CPUs are never given.
     let cpus = aya::util::nr_cpus().map_err(|(_, error)| LoadError::Cpus(error))? as u32;
+    let has_loop = u32::from(btf_has_loop);
     let aya_btf = AyaBtf::from_sys_fs()?;
     let mut loader = EbpfLoader::new();
     loader
@@ -96,6 +99,7 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
         .override_global("LAYOUT", &words[..], true)
         .override_global("SCOPE", &options.scope, true)
         .override_global("AGENT_TGID", &agent, true)
+        .override_global("HAS_LOOP", &has_loop, true)
         .map_max_entries("SCRATCH", cpus)
         .map_max_entries("EXEC_SCRATCH", cpus);
     if profile == Profile::Socket {

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, MapData, MapError, PerCpuArray},
+    maps::{Array, HashMap, MapError, PerCpuArray},
 };
 use spandrel_common::{sample::Policy, stats::Counter};
 
@@ -30,7 +30,7 @@ pub struct Kernel {
     ebpf: Ebpf,
     profile: Profile,
     hooks: Vec<&'static Hook>,
-    log: Option<aya_log::EbpfLogger<MapData>>,
+    log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
 }
 
 impl std::fmt::Debug for Kernel {
@@ -120,10 +120,17 @@ impl Kernel {
         self.ebpf.map_mut(name).ok_or(MapError::InvalidName { name: name.into() })
     }
 
-    /// Writes the kernel side's own messages to the log. Call inside a tokio runtime.
+    /// Writes the kernel side's own messages to the log.
     pub fn log_messages(&mut self) {
-        // Without a message in the object there is no map for them, and nothing to do.
-        self.log = aya_log::EbpfLogger::init(&mut self.ebpf).ok();
+        if self.log.is_none() {
+            match aya_log::EbpfLogger::init(&mut self.ebpf) {
+                Ok(logger) => self.log = Some(logger),
+                Err(error) => log::debug!("the kernel side's own messages are not to be had: {error}"),
+            }
+        }
+        if let Some(logger) = &mut self.log {
+            logger.flush();
+        }
     }
 }
 

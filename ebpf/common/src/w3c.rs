@@ -27,18 +27,23 @@ impl TraceParent {
     }
 }
 
-/// The value of a lower-case hexadecimal digit (upper case is not allowed by section 3.2.2), 0xff for others.
-#[inline(always)]
-const fn nibble(byte: u8) -> u8 {
-    let digit = byte.wrapping_sub(b'0');
-    let letter = byte.wrapping_sub(b'a');
-    if digit < 10 {
-        digit
-    } else if letter < 6 {
-        letter + 10
-    } else {
-        0xff
+/// Values of the lower-case hexadecimal digits (upper case is not allowed by section 3.2.2), 0xff for all
+/// other bytes. A table, because the kernel's verifier would walk both sides of every comparison.
+static NIBBLES: [u8; 256] = nibbles();
+
+const fn nibbles() -> [u8; 256] {
+    let mut table = [0xff; 256];
+    let mut value = 0;
+    while value < 16 {
+        table[b"0123456789abcdef"[value] as usize] = value as u8;
+        value += 1;
     }
+    table
+}
+
+#[inline(always)]
+fn nibble(byte: u8) -> u8 {
+    NIBBLES[byte as usize]
 }
 
 /// Parses the first 55 bytes of a value. What follows them is the caller's to judge ([`follows`]).
