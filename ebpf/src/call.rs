@@ -9,6 +9,7 @@ use crate::{kernel::syscall::{Shape, Syscall}, read, scratch};
 
 /// The user memory of one call, or of one message of a call.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub struct Call {
     /// A buffer, or an iovec array if `vectors` is not 0.
     pub address: u64,

@@ -10,12 +10,13 @@ use spandrel_common::{
         DECISION_OPEN, DECISION_SAMPLED, DIR_RX, DIR_TX, Header, ROLE_CLIENT, ROLE_SERVER, TRANSPORT_TCP,
         Unseen,
     },
-    limits::{CHUNK_LINE, CHUNKS, HEAD_CAPTURE, HEAD_SCAN, SEGMENTS, SNIFF, SNIFF_TURNS},
+    limits::{HEAD_CAPTURE, HEAD_SCAN, SEGMENTS, SNIFF, SNIFF_TURNS},
     stats::Counter,
 };
 
 use crate::{
     call::{Call, spandrel_gather},
+    chunk::{self, Walk},
     conn::{self, BODY, CHUNKED, HTTP, IGNORED, SHIP, SNIFFING, START, State, TO_CLOSE, WITHHELD},
     emit,
     decide::{DROP, KEEP, spandrel_decide},
@@ -24,28 +25,11 @@ use crate::{
         sock::Sock,
         task::{self, Ids, Task},
     },
-    scratch::{self, Scratch},
+    scratch::{self, Moved, Scratch},
 };
 
 /// A flag of [`tell`] alone: the head of a message is in the event.
 const HEAD: u16 = 1 << 15;
-
-/// One call, or one message of a call, that moved bytes.
-struct Moved {
-    ids: Ids,
-    call: Call,
-    /// Bytes, more than 0.
-    len: u64,
-    /// Position of the first of them.
-    base: u64,
-    first_ns: u64,
-    last_ns: u64,
-    wait_ns: u64,
-    /// Bytes of the peer's direction came since the last call of this one.
-    turned: bool,
-    /// These bytes belong to requests.
-    request: bool,
-}
 
 /// `len` bytes moved through `sock`, sent if `TX` and received if not.
 #[inline(always)]
@@ -71,33 +55,64 @@ fn locked<const TX: bool>(state: &mut State, sock: Sock, len: u64, call: Call, s
     let dir = if TX { DIR_TX } else { DIR_RX };
     let turned = state.last_dir != dir;
     state.last_dir = dir;
-    let moved = account::<TX>(state, sock, len, call, turned);
-    if state.phase == SNIFFING && !recognise::<TX>(state, &moved) {
+    scratch.sk = sock.0;
+    account::<TX>(state, sock, len, &mut scratch.moved);
+    scratch.moved.call = call;
+    scratch.moved.turned = u32::from(turned);
+    if state.phase == SNIFFING && !recognise::<TX>(state, scratch.moved) {
         return;
     }
-    let moved = Moved { request: (state.role == ROLE_SERVER) != TX, ..moved };
-    if !moved.request {
+    scratch.moved.request = u32::from((state.role == ROLE_SERVER) != TX);
+    if scratch.moved.request == 0 {
         state.awaiting = 0;
     }
     let mut offset = 0;
     for _ in 0..SEGMENTS {
-        if offset >= moved.len {
+        if offset >= len {
             return;
         }
-        let done = step::<TX>(state, sock, &moved, offset, scratch);
+        let done = if TX { spandrel_step_tx(state, offset) } else { spandrel_step_rx(state, offset) };
         if done == 0 {
             return;
         }
         offset += done;
     }
-    if offset < moved.len {
-        ship::<TX>(state, sock, &moved, offset, 0, scratch);
+    if offset < len {
+        // More messages in one call than are followed one by one.
+        state.flows::<TX>().0.mode = SHIP;
+        state.flows::<TX>().0.shipped = 0;
+        scratch.moved.turned = 0;
+        if TX { spandrel_step_tx(state, offset) } else { spandrel_step_rx(state, offset) };
+    }
+}
+
+/// Takes what it understands of the sent bytes from `offset` on and returns how many that were; 0 for all.
+///
+/// A global function, like its twin: the verifier checks it once, whoever calls it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_step_tx(state: *mut State, offset: u64) -> u64 {
+    // SAFETY: the caller has the state and the scratch slot; the verifier asks for the null check.
+    match (unsafe { state.as_mut() }, scratch::held()) {
+        (Some(state), Some(scratch)) => step::<true>(state, offset, unsafe { &mut *scratch }),
+        _ => 0,
+    }
+}
+
+/// The same for received bytes.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_step_rx(state: *mut State, offset: u64) -> u64 {
+    // SAFETY: as above.
+    match (unsafe { state.as_mut() }, scratch::held()) {
+        (Some(state), Some(scratch)) => step::<false>(state, offset, unsafe { &mut *scratch }),
+        _ => 0,
     }
 }
 
 /// Advances positions and finds out when the bytes moved and whether some are missing before them.
 #[inline(always)]
-fn account<const TX: bool>(state: &mut State, sock: Sock, len: u64, call: Call, turned: bool) -> Moved {
+fn account<const TX: bool>(state: &mut State, sock: Sock, len: u64, moved: &mut Moved) {
     let now = emit::now();
     let tcp = state.transport == TRANSPORT_TCP;
     let (own, other) = state.flows::<TX>();
@@ -122,7 +137,11 @@ fn account<const TX: bool>(state: &mut State, sock: Sock, len: u64, call: Call, 
     if tcp {
         let seq = if TX { sock.sent_seq() } else { sock.received_seq() };
         if let Some(seq) = seq {
-            let missing = seq.wrapping_sub(own.seq).wrapping_sub(len as u32);
+            let mut missing = seq.wrapping_sub(own.seq).wrapping_sub(len as u32);
+            // The peer's FIN takes a number, too, and is consumed with the last bytes.
+            if !TX && missing == 1 && sock.peer_finished() {
+                missing = 0;
+            }
             // Half of the range is "before": another thread's later call was accounted first.
             if own.seq_known != 0 && missing != 0 && missing < 1 << 31 {
                 emit::count(Counter::Gaps);
@@ -136,24 +155,18 @@ fn account<const TX: bool>(state: &mut State, sock: Sock, len: u64, call: Call, 
             own.seq_known = 1;
         }
     }
-    let base = own.pos;
+    moved.ids = task::ids();
+    moved.len = len;
+    moved.base = own.pos;
+    moved.first_ns = first_ns;
+    moved.last_ns = last_ns;
+    moved.wait_ns = wait_ns;
     own.pos += len;
-    Moved {
-        ids: task::ids(),
-        call,
-        len,
-        base,
-        first_ns,
-        last_ns,
-        wait_ns,
-        turned,
-        request: false,
-    }
 }
 
 /// Looks for the start of a request in a connection of which nothing is known yet.
 #[inline(always)]
-fn recognise<const TX: bool>(state: &mut State, moved: &Moved) -> bool {
+fn recognise<const TX: bool>(state: &mut State, moved: Moved) -> bool {
     let want = if moved.len < SNIFF as u64 { moved.len } else { SNIFF as u64 };
     let seen = moved.call.unseen == 0
         && spandrel_gather(moved.call.address, moved.call.vectors, 0, want) == want;
@@ -172,8 +185,8 @@ fn recognise<const TX: bool>(state: &mut State, moved: &Moved) -> bool {
 
 /// Counts a turn without a message start, and leaves the connection alone after enough of them.
 #[inline(always)]
-fn give_up_slowly(state: &mut State, moved: &Moved) {
-    if moved.turned {
+fn give_up_slowly(state: &mut State, moved: Moved) {
+    if moved.turned != 0 {
         state.turns += 1;
         if state.turns >= SNIFF_TURNS {
             leave(state, moved.ids);
@@ -195,11 +208,10 @@ fn leave(state: &mut State, ids: Ids) {
 #[inline(always)]
 fn step<const TX: bool>(
     state: &mut State,
-    sock: Sock,
-    moved: &Moved,
     offset: u64,
     scratch: &mut Scratch,
 ) -> u64 {
+    let moved = scratch.moved;
     let at = moved.base + offset;
     let rest = moved.len - offset;
     let (own, other) = state.flows::<TX>();
@@ -211,20 +223,20 @@ fn step<const TX: bool>(
             }
             own.mode = START;
             let until = own.until;
-            body::<TX>(state, sock, moved, until, DATA_END, scratch);
+            body::<TX>(state, until, DATA_END, scratch);
             left
         }
-        CHUNKED => chunks::<TX>(state, sock, moved, offset, scratch),
+        CHUNKED => chunks::<TX>(state, offset, scratch),
         TO_CLOSE | WITHHELD => 0,
-        START => begin::<TX>(state, sock, moved, offset, scratch),
+        START => begin::<TX>(state, offset, scratch),
         _ => {
             // A new turn is a new chance to find a message start: for a request once the other side has
             // answered, for a response once a request came.
-            if moved.turned && offset == 0 && other.pos > 0 {
+            if moved.turned != 0 && offset == 0 && other.pos > 0 {
                 own.shipped = 0;
-                return begin::<TX>(state, sock, moved, offset, scratch);
+                return begin::<TX>(state, offset, scratch);
             }
-            ship::<TX>(state, sock, moved, offset, 0, scratch);
+            ship::<TX>(state, offset, 0, scratch);
             0
         }
     }
@@ -234,11 +246,10 @@ fn step<const TX: bool>(
 #[inline(always)]
 fn begin<const TX: bool>(
     state: &mut State,
-    sock: Sock,
-    moved: &Moved,
     offset: u64,
     scratch: &mut Scratch,
 ) -> u64 {
+    let moved = scratch.moved;
     let rest = moved.len - offset;
     let want = if rest < HEAD_SCAN as u64 { rest } else { HEAD_SCAN as u64 };
     let bytes = (&raw const scratch.bytes).cast::<u8>();
@@ -246,38 +257,38 @@ fn begin<const TX: bool>(
     if moved.call.unseen != 0
         || spandrel_gather(moved.call.address, moved.call.vectors, offset, want) != want
     {
-        return ship::<TX>(state, sock, moved, offset, 0, scratch);
+        return ship::<TX>(state, offset, 0, scratch);
     }
-    let looks = if moved.request { head::looks(want) } else { Looks::Other };
-    let starts = if moved.request {
+    let looks = if moved.request != 0 { head::looks(want) } else { Looks::Other };
+    let starts = if moved.request != 0 {
         looks == Looks::Request
     } else {
         want >= 12 && head::is_response(bytes)
     };
     if !starts {
-        if looks == Looks::Other && moved.request {
+        if looks == Looks::Other && moved.request != 0 {
             give_up_slowly(state, moved);
             if state.phase == IGNORED {
                 return 0;
             }
         }
         let flag = if looks == Looks::Short { state.flows::<TX>().0.starts() } else { 0 };
-        return ship::<TX>(state, sock, moved, offset, flag, scratch);
+        return ship::<TX>(state, offset, flag, scratch);
     }
     spandrel_scan(want);
-    if moved.request && scratch.found.line != 0 && !head::is_request_line(scratch) {
+    if moved.request != 0 && scratch.found.line != 0 && !head::is_request_line(scratch) {
         if state.announced == 0 {
             leave(state, moved.ids);
             return 0;
         }
         give_up_slowly(state, moved);
-        return ship::<TX>(state, sock, moved, offset, 0, scratch);
+        return ship::<TX>(state, offset, 0, scratch);
     }
     let framing = if scratch.found.end == 0 { Framing::Unclear } else { head::framing() };
-    if moved.request {
-        request::<TX>(state, sock, moved, offset, framing, scratch)
+    if moved.request != 0 {
+        request::<TX>(state, offset, framing, scratch)
     } else {
-        response::<TX>(state, sock, moved, offset, framing, scratch)
+        response::<TX>(state, offset, framing, scratch)
     }
 }
 
@@ -285,12 +296,11 @@ fn begin<const TX: bool>(
 #[inline(always)]
 fn request<const TX: bool>(
     state: &mut State,
-    sock: Sock,
-    moved: &Moved,
     offset: u64,
     framing: Framing,
     scratch: &mut Scratch,
 ) -> u64 {
+    let moved = scratch.moved;
     let at = moved.base + offset;
     let bytes = (&raw const scratch.bytes).cast::<u8>();
     let end = u64::from(scratch.found.end);
@@ -326,10 +336,10 @@ fn request<const TX: bool>(
     own.quiet = 0;
     scratch.data.decision = decision;
     if framing == Framing::Unclear || state.pipelined != 0 {
-        return ship::<TX>(state, sock, moved, offset, starts | HEAD, scratch);
+        return ship::<TX>(state, offset, starts | HEAD, scratch);
     }
     let framing = if framing == Framing::Absent { Framing::Length(0) } else { framing };
-    told::<TX>(state, sock, moved, offset, end, framing, scratch)
+    told::<TX>(state, offset, end, framing, scratch)
 }
 
 /// The sampling decision, if the head leaves no doubt about its parent.
@@ -350,7 +360,7 @@ fn decide(state: &State, at: u64, scratch: &Scratch) -> Option<bool> {
 #[inline(always)]
 fn withhold<const TX: bool>(
     state: &mut State,
-    moved: &Moved,
+    moved: Moved,
     offset: u64,
     end: u64,
     framing: Framing,
@@ -386,8 +396,6 @@ fn withhold<const TX: bool>(
 #[inline(always)]
 fn response<const TX: bool>(
     state: &mut State,
-    sock: Sock,
-    moved: &Moved,
     offset: u64,
     framing: Framing,
     scratch: &mut Scratch,
@@ -398,13 +406,13 @@ fn response<const TX: bool>(
     let starts = state.flows::<TX>().0.starts();
     scratch.data.decision = DECISION_OPEN;
     if framing == Framing::Unclear || state.pipelined != 0 || status < 100 {
-        return ship::<TX>(state, sock, moved, offset, starts, scratch);
+        return ship::<TX>(state, offset, starts, scratch);
     }
     let tunnel =
         status == 101 || (state.method == conn::METHOD_CONNECT && status >= 200 && status < 300);
     let empty = status < 200 || status == 204 || status == 304 || state.method == conn::METHOD_HEAD;
     let framing = if tunnel || empty { Framing::Length(0) } else { framing };
-    let done = told::<TX>(state, sock, moved, offset, end, framing, scratch);
+    let done = told::<TX>(state, offset, end, framing, scratch);
     if tunnel {
         state.phase = IGNORED;
         return 0;
@@ -416,13 +424,12 @@ fn response<const TX: bool>(
 #[inline(always)]
 fn told<const TX: bool>(
     state: &mut State,
-    sock: Sock,
-    moved: &Moved,
     offset: u64,
     end: u64,
     framing: Framing,
     scratch: &mut Scratch,
 ) -> u64 {
+    let moved = scratch.moved;
     let at = moved.base + offset;
     let rest = moved.len - offset;
     let (own, _) = state.flows::<TX>();
@@ -452,7 +459,7 @@ fn told<const TX: bool>(
             (starts | DATA_BODY | DATA_TO_CLOSE, rest, 0)
         }
     };
-    tell::<TX>(state, sock, moved, at, covered, end, flags, scratch);
+    tell::<TX>(state, at, covered, end, flags, scratch);
     done
 }
 
@@ -460,8 +467,6 @@ fn told<const TX: bool>(
 #[inline(always)]
 fn body<const TX: bool>(
     state: &mut State,
-    sock: Sock,
-    moved: &Moved,
     until: u64,
     flags: u16,
     scratch: &mut Scratch,
@@ -471,7 +476,7 @@ fn body<const TX: bool>(
     own.sent = until;
     if own.quiet == 0 && until > from {
         scratch.data.decision = DECISION_OPEN;
-        tell::<TX>(state, sock, moved, from, until - from, 0, DATA_BODY | flags, scratch);
+        tell::<TX>(state, from, until - from, 0, DATA_BODY | flags, scratch);
     }
 }
 
@@ -479,64 +484,48 @@ fn body<const TX: bool>(
 #[inline(always)]
 fn chunks<const TX: bool>(
     state: &mut State,
-    sock: Sock,
-    moved: &Moved,
     offset: u64,
     scratch: &mut Scratch,
 ) -> u64 {
-    let end = moved.base + moved.len;
-    for _ in 0..CHUNKS {
-        let (own, _) = state.flows::<TX>();
-        let line = own.until;
-        if line >= end {
-            return 0;
-        }
-        let skip = line - moved.base;
-        let left = end - line;
-        let want = if left < CHUNK_LINE as u64 { left } else { CHUNK_LINE as u64 };
-        if moved.call.unseen != 0
-            || spandrel_gather(moved.call.address, moved.call.vectors, skip, want) != want
-        {
-            break;
-        }
-        let Some(chunk) = head::chunk(want) else { break };
-        if chunk.size > 0 {
-            own.until = line + chunk.line + chunk.size + 2;
-            continue;
-        }
-        // The last chunk: its end is known if no trailer follows.
-        if chunk.close == 0 {
-            break;
-        }
-        own.mode = START;
-        let until = line + chunk.line + chunk.close;
-        body::<TX>(state, sock, moved, until, DATA_END, scratch);
-        return until - moved.base - offset;
-    }
-    // In doubt: the chunk-size line is in two calls, has a long extension, or there are too many.
+    let moved = scratch.moved;
     let (own, _) = state.flows::<TX>();
-    let line = own.until;
-    if own.quiet != 0 {
-        own.mode = SHIP;
-        own.shipped = HEAD_CAPTURE as u32;
+    let (walk, place) = if own.until >= moved.base + moved.len {
         return 0;
+    } else if moved.call.unseen != 0 {
+        (Walk::Unclear, own.until - moved.base)
+    } else {
+        chunk::walk(&moved.call, own.until - moved.base, moved.len)
+    };
+    let until = moved.base + place;
+    match walk {
+        Walk::Inside => {
+            own.until = until;
+            0
+        }
+        Walk::Ended => {
+            own.mode = START;
+            body::<TX>(state, until, DATA_END, scratch);
+            place - offset
+        }
+        Walk::Unclear => {
+            own.mode = SHIP;
+            // Of what is withheld, nothing is shipped.
+            own.shipped = if own.quiet != 0 { HEAD_CAPTURE as u32 } else { 0 };
+            body::<TX>(state, until, 0, scratch);
+            if state.flows::<TX>().0.quiet != 0 { 0 } else { place - offset }
+        }
     }
-    own.mode = SHIP;
-    own.shipped = 0;
-    body::<TX>(state, sock, moved, line, 0, scratch);
-    if line >= end { 0 } else { line - moved.base - offset }
 }
 
 /// Ships the bytes from `offset` on, as many as the limit of the turn allows. Always the rest of the call.
 #[inline(always)]
 fn ship<const TX: bool>(
     state: &mut State,
-    sock: Sock,
-    moved: &Moved,
     offset: u64,
     flags: u16,
     scratch: &mut Scratch,
 ) -> u64 {
+    let moved = scratch.moved;
     let rest = moved.len - offset;
     let (own, _) = state.flows::<TX>();
     own.mode = SHIP;
@@ -563,7 +552,7 @@ fn ship<const TX: bool>(
     if flags & HEAD == 0 {
         scratch.data.decision = DECISION_OPEN;
     }
-    tell::<TX>(state, sock, moved, moved.base + offset, rest, captured, flags, scratch);
+    tell::<TX>(state, moved.base + offset, rest, captured, flags, scratch);
     0
 }
 
@@ -571,15 +560,14 @@ fn ship<const TX: bool>(
 #[inline(always)]
 fn tell<const TX: bool>(
     state: &mut State,
-    sock: Sock,
-    moved: &Moved,
     pos: u64,
     len: u64,
     captured: u64,
     flags: u16,
     scratch: &mut Scratch,
 ) {
-    let starts = flags & HEAD != 0 && moved.request;
+    let moved = scratch.moved;
+    let starts = flags & HEAD != 0 && moved.request != 0;
     let data = &mut scratch.data;
     data.conn = state.id;
     data.pos = pos;
@@ -605,7 +593,6 @@ fn tell<const TX: bool>(
     if state.announced == 0 {
         scratch.seed = state.seed;
         scratch.transport = u64::from(state.transport);
-        scratch.sk = sock.0;
         what |= TELL_CONN;
     }
     if spandrel_tell(captured, what) != 0 {

@@ -9,6 +9,7 @@
 
 mod call;
 mod capture;
+mod chunk;
 mod conn;
 mod decide;
 mod emit;

@@ -5,7 +5,11 @@ use spandrel_common::{
     limits::{EXEC_AREA, HEAD_CAPTURE},
 };
 
-use crate::maps::{EXEC_SCRATCH, SCRATCH};
+use crate::{
+    call::Call,
+    kernel::task::Ids,
+    maps::{EXEC_SCRATCH, SCRATCH},
+};
 
 /// Three times the capture limit, so that the verifier sees any masked offset (below one limit) plus any masked
 /// length (below two) inside.
@@ -23,8 +27,29 @@ pub struct Scratch {
     pub seed: [u64; 2],
     pub transport: u64,
     pub sk: u64,
+    /// The call that is being looked at.
+    pub moved: Moved,
     pub data: Data,
     pub bytes: [u8; BUFFER],
+}
+
+/// One call, or one message of a call, that moved bytes.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Moved {
+    pub ids: Ids,
+    pub call: Call,
+    /// Bytes, more than 0.
+    pub len: u64,
+    /// Position of the first of them.
+    pub base: u64,
+    pub first_ns: u64,
+    pub last_ns: u64,
+    pub wait_ns: u64,
+    /// 1 if bytes of the peer's direction came since the last call of this one.
+    pub turned: u32,
+    /// 1 if these bytes belong to requests.
+    pub request: u32,
 }
 
 /// Offsets into [`Scratch::bytes`]; 0 is "not found" (no field can stand at 0).

@@ -125,6 +125,14 @@ impl Sock {
         read::kernel::<u64>(self.0, globals::tcp_mstamp()).unwrap_or(0) * 1000
     }
 
+    /// The peer's FIN has arrived.
+    #[inline(always)]
+    pub fn peer_finished(self) -> bool {
+        const RCV_SHUTDOWN: u8 = 1;
+        globals::has(globals::sk_shutdown())
+            && read::kernel::<u8>(self.0, globals::sk_shutdown()).is_some_and(|bits| bits & RCV_SHUTDOWN != 0)
+    }
+
     /// Sequence number behind the last byte that the application received.
     #[inline(always)]
     pub fn received_seq(self) -> Option<u32> {

@@ -11,6 +11,7 @@ const COMPAT: u32 = 2;
 
 /// Process and thread id of the running task, in the initial pid namespace.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub struct Ids {
     pub tgid: u32,
     pub tid: u32,
