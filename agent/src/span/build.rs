@@ -19,7 +19,7 @@ use super::{
     policy::{Field, OptIn, SpanPolicy},
     redact::push_query,
     semconv as attr,
-    target::{Place, Target, full_url, is_scheme},
+    target::{Place, Target, full_url, is_scheme, open_authority},
 };
 use crate::{
     discover::resource::Resource,
@@ -77,7 +77,11 @@ type Captured<'a> = Vec<(usize, &'a [u8])>;
 impl<'a> Request<'a> {
     fn read(head: &'a Head, fields: &[Field]) -> Self {
         let mut lines = Lines::of(head);
-        let line = request_line(lines.start());
+        let (line, whole) = lines.start();
+        let mut line = request_line(line);
+        if !whole && open_authority(line.target) {
+            line.target = &[];
+        }
         let mut extract = Extract::default();
         let mut request = Self {
             line,

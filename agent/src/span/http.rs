@@ -17,7 +17,7 @@ pub(super) struct RequestLine<'a> {
 }
 
 /// The lines of a head.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Lines<'a> {
     rest: &'a [u8],
     /// The last line has no end because the capture stopped there.
@@ -35,12 +35,11 @@ impl<'a> Lines<'a> {
         Self { rest, cut: head.truncated }
     }
 
-    /// The start line.
-    pub(super) fn start(&mut self) -> &'a [u8] {
+    /// The start line, and whether its end is there. The beginning of one still tells something.
+    pub(super) fn start(&mut self) -> (&'a [u8], bool) {
         match memchr(b'\n', self.rest) {
-            Some(end) => self.take(end),
-            // Cut or not: the beginning of a start line still tells something.
-            None => std::mem::take(&mut self.rest),
+            Some(end) => (self.take(end), true),
+            None => (std::mem::take(&mut self.rest), false),
         }
     }
 
@@ -165,7 +164,8 @@ mod tests {
     fn a_field_that_was_cut_is_not_told() {
         assert_eq!(fields(&head("GET / HTTP/1.1\r\nA: 1\r\nB: 2", true)), [("A".into(), "1".into())]);
         assert_eq!(fields(&head("GET / HTTP/1.1\r\nA: 1\r\nB: 2\r\n 3", true)), [("A".into(), "1".into())]);
-        assert_eq!(Lines::of(&head("GET /lo", true)).start(), b"GET /lo");
+        assert_eq!(Lines::of(&head("GET /lo", true)).start(), (&b"GET /lo"[..], false));
+        assert_eq!(Lines::of(&head("GET /\n", true)).start(), (&b"GET /"[..], true));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Request targets in their four forms (RFC 9112, section 3.2), and URLs put together again.
 
+use std::net::SocketAddr;
+
 use super::{
     address::{Authority, push_socket},
     redact::push_query,
     semconv::REDACTED,
 };
-use std::net::SocketAddr;
 
 /// A request target in its parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +49,13 @@ impl<'a> Target<'a> {
 pub(super) fn is_scheme(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+}
+
+/// Whether a target that was cut ends inside what may be its authority. The part of a password that was
+/// captured looks like a host or a port there.
+pub(super) fn open_authority(target: &[u8]) -> bool {
+    let slash_later = target.split(|byte| *byte == b'/').nth(3).is_some();
+    !target.starts_with(b"/") && !slash_later && !target.contains(&b'?') && !target.contains(&b'#')
 }
 
 /// Who a URL leads to.
@@ -128,6 +136,16 @@ mod tests {
     #[track_caller]
     fn check(place: Place<'_>, target: &Target<'_>, expect: &str, redacted: u32) {
         assert_eq!(full_url("http", place, target, &default_sensitive()), (expect.to_owned(), redacted));
+    }
+
+    #[test]
+    fn a_cut_authority_is_known() {
+        for target in ["", "h", "http:", "http:/", "http://", "http://u", "http://u:p", "h:443"] {
+            assert!(open_authority(target.as_bytes()), "{target}");
+        }
+        for target in ["/", "/a", "//a", "http://u:p@h/", "http://u:p@h?", "http://h/a"] {
+            assert!(!open_authority(target.as_bytes()), "{target}");
+        }
     }
 
     #[test]

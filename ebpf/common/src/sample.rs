@@ -102,8 +102,8 @@ impl Policy {
 
     /// The randomness of a trace id: its right-most 56 bits.
     pub const fn randomness(trace_id: [u8; 16]) -> u64 {
-        let [_, _, _, _, _, _, _, _, _, a, b, c, d, e, f, g] = trace_id;
-        u64::from_be_bytes([0, a, b, c, d, e, f, g])
+        let id = trace_id;
+        u64::from_be_bytes([0, id[9], id[10], id[11], id[12], id[13], id[14], id[15]])
     }
 
     /// Whether a root with this trace id is kept.

@@ -3,6 +3,8 @@
 //! [`parse55`] is what the kernel side runs on a header that it found. [`Extract`] takes the header fields
 //! of one message in their order and ends in a [`Context`]: everything the two headers said, or nothing.
 
+#![expect(clippy::inline_always, reason = "old verifiers refuse calls that pass pointers to the stack")]
+
 use crate::ids::{SpanId, TraceId};
 
 /// Length of a version 00 `traceparent` value.
