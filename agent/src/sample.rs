@@ -114,4 +114,55 @@ mod tests {
         assert!(keeps(Policy::ALWAYS_OFF.parent_based(), false, Some(parent), id));
         assert!(!keeps(Policy::DEFAULT, false, Some(TraceParent { flags: 2, ..parent }), id));
     }
+
+    /// The ids of tests/sampling: `ebpf/common/examples/decide.rs` makes them.
+    fn id(pos: u64) -> [u8; 16] {
+        spandrel_common::ids::trace_id([0x5eed_0000_0000_0001, 0x5eed_0000_0000_0002], pos)
+    }
+
+    #[test]
+    fn the_threshold_samplers_of_the_sdks_decide_as_we_do() {
+        let fixture = include_str!("../../tests/sampling/decisions.txt");
+        let decisions: Vec<_> = fixture.lines().filter_map(|line| line.split_once(' ')).collect();
+        let decisions = decisions.into_iter().filter(|(ratio, _)| *ratio != "#");
+        let mut ratios = 0;
+        for (ratio, digits) in decisions {
+            let policy = Policy::from_ratio(ratio.parse().unwrap()).unwrap();
+            let kept = digits.chars().flat_map(|digit| {
+                let nibble = digit.to_digit(16).unwrap();
+                (0..4).rev().map(move |bit| nibble >> bit & 1 == 1)
+            });
+            for (pos, kept) in kept.enumerate() {
+                assert_eq!(policy.keeps_root(id(pos as u64)), kept, "{ratio} {pos}");
+            }
+            assert_eq!(digits.len(), 1024);
+            ratios += 1;
+        }
+        assert_eq!(ratios, 5);
+    }
+
+    #[test]
+    fn the_rust_sdk_has_another_rule() {
+        use opentelemetry::trace::{SpanKind, TraceId};
+        use opentelemetry_sdk::trace::{Sampler, SamplingDecision, ShouldSample};
+        // opentelemetry_sdk 0.33.1 has no probability sampler: its TraceIdRatioBased keeps what is low in
+        // the right-most 64 bits without the last one, and agrees with a threshold rule only by chance.
+        const IDS: u64 = 1_000_000;
+        for ratio in [0.5, 0.1, 0.01] {
+            let (sdk, ours) = (Sampler::TraceIdRatioBased(ratio), Policy::from_ratio(ratio).unwrap());
+            let bound = (ratio * (1_u64 << 63) as f64) as u64;
+            let mut agree = 0;
+            for pos in 0..IDS {
+                let id = id(pos);
+                let asked = TraceId::from_bytes(id);
+                let decision = sdk.should_sample(None, asked, "", &SpanKind::Server, &[], &[]).decision;
+                let kept = decision == SamplingDecision::RecordAndSample;
+                assert_eq!(kept, u128::from_be_bytes(id) as u64 >> 1 < bound);
+                agree += u64::from(kept == ours.keeps_root(id));
+            }
+            let chance = ratio * ratio + (1.0 - ratio) * (1.0 - ratio);
+            let share = agree as f64 / IDS as f64;
+            assert!((share - chance).abs() < 0.002, "{ratio}: {share}");
+        }
+    }
 }

@@ -30,14 +30,15 @@ pub struct Th {
 
 impl Th {
     /// The value of `th` for a share of all traces, rounded to `precision` hexadecimal digits behind its
-    /// leading `f`s, as tracestate-probability-sampling.md recommends with a precision of 4. `None` for
-    /// shares that have no `th`: 0 and less, above 1, and those of which nothing is kept.
+    /// leading `f`s or zeros, as tracestate-probability-sampling.md recommends with a precision of 4.
+    /// `None` for shares that have no `th`: 0 and less, above 1, and those of which nothing is kept.
     pub fn of(ratio: f64, precision: u32) -> Option<Self> {
         let exact = threshold(ratio)?;
         if exact >= NEVER {
             return None;
         }
-        let leading = (NEVER - 1 - exact).leading_zeros().saturating_sub(8) / 4;
+        let zeros = |bits: u64| bits.leading_zeros().saturating_sub(8) / 4;
+        let leading = zeros(exact).max(zeros(NEVER - 1 - exact));
         let dropped = 4 * 14_u32.saturating_sub(leading + precision.clamp(1, 14));
         let half = if dropped == 0 { 0 } else { 1_u64 << (dropped - 1) };
         let rounded = ((exact + half) >> dropped) << dropped;
