@@ -113,20 +113,27 @@ pub(super) fn ip_text(addr: IpAddr) -> Box<str> {
 
 /// The formatter of the standard library costs more than the rest of the attribute.
 fn ipv4_text(addr: Ipv4Addr) -> Box<str> {
-    let mut text = String::with_capacity(15);
+    let mut digits = [0_u8; 15];
+    let mut len = 0;
+    let mut push = |byte| {
+        if let Some(place) = digits.get_mut(len) {
+            *place = byte;
+            len += 1;
+        }
+    };
     for (i, octet) in addr.octets().into_iter().enumerate() {
         if i > 0 {
-            text.push('.');
+            push(b'.');
         }
         if octet >= 100 {
-            text.push(char::from(b'0' + octet / 100));
+            push(b'0' + octet / 100);
         }
         if octet >= 10 {
-            text.push(char::from(b'0' + octet / 10 % 10));
+            push(b'0' + octet / 10 % 10);
         }
-        text.push(char::from(b'0' + octet % 10));
+        push(b'0' + octet % 10);
     }
-    text.into()
+    std::str::from_utf8(digits.get(..len).unwrap_or_default()).unwrap_or_default().into()
 }
 
 /// A socket's address as the authority of an `http` URL.

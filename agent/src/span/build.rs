@@ -1,6 +1,11 @@
 //! An exchange becomes a span, by the HTTP semantic conventions (docs/http/http-spans.md).
 //!
 //! A request's head is read once; what an unsampled request costs is that reading.
+//!
+//! Left out, because the kernel does not show it: `http.route`, `url.template`, `http.request.resend_count`,
+//! and the names of Unix sockets. Left out, because the conventions want to be asked for it and there is no
+//! standard variable for it: `network.transport`, `network.local.*`, `client.port`, a client's
+//! `user_agent.original` and `url.scheme`.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -129,12 +134,17 @@ impl<'a> Request<'a> {
     /// The scheme of the original request: what a proxy says, what the target says, or what was seen.
     fn scheme(&self, target: &Target<'_>) -> Cow<'static, str> {
         let proxied = self.through("proto", self.forwarded_proto).and_then(|v| std::str::from_utf8(v).ok());
-        match proxied.filter(|scheme| is_scheme(scheme)).or(target.scheme) {
-            None => "http".into(),
-            Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https".into(),
-            Some(scheme) if scheme.eq_ignore_ascii_case("http") => "http".into(),
-            Some(scheme) => scheme.to_ascii_lowercase().into(),
-        }
+        scheme(proxied.filter(|scheme| is_scheme(scheme)).or(target.scheme))
+    }
+}
+
+/// A scheme as it is shown: in lower case; plain HTTP, which is what was seen, if nobody says another.
+fn scheme(said: Option<&str>) -> Cow<'static, str> {
+    match said {
+        None => "http".into(),
+        Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https".into(),
+        Some(scheme) if scheme.eq_ignore_ascii_case("http") => "http".into(),
+        Some(scheme) => scheme.to_ascii_lowercase().into(),
     }
 }
 
@@ -285,7 +295,7 @@ impl Builder {
     }
 
     fn client(&self, out: &mut Attributes, exchange: &Exchange, request: &Request<'_>, target: &Target<'_>) {
-        let scheme = target.scheme.unwrap_or("http").to_ascii_lowercase();
+        let scheme = scheme(target.scheme);
         let named = target.authority.map(str::as_bytes).or(request.host).map(authority);
         let named = named.filter(|authority| !authority.host.is_empty());
         let place = match (named, exchange.connection.peer) {

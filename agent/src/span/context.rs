@@ -44,7 +44,8 @@ pub(super) fn place(exchange: &Exchange, context: &Context<'_>, policy: Policy) 
 
 /// The members of a `tracestate` as one header. They are ASCII: the parser saw to it.
 fn joined(members: &[&[u8]]) -> Box<str> {
-    let mut text = String::with_capacity(members.iter().map(|member| member.len() + 1).sum());
+    let mut text =
+        String::with_capacity(members.iter().map(|member| member.len() + 1).sum::<usize>().saturating_sub(1));
     for (i, member) in members.iter().enumerate() {
         if i > 0 {
             text.push(',');

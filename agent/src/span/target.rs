@@ -77,7 +77,14 @@ pub(super) fn full_url(
     target: &Target<'_>,
     sensitive: &[Box<str>],
 ) -> (String, u32) {
-    let mut url = String::with_capacity(64 + target.path.len() + target.query.map_or(0, str::len));
+    let authority = match place {
+        Place::Named(authority) => authority.written.len(),
+        Place::Peer(_) => 21,
+        Place::Nowhere => 0,
+    };
+    let query = target.query.map_or(0, |query| 1 + query.len());
+    // Exact for what is usual, so that nothing is allocated twice.
+    let mut url = String::with_capacity(scheme.len() + 3 + authority + target.path.len() + query);
     let mut redacted = 0;
     // What CONNECT asks for is a place and no resource: it has no scheme.
     if !matches!(place, Place::Nowhere) {

@@ -10,6 +10,7 @@ pub const NEVER: u64 = 1 << 56;
 /// The rejection threshold that keeps this share of all traces: `2^56 - round(ratio * 2^56)`, which is how
 /// the SDKs compute it (they do not round it to the few digits that `th` shows). `None` for what is no
 /// share: below 0, above 1, or not a number. Below `2^-57` nothing is kept.
+#[cfg(not(target_arch = "bpf"))]
 pub fn threshold(ratio: f64) -> Option<u64> {
     if !(0.0..=1.0).contains(&ratio) {
         return None;
@@ -22,12 +23,14 @@ pub fn threshold(ratio: f64) -> Option<u64> {
 }
 
 /// The hexadecimal digits of a `th` value: 1 to 14 of them.
+#[cfg(not(target_arch = "bpf"))]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Th {
     digits: [u8; 14],
     len: usize,
 }
 
+#[cfg(not(target_arch = "bpf"))]
 impl Th {
     /// The value of `th` for a share of all traces, rounded to `precision` hexadecimal digits behind its
     /// leading `f`s or zeros, as tracestate-probability-sampling.md recommends with a precision of 4.
@@ -65,6 +68,7 @@ impl Th {
     }
 }
 
+#[cfg(not(target_arch = "bpf"))]
 impl core::fmt::Debug for Th {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(self.as_str())
@@ -91,6 +95,7 @@ impl Policy {
     pub const ALWAYS_OFF: Self = Self { threshold: NEVER, parent_based: 0 };
 
     /// `traceidratio`; `None` if the ratio is not between 0 and 1.
+    #[cfg(not(target_arch = "bpf"))]
     pub fn from_ratio(ratio: f64) -> Option<Self> {
         Some(Self { threshold: threshold(ratio)?, parent_based: 0 })
     }
