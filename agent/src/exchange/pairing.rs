@@ -221,14 +221,12 @@ impl Pairing {
             // Who pipelines may have any of its responses missing.
             _ if self.pipelined => 0,
             // Who does not has sent its last request after the response to the one before.
-            (1, Some(Slot::Open(open))) => match missing {
-                // Missing messages are those of earlier exchanges only if there were such.
-                Missing::Messages => usize::from(open.begin.jumped && open.begin.epoch == epoch),
-                Missing::Bytes => {
-                    open.gap = true;
-                    1
-                }
-            },
+            (_, Some(Slot::Open(open))) if missing == Missing::Bytes => {
+                open.gap = true;
+                1
+            }
+            // Missing messages are those of earlier exchanges only if there were such.
+            (1, Some(Slot::Open(open))) => usize::from(open.begin.jumped && open.begin.epoch == epoch),
             (_, Some(Slot::Open(_))) => 1,
             (_, Some(Slot::Withheld)) => 0,
         };

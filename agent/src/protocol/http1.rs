@@ -124,8 +124,8 @@ impl Http1 {
 
     /// Lets the request side go on if it waited for a response that is decided now.
     fn resume(&mut self) {
-        if self.request.state == State::Waiting && !self.asked.iter().any(|asked| asked.turns()) {
-            self.request.state = State::Idle;
+        if !self.asked.iter().any(|asked| asked.turns()) {
+            self.request.resume();
         }
     }
 

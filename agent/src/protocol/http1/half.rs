@@ -157,6 +157,7 @@ impl Half {
                     // The message that ends here was not understood, the next one will be.
                     (true, State::Lost) => self.state = State::Idle,
                     (false, State::Idle) if len > 0 => self.lose(),
+                    (_, State::Waiting) if len > 0 => self.again = true,
                     _ => {}
                 }
                 return;
@@ -209,8 +210,16 @@ impl Half {
                 self.lose();
             }
             State::ToClose => self.body = self.body.saturating_add(len),
-            State::Unknown | State::Lost | State::Waiting => {}
+            State::Unknown | State::Lost => {}
+            State::Waiting => self.again = true,
             State::Idle => self.lose(),
+        }
+    }
+
+    /// The connection stays what it is: what waited for that can be looked at.
+    pub(super) fn resume(&mut self) {
+        if self.state == State::Waiting {
+            self.state = if self.again { State::Lost } else { State::Idle };
         }
     }
 
