@@ -139,10 +139,17 @@ impl Http1 {
                 Taken::Bytes(taken) => at += taken,
                 Taken::Wait => return at,
                 Taken::Malformed => self.give_up(GiveUp::Malformed, out),
-                Taken::Head => match self.head(side, rest, at, out) {
-                    Some(taken) => at += taken,
-                    None => return at,
-                },
+                Taken::Head => {
+                    let waiting = self.request.state == State::Waiting;
+                    match self.head(side, rest, at, out) {
+                        Some(taken) => at += taken,
+                        None => return at,
+                    }
+                    // What waited comes before the responses to it.
+                    if waiting && self.request.state != State::Waiting && !self.over {
+                        return at;
+                    }
+                }
             }
         }
         if self.over { bytes.len() } else { at }

@@ -54,7 +54,8 @@ pub trait Parser {
     where
         Self: Sized;
 
-    /// Takes what comes next and appends the messages that it completes to `out`, in order. Returns how
+    /// Takes what comes next and appends the messages that it completes to `out`, in order. May stop in
+    /// the middle of a side so that the bytes of the other one that wait are given first. Returns how
     /// many bytes of [`Input::Bytes`] were consumed, all of [`Input::Last`], 0 for the other inputs.
     fn advance(&mut self, side: Side, input: Input<'_>, out: &mut Vec<Message>) -> usize;
 

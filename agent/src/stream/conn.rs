@@ -220,14 +220,28 @@ impl Conn {
         }
         let source = Source::new(data, jumped, context.epoch);
         self.bytes(side, payload, source, data.last_ns, context);
+        if side == Side::Response {
+            self.settle(data.last_ns, context);
+        }
         self.rest(side, covered - payload.len() as u64, data, context);
         let half = self.half(side);
         half.next = end;
         half.last_ns = half.last_ns.max(data.last_ns);
-        // What waited for this response to decide what it is.
-        if side == Side::Response && !self.request.waiting.is_empty() {
-            let source = self.request.source;
-            self.bytes(Side::Request, &[], source, data.last_ns, context);
+    }
+
+    /// Gives the bytes that wait again, for as long as that helps: the response that came may have decided
+    /// what the request side is, and what that turned out to be may be answered by the rest of what came.
+    fn settle(&mut self, last_ns: u64, context: &mut Context<'_>) {
+        let waiting = |conn: &Self| conn.request.waiting.len() + conn.response.waiting.len();
+        let mut before = usize::MAX;
+        while waiting(self) > 0 && waiting(self) < before {
+            before = waiting(self);
+            for side in [Side::Request, Side::Response] {
+                if !self.half(side).waiting.is_empty() {
+                    let source = self.half(side).source;
+                    self.bytes(side, &[], source, last_ns, context);
+                }
+            }
         }
     }
 

@@ -194,3 +194,13 @@ fn unannounced_and_repeated_connections() {
     assert_eq!(wire.told(), "@0 200 0/2");
     assert_eq!(wire.table.len(), 1);
 }
+
+#[test]
+fn requests_behind_a_refused_upgrade_are_answered_by_the_same_read() {
+    let upgrade = b"GET /h2 HTTP/1.1\r\nUpgrade: h2c\r\n\r\n";
+    let mut wire = Wire::client();
+    wire.req(&[&upgrade[..], upgrade, GET].concat());
+    wire.resp(&[OK, OK, OK].concat());
+    assert_eq!(wire.told(), "@0 200 0/2, @34 200 0/2, @68 200 0/2");
+    wire.ledger(3);
+}

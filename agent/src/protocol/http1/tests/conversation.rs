@@ -71,8 +71,12 @@ impl Conversation {
         match step {
             Step::Bytes(side, bytes) => {
                 self.bytes(side, bytes);
-                if side == Side::Response && !self.request.waiting.is_empty() {
+                let waiting = |all: &Self| all.request.waiting.len() + all.response.waiting.len();
+                let mut before = usize::MAX;
+                while side == Side::Response && waiting(self) > 0 && waiting(self) < before {
+                    before = waiting(self);
                     self.bytes(Side::Request, &[]);
+                    self.bytes(Side::Response, &[]);
                 }
             }
             Step::Body(side, len, end) => self.other(side, Input::Body { len, end }, len),
