@@ -54,6 +54,10 @@ causes! {
         ConflictingLength = "conflicting_length",
         /// Connections given up for another malformed head.
         Malformed = "malformed_heads",
+        /// Connections given up because too many requests waited for their responses.
+        TooDeep = "pipelines_too_deep",
+        /// Events that told nothing new: duplicates, or later than what came behind them.
+        LateEvents = "late_events",
         /// Heads longer than the capture limit.
         TruncatedHeads = "truncated_heads",
         /// Gaps in a direction's bytes.
