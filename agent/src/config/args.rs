@@ -1,0 +1,164 @@
+//! The command line, exactly as it was typed. What it means, and whether it can be, is decided in
+//! [`super::load`], so that all mistakes come out at once.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, error::ErrorKind};
+
+use super::mistake::exit;
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  # Show the traces of everything on this machine in the terminal.
+  sudo spandrel run
+
+  # Trace what listens on port 8080 and send the spans to a collector.
+  sudo spandrel run --port 8080 --otlp-endpoint http://localhost:4318
+
+A process is traced if any one selector matches; without selectors every process is, except the agent
+itself and known telemetry agents and collectors. The OTEL_* variables of the OpenTelemetry specification
+set sampler, exporter, batches and limits. GLOB: `*` and `?` match `/` too, `{a,b}` and `[a-z]` as in a shell.";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "spandrel",
+    version,
+    about = "Distributed traces of unmodified programs, seen from the Linux kernel.",
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Start with: sudo spandrel run        What this kernel can do: spandrel doctor"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Trace the HTTP requests of processes until interrupted.
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Box<Run>),
+    /// Say what works on this kernel, what does not, and what to do about it.
+    Doctor(Doctor),
+}
+
+/// `spandrel run`, as typed.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Run {
+    /// OpenTelemetry declarative configuration file (file_format 1.0 or 1.1); flags win over it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Trace the process with this id
+    #[arg(long, value_name = "PID", help_heading = "Selectors")]
+    pub pid: Vec<String>,
+
+    /// Trace processes whose executable matches, by full path or by file name
+    #[arg(long, value_name = "GLOB", help_heading = "Selectors")]
+    pub exe: Vec<String>,
+
+    /// Trace processes whose command line matches (arguments joined by spaces)
+    #[arg(long, value_name = "GLOB", help_heading = "Selectors")]
+    pub cmd: Vec<String>,
+
+    /// Trace processes that listen on this TCP port, now or later
+    #[arg(long, value_name = "PORT", help_heading = "Selectors")]
+    pub port: Vec<String>,
+
+    /// Trace processes in this control group or below it
+    #[arg(long, value_name = "PATH", help_heading = "Selectors")]
+    pub cgroup: Vec<String>,
+
+    /// Send spans here by OTLP: HTTP, or gRPC if the port is 4317 (OTEL_EXPORTER_OTLP_PROTOCOL decides)
+    #[arg(long, value_name = "URL", help_heading = "Output")]
+    pub otlp_endpoint: Option<String>,
+
+    /// Print traces to standard output; text if there is no endpoint, else off
+    #[arg(long, value_name = "text|json|off", help_heading = "Output")]
+    pub console: Option<String>,
+
+    /// Serve /metrics, /healthz and /readyz here; a port alone means loopback
+    #[arg(long, value_name = "ADDR:PORT", help_heading = "Output")]
+    pub listen: Option<String>,
+
+    /// Write a JSON report with the ledger of requests at exit
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub report: Option<PathBuf>,
+
+    /// Which kernel hooks to use; auto takes the socket profile where the kernel has it
+    #[arg(long, value_name = "auto|socket|syscall")]
+    pub profile: Option<String>,
+
+    /// How much to say on standard error: off, error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+
+    /// Start this program, trace it and its descendants only, and exit with its code
+    #[arg(last = true, value_name = "COMMAND ARGS")]
+    pub command: Vec<OsString>,
+}
+
+/// `spandrel doctor`, as typed.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Doctor {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Nothing to run: help, version, or a command line that cannot be read.
+#[derive(Debug)]
+pub struct Stop {
+    /// What to print.
+    pub text: String,
+    /// Where to: standard error if this is a mistake, else standard output.
+    pub mistake: bool,
+    /// The exit code.
+    pub code: u8,
+}
+
+/// Reads a command line, the program's own name first.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Stop> {
+    let cli = Cli::try_parse_from(args).map_err(|error| {
+        let help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+        let code = if help { 0 } else { exit::USAGE };
+        Stop { text: error.render().to_string(), mistake: !help, code }
+    })?;
+    Ok(cli.command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(line: &str) -> Result<Command, Stop> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn every_name_is_there() {
+        let line = "spandrel run --config f --pid 1 --pid 2 --exe a --exe b --cmd c --port 80 --cgroup /x \
+                    --otlp-endpoint http://h:1 --console json --listen :9 --report r --profile socket \
+                    --log-level debug -- curl --pid 7";
+        let Ok(Command::Run(run)) = typed(line) else { panic!("not read") };
+        assert_eq!(run.pid, ["1", "2"]);
+        assert_eq!(run.exe, ["a", "b"]);
+        assert_eq!(run.command, ["curl", "--pid", "7"]);
+        assert!(matches!(typed("spandrel doctor --json"), Ok(Command::Doctor(Doctor { json: true }))));
+    }
+
+    #[test]
+    fn help_is_no_mistake_and_a_typo_is_usage() {
+        let help = typed("spandrel run --help").unwrap_err();
+        assert_eq!((help.code, help.mistake), (0, false));
+        assert!(help.text.contains("sudo spandrel run --port 8080"), "{}", help.text);
+        let typo = typed("spandrel run --prot 80").unwrap_err();
+        assert_eq!((typo.code, typo.mistake), (exit::USAGE, true));
+        assert!(typo.text.contains("--port"), "{}", typo.text);
+        assert_eq!(typed("spandrel").unwrap_err().code, exit::USAGE);
+        assert_eq!(typed("spandrel --version").unwrap_err().code, 0);
+    }
+}

@@ -1,0 +1,176 @@
+//! The declarative configuration file (specification, configuration/data-model.md; schema 1.1): what of it
+//! concerns spans, and what is this agent's own under `distribution.spandrel`. Keys of the schema that have
+//! no effect here are noted; keys of ours that do not exist are mistakes.
+
+use std::path::Path;
+
+use super::{
+    env::Env,
+    file_http, file_traces,
+    mistake::{Findings, exit},
+    pairs,
+    settings::{Distribution, LimitsConfig, ResourceConfig, Settings},
+    walk::{Table, Walk},
+    yaml,
+};
+
+/// Bytes of a configuration file at most. A hundred times the longest example of the schema.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// Reads a file. `None` if nothing of it could be read.
+pub(super) fn read(path: &Path, place: &str, env: &dyn Env, findings: &mut Findings) -> Option<Settings> {
+    let length = std::fs::metadata(path).map_or(0, |meta| meta.len());
+    if length > MAX_FILE {
+        let what = format!("{} has {length} bytes", path.display());
+        findings.mistake(exit::DATAERR, place, what, "name a configuration file; they have 1 MiB at most");
+        return None;
+    }
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(&text, &path.display().to_string(), env, findings),
+        Err(error) => {
+            let what = format!("cannot read {}: {error}", path.display());
+            findings.mistake(exit::NOINPUT, place, what, "name a file that this user can read");
+            None
+        }
+    }
+}
+
+fn parse(text: &str, file: &str, env: &dyn Env, findings: &mut Findings) -> Option<Settings> {
+    let mut walk = Walk { file, findings };
+    let document = match yaml::parse(text, env) {
+        Ok(document) => document,
+        Err(problems) => {
+            for problem in problems {
+                walk.wrong("", problem.line, problem.what, "correct the YAML there");
+            }
+            return None;
+        }
+    };
+    let mut root = walk.table(&document, String::new())?;
+    version(&mut walk, &mut root);
+    let mut settings = Settings {
+        disabled: walk.boolean(&mut root, "disabled").unwrap_or(false),
+        log_level: walk.value(&mut root, "log_level", "a log level such as info", |text| {
+            // The schema's numbered levels (debug2, info3) are as loud as their first.
+            let name = text.trim_end_matches(['2', '3', '4']);
+            let levels = super::variables::LEVELS.iter();
+            levels.filter(|(word, _)| word.eq_ignore_ascii_case(name)).map(|(_, level)| *level).next()
+        }),
+        ..Settings::default()
+    };
+    if let Some(mut limits) = walk.sub(&mut root, "attribute_limits") {
+        attribute_limits(&mut walk, &mut limits, &mut settings.limits);
+        walk.unused(&limits);
+    }
+    if let Some(mut resource) = walk.sub(&mut root, "resource") {
+        settings.resource = resource_of(&mut walk, &mut resource);
+        walk.unused(&resource);
+    }
+    if let Some(mut traces) = walk.sub(&mut root, "tracer_provider") {
+        file_traces::read(&mut walk, &mut traces, &mut settings);
+        walk.unused(&traces);
+    }
+    if let Some(mut instrumentation) = walk.sub(&mut root, "instrumentation/development") {
+        file_http::read(&mut walk, &mut instrumentation, &mut settings.http);
+    }
+    if let Some(mut distribution) = walk.sub(&mut root, "distribution")
+        && let Some(mut ours) = walk.sub(&mut distribution, "spandrel")
+    {
+        settings.distribution = ours_of(&mut walk, &mut ours, &mut settings);
+    }
+    walk.unused(&root);
+    Some(settings)
+}
+
+/// `file_format`: another major version means something else; a newer minor one only adds.
+fn version(walk: &mut Walk<'_>, root: &mut Table<'_>) {
+    let line = root.line;
+    let Some(version) = walk.text(root, "file_format") else {
+        walk.wrong("file_format", line, "is missing", "write file_format: \"1.1\" as the first line");
+        return;
+    };
+    let number = version.split_once('-').map_or(version.as_str(), |(number, _)| number);
+    match number.split_once('.').map(|(major, minor)| (major.parse::<u32>(), minor.parse::<u32>())) {
+        Some((Ok(1), Ok(0 | 1))) => {}
+        Some((Ok(1), Ok(_))) => {
+            walk.findings.note(format!(
+                "{}: file_format {version} is newer than 1.1; new keys have no effect",
+                walk.file
+            ));
+        }
+        _ => walk.wrong("file_format", line, format!("{version:?} is not known"), "write \"1.1\" or \"1.0\""),
+    }
+}
+
+/// The limits that stand in two places of the schema.
+pub(super) fn attribute_limits(walk: &mut Walk<'_>, table: &mut Table<'_>, limits: &mut LimitsConfig) {
+    if let Some(length) = walk.number(table, "attribute_value_length_limit") {
+        limits.attribute_value_length = Some(usize::try_from(length).unwrap_or(usize::MAX));
+    }
+    if let Some(count) = walk.number(table, "attribute_count_limit") {
+        limits.attribute_count = usize::try_from(count).unwrap_or(usize::MAX);
+    }
+}
+
+/// `resource`: `attributes` wins over `attributes_list`.
+fn resource_of(walk: &mut Walk<'_>, table: &mut Table<'_>) -> ResourceConfig {
+    let mut attributes = Vec::new();
+    for item in walk.list(table, "attributes").unwrap_or_default() {
+        let Some(mut attribute) = walk.table(item, table.at("attributes")) else { continue };
+        let name = walk.text(&mut attribute, "name");
+        let _type = attribute.take("type");
+        match (name, walk.text(&mut attribute, "value")) {
+            (Some(name), Some(value)) => attributes.push((name, value)),
+            _ => walk.wrong(&attribute.path, item.line, "has no name or no value", "write both"),
+        }
+    }
+    let line = table.line;
+    if let Some(list) = walk.text(table, "attributes_list") {
+        match pairs::parse(&list) {
+            Ok(pairs) => {
+                let new = |key: &str| !attributes.iter().any(|(known, _): &(String, String)| known == key);
+                let pairs: Vec<_> = pairs.into_iter().filter(|(key, _)| new(key)).collect();
+                attributes.extend(pairs);
+            }
+            Err(what) => {
+                let path = table.at("attributes_list");
+                walk.wrong(&path, line, what, "write key=value,key=value, values percent-encoded");
+            }
+        }
+    }
+    let service_name =
+        attributes.iter().find(|(key, _)| key == "service.name").map(|(_, value)| value.clone());
+    attributes.retain(|(key, _)| key != "service.name");
+    ResourceConfig { service_name, attributes, command_args: false }
+}
+
+fn ours_of(walk: &mut Walk<'_>, table: &mut Table<'_>, settings: &mut Settings) -> Distribution {
+    let mut ours = Distribution {
+        place: format!("{}: {}.", walk.file, table.path),
+        console: walk.text(table, "console"),
+        listen: walk.text(table, "listen"),
+        report: walk.text(table, "report"),
+        profile: walk.text(table, "profile"),
+        ..Distribution::default()
+    };
+    if let Some(mut select) = walk.sub(table, "select") {
+        let mut list = |key| walk.texts(&mut select, key).unwrap_or_default();
+        (ours.pid, ours.exe, ours.cmd) = (list("pid"), list("exe"), list("cmd"));
+        (ours.port, ours.cgroup) = (list("port"), list("cgroup"));
+        walk.unknown(&select, "pid, exe, cmd, port, cgroup");
+    }
+    if let Some(sizes) = walk.boolean(table, "body_sizes") {
+        settings.http.server_body_sizes = sizes;
+        settings.http.client_body_sizes = sizes;
+    }
+    if let Some(fields) = walk.texts(table, "redacted_headers") {
+        let place = walk.place(&table.at("redacted_headers"), table.line);
+        super::headers::redact(&place, &fields, &mut settings.http, walk.findings);
+    }
+    settings.resource.command_args = walk.boolean(table, "command_args").unwrap_or(false);
+    walk.unknown(
+        table,
+        "select, console, listen, report, profile, body_sizes, redacted_headers, command_args",
+    );
+    ours
+}

@@ -1,0 +1,215 @@
+//! `tracer_provider` of the configuration file: sampler, limits, processors and their exporters.
+
+use std::time::Duration;
+
+use super::{
+    file::attribute_limits,
+    otlp::{self, Compression, Given, OtlpConfig, Protocol},
+    settings::{BatchConfig, Root, SamplerConfig, Settings},
+    walk::{Table, Walk},
+    yaml::Node,
+};
+
+pub(super) fn read(walk: &mut Walk<'_>, table: &mut Table<'_>, settings: &mut Settings) {
+    if let Some(mut limits) = walk.sub(table, "limits") {
+        attribute_limits(walk, &mut limits, &mut settings.limits);
+        for (key, limit) in [
+            ("event_count_limit", &mut settings.limits.event_count),
+            ("link_count_limit", &mut settings.limits.link_count),
+        ] {
+            if let Some(count) = walk.number(&mut limits, key) {
+                *limit = usize::try_from(count).unwrap_or(usize::MAX);
+            }
+        }
+        walk.unused(&limits);
+    }
+    if let Some(node) = table.take("sampler")
+        && let Some(sampler) = sampler(walk, node, &table.at("sampler"))
+    {
+        settings.sampler = sampler;
+    }
+    for item in walk.list(table, "processors").unwrap_or_default() {
+        if let Some(mut processor) = walk.table(item, table.at("processors")) {
+            read_processor(walk, &mut processor, settings);
+        }
+    }
+}
+
+/// A sampler is a mapping with one key.
+fn sampler(walk: &mut Walk<'_>, node: &Node, path: &str) -> Option<SamplerConfig> {
+    const KNOWN: &str = "use parent_based, trace_id_ratio_based, always_on or always_off";
+    let mut table = walk.table(node, path.to_owned())?;
+    let alone = |root| Some(SamplerConfig { root, parent_based: false });
+    let sampler = if table.take("always_on").is_some() {
+        alone(Root::AlwaysOn)
+    } else if table.take("always_off").is_some() {
+        alone(Root::AlwaysOff)
+    } else if let Some(mut ratio) = walk.sub(&mut table, "trace_id_ratio_based") {
+        let share = walk.value(&mut ratio, "ratio", "a share from 0 to 1", |text| {
+            text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share))
+        });
+        alone(Root::Ratio(share.unwrap_or(1.0)))
+    } else if let Some(mut based) = walk.sub(&mut table, "parent_based") {
+        parent_based(walk, &mut based)
+    } else {
+        walk.wrong(path, node.line, "names no sampler that is known here", KNOWN);
+        return None;
+    };
+    for (key, node) in table.rest() {
+        walk.wrong(&table.at(key), node.line, "is a second sampler or none that is known here", KNOWN);
+    }
+    sampler
+}
+
+/// Only the root is free: what a parent decided is always honoured.
+fn parent_based(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Option<SamplerConfig> {
+    let root = match table.take("root") {
+        Some(node) => sampler(walk, node, &table.at("root"))?,
+        None => SamplerConfig::default(),
+    };
+    for (key, expected) in [
+        ("remote_parent_sampled", Root::AlwaysOn),
+        ("remote_parent_not_sampled", Root::AlwaysOff),
+        ("local_parent_sampled", Root::AlwaysOn),
+        ("local_parent_not_sampled", Root::AlwaysOff),
+    ] {
+        let Some(node) = table.take(key) else { continue };
+        let path = table.at(key);
+        if sampler(walk, node, &path).is_some_and(|given| given.root != expected) {
+            let what = "a parent's decision is always honoured by this agent";
+            walk.wrong(
+                &path,
+                node.line,
+                what,
+                "take it out, or write always_on and always_off as by default",
+            );
+        }
+    }
+    Some(SamplerConfig { root: root.root, parent_based: true })
+}
+
+fn read_processor(walk: &mut Walk<'_>, processor: &mut Table<'_>, settings: &mut Settings) {
+    if let Some(mut batch) = walk.sub(processor, "batch") {
+        batch_sizes(walk, &mut batch, &mut settings.batch);
+        exporter(walk, &mut batch, settings);
+        walk.unused(&batch);
+    }
+    // Every destination has one queue; `simple` is a batch that is sent at once.
+    if let Some(mut simple) = walk.sub(processor, "simple") {
+        exporter(walk, &mut simple, settings);
+        walk.unused(&simple);
+    }
+    walk.unused(processor);
+}
+
+fn batch_sizes(walk: &mut Walk<'_>, table: &mut Table<'_>, batch: &mut BatchConfig) {
+    let above_zero = |text: &str| text.parse::<usize>().ok().filter(|number| *number > 0);
+    if let Some(delay) = walk.number(table, "schedule_delay") {
+        batch.schedule_delay = Duration::from_millis(delay);
+    }
+    if let Some(timeout) = walk.number(table, "export_timeout") {
+        batch.export_timeout = (timeout > 0).then(|| Duration::from_millis(timeout));
+    }
+    if let Some(size) = walk.value(table, "max_queue_size", "a number from 1 on", above_zero) {
+        batch.max_queue_size = size;
+        batch.max_export_batch_size = batch.max_export_batch_size.min(size);
+    }
+    if let Some(size) = walk.value(table, "max_export_batch_size", "a number from 1 on", above_zero) {
+        batch.max_export_batch_size = size;
+        if size > batch.max_queue_size {
+            let what = format!("{size} is more than the queue's {}", batch.max_queue_size);
+            walk.wrong(
+                &table.at("max_export_batch_size"),
+                table.line,
+                what,
+                "lower it, or raise max_queue_size",
+            );
+        }
+    }
+}
+
+fn exporter(walk: &mut Walk<'_>, processor: &mut Table<'_>, settings: &mut Settings) {
+    let Some(mut table) = walk.sub(processor, "exporter") else { return };
+    settings.exporters.console |= table.take("console").is_some();
+    for (key, protocol) in [("otlp_http", Protocol::HttpProtobuf), ("otlp_grpc", Protocol::Grpc)] {
+        let Some(mut given) = walk.sub(&mut table, key) else { continue };
+        let (path, line) = (given.path.clone(), given.line);
+        let destination = destination(walk, &mut given, protocol);
+        walk.unused(&given);
+        if settings.exporters.otlp.is_some() {
+            walk.wrong(
+                &path,
+                line,
+                "is a second OTLP destination",
+                "keep one; a collector can send to several",
+            );
+        } else {
+            settings.exporters.otlp = destination;
+        }
+    }
+    for (key, node) in table.rest() {
+        let path = table.at(key);
+        walk.wrong(
+            &path,
+            node.line,
+            "is no exporter that is known here",
+            "use otlp_http, otlp_grpc or console",
+        );
+    }
+}
+
+fn destination(walk: &mut Walk<'_>, table: &mut Table<'_>, protocol: Protocol) -> Option<OtlpConfig> {
+    let place = walk.place(&table.path, table.line);
+    let default = (protocol == Protocol::HttpProtobuf).then(|| "http://localhost:4318/v1/traces".to_owned());
+    let endpoint = walk.text(table, "endpoint").or(default);
+    if walk.text(table, "encoding").is_some_and(|encoding| encoding != "protobuf") {
+        walk.wrong(&table.at("encoding"), table.line, "is not sent by this agent", "write protobuf");
+    }
+    let compression = walk.value(table, "compression", "gzip or none", |text| match text {
+        "gzip" => Some(Compression::Gzip),
+        "none" => Some(Compression::None),
+        _ => None,
+    });
+    let timeout = walk.number(table, "timeout").map_or(otlp::default_timeout(), Duration::from_millis);
+    let list = walk.text(table, "headers_list");
+    let mut headers = list.map(|list| otlp::header_list(&place, &list, walk.findings)).unwrap_or_default();
+    for item in walk.list(table, "headers").unwrap_or_default() {
+        let Some(mut header) = walk.table(item, table.at("headers")) else { continue };
+        let (name, value) = (walk.text(&mut header, "name"), walk.text(&mut header, "value"));
+        if let Some(new) = otlp::header(&place, &name?, &value.unwrap_or_default(), walk.findings) {
+            headers.retain(|(known, _)| *known != new.0);
+            headers.push(new);
+        }
+    }
+    let mut insecure = false;
+    let mut files = [None, None, None];
+    if let Some(mut tls) = walk.sub(table, "tls") {
+        for (file, key) in files.iter_mut().zip(["ca_file", "key_file", "cert_file"]) {
+            let place = walk.place(&tls.at(key), tls.line);
+            *file = walk.text(&mut tls, key).and_then(|path| otlp::readable(&place, &path, walk.findings));
+        }
+        insecure = walk.boolean(&mut tls, "insecure").unwrap_or(false);
+        walk.unused(&tls);
+    }
+    let (endpoint, protocol) = otlp::endpoint(
+        &place,
+        Given::Verbatim,
+        endpoint.as_deref(),
+        Some(protocol),
+        insecure,
+        walk.findings,
+    )?;
+    let [certificate, client_key, client_certificate] = files;
+    let config = OtlpConfig {
+        endpoint,
+        protocol,
+        headers,
+        timeout: Some(timeout).filter(|limit| !limit.is_zero()),
+        compression: compression.unwrap_or(Compression::None),
+        certificate,
+        client_key,
+        client_certificate,
+    };
+    otlp::check(&place, &config, walk.findings);
+    Some(config)
+}

@@ -1,0 +1,149 @@
+//! What variables and the configuration file both set: plain values with their defaults. A file that is
+//! given replaces the variables altogether (specification, configuration/sdk.md).
+
+use std::time::Duration;
+
+use log::LevelFilter;
+
+use super::otlp::OtlpConfig;
+
+/// Spans that wait for the exporter at most. A whole machine's spans come through one queue: 2048, the
+/// default for one process, would be full within 50 ms at 40,000 requests a second. A span takes 0.5 to
+/// 1 KiB, so a backend that is away costs 16 MiB at most.
+pub const DEFAULT_QUEUE: usize = 16_384;
+
+/// Everything that variables or the file can set.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// `OTEL_SDK_DISABLED`: run a command, but trace nothing.
+    pub disabled: bool,
+    pub log_level: Option<LevelFilter>,
+    pub sampler: SamplerConfig,
+    /// Where spans go; both are possible, none leaves the choice to the flags.
+    pub exporters: Exporters,
+    pub batch: BatchConfig,
+    pub limits: LimitsConfig,
+    pub http: HttpConfig,
+    pub resource: ResourceConfig,
+    /// What only the configuration file says, under `distribution.spandrel`.
+    pub distribution: Distribution,
+}
+
+/// `OTEL_TRACES_EXPORTER`, or the span processors of the file.
+#[derive(Clone, Debug, Default)]
+pub struct Exporters {
+    pub otlp: Option<OtlpConfig>,
+    pub console: bool,
+    /// Nothing shall be exported.
+    pub none: bool,
+}
+
+/// The flags' counterparts in the configuration file, as written.
+#[derive(Clone, Debug, Default)]
+pub struct Distribution {
+    /// What stands before these names in mistakes.
+    pub place: String,
+    pub pid: Vec<String>,
+    pub exe: Vec<String>,
+    pub cmd: Vec<String>,
+    pub port: Vec<String>,
+    pub cgroup: Vec<String>,
+    pub console: Option<String>,
+    pub listen: Option<String>,
+    pub report: Option<String>,
+    pub profile: Option<String>,
+}
+
+/// The decision at the root of a trace.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Root {
+    AlwaysOn,
+    AlwaysOff,
+    /// The share of traces that is kept, 0 to 1.
+    Ratio(f64),
+}
+
+/// The sampler.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SamplerConfig {
+    pub root: Root,
+    /// A parent's decision is honoured; otherwise each request is judged as a root.
+    pub parent_based: bool,
+}
+
+impl Default for SamplerConfig {
+    fn default() -> Self {
+        Self { root: Root::AlwaysOn, parent_based: true }
+    }
+}
+
+/// The batch span processor (`OTEL_BSP_*`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchConfig {
+    /// How long the first span of a batch waits for others.
+    pub schedule_delay: Duration,
+    /// How long one export may take, retries included; `None` is without limit.
+    pub export_timeout: Option<Duration>,
+    pub max_queue_size: usize,
+    /// Not larger than the queue.
+    pub max_export_batch_size: usize,
+}
+
+impl Default for BatchConfig {
+    fn default() -> Self {
+        Self {
+            schedule_delay: Duration::from_secs(5),
+            export_timeout: Some(Duration::from_secs(30)),
+            max_queue_size: DEFAULT_QUEUE,
+            max_export_batch_size: 512,
+        }
+    }
+}
+
+/// Limits of a span.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitsConfig {
+    pub attribute_count: usize,
+    /// In characters; `None` is without limit.
+    pub attribute_value_length: Option<usize>,
+    pub event_count: usize,
+    pub link_count: usize,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self { attribute_count: 128, attribute_value_length: None, event_count: 128, link_count: 128 }
+    }
+}
+
+/// What HTTP spans show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// Methods that keep their name, case-sensitive; `None` is the default list of the conventions.
+    pub known_methods: Option<Vec<String>>,
+    /// Headers to show, in lower case.
+    pub server_request_headers: Vec<String>,
+    pub server_response_headers: Vec<String>,
+    pub client_request_headers: Vec<String>,
+    pub client_response_headers: Vec<String>,
+    /// Which of the headers above show `REDACTED` instead of their value, in lower case.
+    pub redacted_headers: Vec<String>,
+    /// `http.request.body.size` and `http.response.body.size` on server, and on client spans.
+    pub server_body_sizes: bool,
+    pub client_body_sizes: bool,
+    /// Query parameters whose values are hidden; `None` is the default list of the conventions.
+    pub sensitive_query_parameters: Option<Vec<String>>,
+}
+
+/// The agent's own `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`.
+///
+/// The name and every `service.*` attribute describe the agent's own telemetry only. The other attributes
+/// (`deployment.environment.name`, `k8s.cluster.name`, ...) also go to the resource of every traced
+/// service that does not set them itself: they say where both run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ResourceConfig {
+    pub service_name: Option<String>,
+    pub attributes: Vec<(String, String)>,
+    /// `process.command_args` on every resource. Off by default: arguments can hold secrets.
+    pub command_args: bool,
+}

@@ -1,0 +1,161 @@
+//! Walking a document: every value with its path and line, every key that nobody asked for noticed.
+
+use super::{
+    mistake::{Findings, exit},
+    yaml::{Kind, Node},
+};
+
+/// A file's name and what was found in it.
+pub(super) struct Walk<'a> {
+    pub(super) file: &'a str,
+    pub(super) findings: &'a mut Findings,
+}
+
+/// A mapping that is being read.
+pub(super) struct Table<'a> {
+    /// The keys that lead to it, with dots between them.
+    pub(super) path: String,
+    pub(super) line: usize,
+    entries: Vec<(&'a str, &'a Node, bool)>,
+}
+
+impl<'a> Table<'a> {
+    /// The value of a key, also if it is null. The key counts as known from then on.
+    pub(super) fn take(&mut self, key: &str) -> Option<&'a Node> {
+        let entry = self.entries.iter_mut().find(|(name, ..)| *name == key)?;
+        entry.2 = true;
+        Some(entry.1)
+    }
+
+    /// The path of a key.
+    pub(super) fn at(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// The first key that was not taken.
+    pub(super) fn rest(&self) -> impl Iterator<Item = (&'a str, &'a Node)> {
+        self.entries.iter().filter(|(_, _, taken)| !taken).map(|(key, node, _)| (*key, *node))
+    }
+}
+
+impl Walk<'_> {
+    /// `file:line (path)`.
+    pub(super) fn place(&self, path: &str, line: usize) -> String {
+        if path.is_empty() {
+            format!("{}:{line}", self.file)
+        } else {
+            format!("{}:{line} ({path})", self.file)
+        }
+    }
+
+    /// Reports a mistake at a value.
+    pub(super) fn wrong(&mut self, path: &str, line: usize, what: impl Into<String>, advice: &str) {
+        let place = self.place(path, line);
+        self.findings.mistake(exit::CONFIG, place, what, advice);
+    }
+
+    /// A mapping; null is an empty one.
+    pub(super) fn table<'n>(&mut self, node: &'n Node, path: String) -> Option<Table<'n>> {
+        let entries = match &node.kind {
+            Kind::Null => Vec::new(),
+            Kind::Map(entries) => entries.iter().map(|(key, node)| (key.as_str(), node, false)).collect(),
+            _ => {
+                self.wrong(&path, node.line, "is not a mapping", "write key: value lines below it");
+                return None;
+            }
+        };
+        Some(Table { path, line: node.line, entries })
+    }
+
+    /// The mapping behind a key.
+    pub(super) fn sub<'n>(&mut self, table: &mut Table<'n>, key: &str) -> Option<Table<'n>> {
+        let node = table.take(key)?;
+        self.table(node, table.at(key))
+    }
+
+    /// Text behind a key.
+    pub(super) fn text(&mut self, table: &mut Table<'_>, key: &str) -> Option<String> {
+        let node = table.take(key)?;
+        match &node.kind {
+            Kind::Null => None,
+            Kind::Scalar { text, .. } => Some(text.clone()),
+            _ => {
+                self.wrong(&table.at(key), node.line, "is not text", "write one value");
+                None
+            }
+        }
+    }
+
+    /// A value behind a key that `read` understands.
+    pub(super) fn value<T>(
+        &mut self,
+        table: &mut Table<'_>,
+        key: &str,
+        kind: &str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        let line = table.take(key)?.line;
+        let text = self.text(table, key)?;
+        let value = read(&text);
+        if value.is_none() {
+            self.wrong(&table.at(key), line, format!("{text:?} is not {kind}"), &format!("write {kind}"));
+        }
+        value
+    }
+
+    /// A number that is not negative.
+    pub(super) fn number(&mut self, table: &mut Table<'_>, key: &str) -> Option<u64> {
+        self.value(table, key, "a whole number from 0 on", |text| text.parse().ok())
+    }
+
+    /// `true` or `false`.
+    pub(super) fn boolean(&mut self, table: &mut Table<'_>, key: &str) -> Option<bool> {
+        self.value(table, key, "true or false", |text| text.to_ascii_lowercase().parse().ok())
+    }
+
+    /// The items of a list of scalars.
+    pub(super) fn texts(&mut self, table: &mut Table<'_>, key: &str) -> Option<Vec<String>> {
+        let items = self.list(table, key)?;
+        let mut texts = Vec::with_capacity(items.len());
+        for item in items {
+            match &item.kind {
+                Kind::Scalar { text, .. } => texts.push(text.clone()),
+                _ => self.wrong(
+                    &table.at(key),
+                    item.line,
+                    "has an item that is not text",
+                    "write one value a line",
+                ),
+            }
+        }
+        Some(texts)
+    }
+
+    /// The items of a list.
+    pub(super) fn list<'n>(&mut self, table: &mut Table<'n>, key: &str) -> Option<&'n [Node]> {
+        let node = table.take(key)?;
+        match &node.kind {
+            Kind::Null => None,
+            Kind::List(items) => Some(items),
+            _ => {
+                self.wrong(&table.at(key), node.line, "is not a list", "write items with - before them");
+                None
+            }
+        }
+    }
+
+    /// Says which keys of a mapping have no effect.
+    pub(super) fn unused(&mut self, table: &Table<'_>) {
+        for (key, node) in table.rest() {
+            let place = self.place(&table.at(key), node.line);
+            self.findings.note(format!("{place} has no effect here"));
+        }
+    }
+
+    /// Reports the keys of a mapping of ours that do not exist.
+    pub(super) fn unknown(&mut self, table: &Table<'_>, known: &str) {
+        for (key, node) in table.rest() {
+            self.wrong(&table.at(key), node.line, "there is no such key", &format!("use one of {known}"));
+        }
+    }
+}
