@@ -127,7 +127,7 @@ fn double(out: &mut Vec<u8>, value: f64) {
         f64::NEG_INFINITY => br#""-Infinity""#,
         value => {
             // Writing to memory and finite numbers cannot fail.
-            drop(serde_json::to_writer(out, &value));
+            serde_json::to_writer(out, &value).ok();
             return;
         }
     };
@@ -145,12 +145,12 @@ fn list<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, mut put: impl 
 
 fn string(out: &mut Vec<u8>, value: &str) {
     // Writing text to memory cannot fail.
-    drop(serde_json::to_writer(out, value));
+    serde_json::to_writer(out, value).ok();
 }
 
 fn number(out: &mut Vec<u8>, value: impl std::fmt::Display) {
     // Writing to memory cannot fail.
-    drop(write!(out, "{value}"));
+    write!(out, "{value}").ok();
 }
 
 fn hex(out: &mut Vec<u8>, bytes: &[u8]) {

@@ -11,11 +11,26 @@
 //! and a claim that is lost in any way counts as dropped at shutdown, so that the ledger closes by type.
 
 pub mod batch;
+pub mod client;
 pub mod config;
+pub mod console;
+pub mod counters;
+mod deliver;
 pub mod json;
+pub mod listen;
+pub mod metrics;
+pub mod notify;
 pub mod otlp;
+pub mod pipeline;
+pub mod report;
+pub mod retry;
+pub mod room;
+pub mod telemetry;
 #[cfg(test)]
 mod testing;
+
+pub use config::Config;
+pub use pipeline::{Pipeline, Sender, start};
 
 /// The name of the instrumentation scope of every span, and of the agent in its own telemetry.
 pub const SCOPE: &str = "spandrel";
