@@ -36,6 +36,8 @@ causes! {
         Shutdown = "shutdown",
         /// Its process turned out not to be selected.
         NotSelected = "not_selected",
+        /// No destination is configured: nobody wanted it.
+        NoDestination = "no_destination",
         /// The table of connections was full and this one was the oldest.
         Evicted = "evicted",
     }
