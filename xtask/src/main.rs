@@ -6,6 +6,7 @@ mod dist;
 mod run;
 mod setup;
 mod test;
+mod tidy;
 mod tools;
 
 use std::process::ExitCode;
@@ -27,6 +28,8 @@ enum Verb {
     Build,
     /// Run every test: units, fuzz corpora, the real kernel, real programs
     Test(test::Args),
+    /// Check the architecture's rules on the source text
+    Tidy,
     /// Build the static binary that runs on any distribution
     Dist,
 }
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Verb::Setup => setup::run(),
         Verb::Build => build::run(),
         Verb::Test(args) => test::run(&args),
+        Verb::Tidy => tidy::run(),
         Verb::Dist => dist::run(),
     };
     match done {
