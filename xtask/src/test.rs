@@ -50,6 +50,9 @@ const PATIENCE: Duration = Duration::from_secs(15 * 60);
 /// Packages below this folder are groups of their own; everything else is the group `unit`.
 const GROUPS: &str = "tests";
 
+/// Below that folder, but no tests: what virtual machines start with.
+const INIT: &str = "vm";
+
 /// Groups that load programs into the kernel.
 const PRIVILEGED: [&str; 2] = ["kernel", "e2e"];
 
@@ -118,7 +121,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// The workspace's packages below tests/: group and package name, quick groups first.
-fn packages() -> Result<Vec<(String, String)>> {
+pub(crate) fn packages() -> Result<Vec<(String, String)>> {
     let text = answer(&mut cargo(["metadata", "--format-version", "1", "--no-deps"]))
         .context("`cargo metadata` failed: is Cargo.toml valid?")?;
     let metadata: Value = serde_json::from_str(&text).context("`cargo metadata` printed no JSON")?;
@@ -133,6 +136,7 @@ fn packages() -> Result<Vec<(String, String)>> {
             Some((group.to_str()?.to_owned(), package["name"].as_str()?.to_owned()))
         })
         .collect();
+    found.retain(|(group, _)| group != INIT);
     found.sort_by_key(|(group, _)| (PRIVILEGED.iter().position(|name| name == group), group.clone()));
     Ok(found)
 }
