@@ -14,7 +14,7 @@ use crate::{
 /// musl's C library is linked in whole; glibc's cannot be.
 const TARGET: &str = "x86_64-unknown-linux-musl";
 
-const TOOLS: &[Tool] = &[
+pub(crate) const TOOLS: &[Tool] = &[
     Tool {
         needs: "musl-gcc",
         package: "musl-tools",

@@ -6,7 +6,9 @@ mod dist;
 mod run;
 mod setup;
 mod test;
+mod tidy;
 mod tools;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -27,6 +29,10 @@ enum Verb {
     Build,
     /// Run every test: units, fuzz corpora, the real kernel, real programs
     Test(test::Args),
+    /// Boot other kernels under QEMU and run the kernel tests there
+    Vm(vm::Args),
+    /// Check the architecture's rules on the source text
+    Tidy,
     /// Build the static binary that runs on any distribution
     Dist,
 }
@@ -37,6 +43,8 @@ fn main() -> ExitCode {
         Verb::Setup => setup::run(),
         Verb::Build => build::run(),
         Verb::Test(args) => test::run(&args),
+        Verb::Vm(args) => vm::run(&args),
+        Verb::Tidy => tidy::run(),
         Verb::Dist => dist::run(),
     };
     match done {

@@ -19,7 +19,7 @@ use self::count::Count;
 use crate::{
     build,
     run::{answer, cargo, command, root, shown},
-    setup,
+    setup, tidy,
     tools::{self, Tool},
 };
 
@@ -50,12 +50,15 @@ const PATIENCE: Duration = Duration::from_secs(15 * 60);
 /// Packages below this folder are groups of their own; everything else is the group `unit`.
 const GROUPS: &str = "tests";
 
+/// Below that folder, but no tests: what virtual machines start with.
+const INIT: &str = "vm";
+
 /// Groups that load programs into the kernel.
 const PRIVILEGED: [&str; 2] = ["kernel", "e2e"];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only these groups: unit, or a folder of tests/ (pipeline, kernel, e2e)
+    /// Only these groups: tidy, unit, or a folder of tests/ (pipeline, kernel, e2e)
     groups: Vec<String>,
     /// Only tests whose name contains this
     #[arg(long, short)]
@@ -70,9 +73,10 @@ impl Args {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let packages = packages()?;
-    let known = |name: &String| name == "unit" || packages.iter().any(|(g, _)| g == name);
+    let known =
+        |name: &String| ["tidy", "unit"].contains(&&**name) || packages.iter().any(|(g, _)| g == name);
     if let Some(unknown) = args.groups.iter().find(|name| !known(name)) {
-        bail!("there is no group of tests `{unknown}`; there are unit and the folders of tests/");
+        bail!("there is no group of tests `{unknown}`; there are tidy, unit and the folders of tests/");
     }
     setup::ready()?;
     let real = packages.iter().any(|(group, _)| PRIVILEGED.contains(&&**group) && args.wants(group));
@@ -84,6 +88,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
 
     let mut total = Count::default();
+    if args.wants("tidy") && args.filter.is_none() {
+        total.add(group_tidy());
+    }
     if args.wants("unit") {
         let mut test = cargo(["test", "--locked", "--no-fail-fast", "--workspace"]);
         for (_, package) in &packages {
@@ -114,7 +121,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// The workspace's packages below tests/: group and package name, quick groups first.
-fn packages() -> Result<Vec<(String, String)>> {
+pub(crate) fn packages() -> Result<Vec<(String, String)>> {
     let text = answer(&mut cargo(["metadata", "--format-version", "1", "--no-deps"]))
         .context("`cargo metadata` failed: is Cargo.toml valid?")?;
     let metadata: Value = serde_json::from_str(&text).context("`cargo metadata` printed no JSON")?;
@@ -129,8 +136,20 @@ fn packages() -> Result<Vec<(String, String)>> {
             Some((group.to_str()?.to_owned(), package["name"].as_str()?.to_owned()))
         })
         .collect();
+    found.retain(|(group, _)| group != INIT);
     found.sort_by_key(|(group, _)| (PRIVILEGED.iter().position(|name| name == group), group.clone()));
     Ok(found)
+}
+
+/// The architecture's rules count as one test.
+fn group_tidy() -> Count {
+    heading("tidy");
+    let mut count = Count::default();
+    match tidy::run() {
+        Ok(()) => count.passed = 1,
+        Err(error) => count.fail(format!("tidy: {error:#}")),
+    }
+    count
 }
 
 /// Runs one group's tests, shows what they print, and counts. Not even starting counts as a failure.
