@@ -44,6 +44,8 @@ pub struct Exec<'a> {
     pub args: &'a [u8],
     /// NUL-ended environment strings; the last may be cut.
     pub environment: &'a [u8],
+    /// Both, as they lie in the process's memory.
+    pub area: &'a [u8],
 }
 
 impl Event<'_> {
@@ -171,5 +173,5 @@ fn exec<'a>(header: Header, reader: &mut Reader<'a>) -> Option<Exec<'a>> {
     let path = path.split(|byte| *byte == 0).next().unwrap_or(path);
     let area = reader.bytes(header.payload)?;
     let (args, environment) = area.split_at_checked(args as usize).unwrap_or((area, &[]));
-    Some(Exec { header, parent, state, path, args, environment })
+    Some(Exec { header, parent, state, path, args, environment, area })
 }

@@ -112,6 +112,15 @@ impl Stats {
         self.open.fetch_sub(n as i64, Relaxed);
     }
 
+    /// The kernel side saw requests that did not come through: lost in the ring, and not sampled.
+    pub fn kernel(&self, lost: u64, unsampled: u64) {
+        self.seen.fetch_add(lost + unsampled, Relaxed);
+        self.unsampled.fetch_add(unsampled, Relaxed);
+        if let Some(slot) = self.dropped.get(Drop::RingFull as usize) {
+            slot.fetch_add(lost, Relaxed);
+        }
+    }
+
     /// An open request is not sampled.
     pub fn unsampled(&self) {
         self.unsampled.fetch_add(1, Relaxed);

@@ -55,8 +55,23 @@ pub enum LoadError {
     AyaBtf(#[from] aya::BtfError),
 }
 
+impl LoadError {
+    /// Whether more privilege would help.
+    pub fn is_privilege(&self) -> bool {
+        let mut source: Option<&dyn std::error::Error> = Some(self);
+        while let Some(error) = source {
+            let denied = |error: &std::io::Error| error.raw_os_error() == Some(libc::EPERM);
+            if error.downcast_ref::<std::io::Error>().is_some_and(denied) {
+                return true;
+            }
+            source = error.source();
+        }
+        false
+    }
+}
+
 /// The best profile of a kernel, by the tracepoints it has.
-pub fn best_profile(btf: &Btf<'_>) -> Profile {
+pub(super) fn best_profile(btf: &Btf<'_>) -> Profile {
     let has = |name| btf.tracepoint(name).is_some();
     if has("sock_send_length") && has("sock_recv_length") { Profile::Socket } else { Profile::Syscall }
 }

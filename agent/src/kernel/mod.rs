@@ -15,6 +15,9 @@ use aya::{
 };
 use spandrel_common::{sample::Policy, stats::Counter};
 
+/// Why a map of the kernel side could not be read or written.
+pub use aya::maps::MapError as MapFailure;
+
 pub use self::{
     hooks::{HOOKS, Hook, Profile},
     loader::{LoadError, Options},
