@@ -22,8 +22,8 @@ use crate::{
     decide::{DROP, KEEP, spandrel_decide},
     head::{self, Framing, Looks, spandrel_scan},
     kernel::{
-        sock::Sock,
-        task::{self, Ids, Task},
+        sock::{Memory, Sock, Tcp},
+        task::{self, Ids},
     },
     scratch::{self, Moved, Scratch},
 };
@@ -31,32 +31,34 @@ use crate::{
 /// A flag of [`tell`] alone: the head of a message is in the event.
 const HEAD: u16 = 1 << 15;
 
-/// `len` bytes moved through `sock`, sent if `TX` and received if not.
+/// `len` bytes moved through `sock`, sent if `TX` and received if not. `tcp` is its TCP part, if it has one.
 #[inline(always)]
-pub fn moved<const TX: bool>(state: &mut State, sock: Sock, len: u64, call: Call) {
-    if state.phase == IGNORED {
-        return;
-    }
-    if state.phase == conn::FRESH {
-        let transport = sock.transport();
-        if transport == 0 || Task::current().is_kernel() {
-            state.phase = IGNORED;
-            return;
-        }
-        state.begin(transport);
-    }
-    if scratch::with(|scratch| locked::<TX>(state, sock, len, call, scratch)).is_none() {
+pub fn moved<const TX: bool>(
+    state: &mut State,
+    sock: Sock,
+    tcp: Option<Tcp<impl Memory>>,
+    len: u64,
+    call: Call,
+) {
+    if scratch::with(|scratch| locked::<TX>(state, sock, tcp, len, call, scratch)).is_none() {
         emit::count(Counter::ScratchBusy);
     }
 }
 
 #[inline(always)]
-fn locked<const TX: bool>(state: &mut State, sock: Sock, len: u64, call: Call, scratch: &mut Scratch) {
+fn locked<const TX: bool>(
+    state: &mut State,
+    sock: Sock,
+    tcp: Option<Tcp<impl Memory>>,
+    len: u64,
+    call: Call,
+    scratch: &mut Scratch,
+) {
     let dir = if TX { DIR_TX } else { DIR_RX };
     let turned = state.last_dir != dir;
     state.last_dir = dir;
     scratch.sk = sock.0;
-    account::<TX>(state, sock, len, &mut scratch.moved);
+    account::<TX>(state, sock, tcp, len, &mut scratch.moved);
     scratch.moved.call = call;
     scratch.moved.turned = u32::from(turned);
     if state.phase == SNIFFING && !recognise::<TX>(state, scratch.moved) {
@@ -112,30 +114,38 @@ pub extern "C" fn spandrel_step_rx(state: *mut State, offset: u64) -> u64 {
 
 /// Advances positions and finds out when the bytes moved and whether some are missing before them.
 #[inline(always)]
-fn account<const TX: bool>(state: &mut State, sock: Sock, len: u64, moved: &mut Moved) {
+fn account<const TX: bool>(
+    state: &mut State,
+    sock: Sock,
+    tcp: Option<Tcp<impl Memory>>,
+    len: u64,
+    moved: &mut Moved,
+) {
     let now = emit::now();
-    let tcp = state.transport == TRANSPORT_TCP;
     let (own, other) = state.flows::<TX>();
     let before = if own.last_ns > other.last_ns { own.last_ns } else { other.last_ns };
     let (mut first_ns, mut last_ns, mut wait_ns) = (now, now, 0);
-    if tcp && TX {
-        // This hook runs after the bytes have left, and on one machine the receiver may have run before.
-        let sent = sock.transmitted_ns();
-        if sent > before && sent < now {
-            last_ns = sent;
+    match tcp {
+        Some(tcp) if TX => {
+            // This hook runs after the bytes have left, and on one machine the receiver may have run before.
+            let sent = tcp.transmitted_ns();
+            if sent > before && sent < now {
+                last_ns = sent;
+            }
+            let first = tcp.first_transmitted_ns();
+            first_ns = if first > before && first < last_ns { first } else { last_ns };
         }
-        let first = sock.first_transmitted_ns();
-        first_ns = if first > before && first < last_ns { first } else { last_ns };
-    }
-    if tcp && !TX {
-        let arrived = sock.segment_ns();
-        if arrived > before && arrived < now {
-            wait_ns = now - arrived;
+        Some(tcp) => {
+            let arrived = tcp.segment_ns();
+            if arrived > before && arrived < now {
+                wait_ns = now - arrived;
+            }
         }
+        None => {}
     }
     own.last_ns = last_ns;
-    if tcp {
-        let seq = if TX { sock.sent_seq() } else { sock.received_seq() };
+    if let Some(tcp) = tcp {
+        let seq = if TX { tcp.sent_seq() } else { tcp.received_seq() };
         if let Some(seq) = seq {
             let mut missing = seq.wrapping_sub(own.seq).wrapping_sub(len as u32);
             // The peer's FIN takes a number, too, and is consumed with the last bytes.
@@ -161,6 +171,7 @@ fn account<const TX: bool>(state: &mut State, sock: Sock, len: u64, moved: &mut 
     moved.first_ns = first_ns;
     moved.last_ns = last_ns;
     moved.wait_ns = wait_ns;
+    moved.now = now;
     own.pos += len;
 }
 

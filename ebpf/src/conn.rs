@@ -175,15 +175,10 @@ pub fn in_map(sk: u64) -> Option<&'static mut State> {
     Some(unsafe { &mut *state })
 }
 
-/// The state of the socket at an address, made now if there is none or if it is a former socket's.
+/// New state for the socket at an address, in place of a former socket's.
 #[inline(always)]
-pub fn in_map_or_new(sk: u64, ino: u64) -> Option<&'static mut State> {
-    if let Some(state) = in_map(sk) {
-        if state.ino == ino {
-            return Some(state);
-        }
-        forget(sk);
-    }
+pub fn new_in_map(sk: u64, ino: u64) -> Option<&'static mut State> {
+    forget(sk);
     const FLOW: Flow = Flow {
         pos: 0,
         sent: 0,

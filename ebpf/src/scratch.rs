@@ -46,6 +46,8 @@ pub struct Moved {
     pub first_ns: u64,
     pub last_ns: u64,
     pub wait_ns: u64,
+    /// When the hook began.
+    pub now: u64,
     /// 1 if bytes of the peer's direction came since the last call of this one.
     pub turned: u32,
     /// 1 if these bytes belong to requests.
