@@ -55,6 +55,8 @@ pub(super) struct Conn {
     pairing: Pairing,
     request: Half,
     response: Half,
+    /// What is missing before the next response, if something is.
+    missing: Option<Missing>,
     /// Events of the response side that came before any request that they could answer.
     held: Vec<(Data, Box<[u8]>)>,
     /// Who used it last.
@@ -77,6 +79,7 @@ impl Conn {
             pairing: Pairing::default(),
             request: Half::default(),
             response: Half::default(),
+            missing: None,
             held: Vec::new(),
             tgid: event.header.tgid,
             transport: event.transport,
@@ -176,6 +179,14 @@ impl Conn {
         }
     }
 
+    /// Takes what was held, in front of an end: the request may be there in part.
+    fn release_last(&mut self, now_ns: u64, context: &mut Context<'_>) {
+        if !self.held.is_empty() {
+            self.cut(Side::Request, now_ns, context);
+            self.release(context);
+        }
+    }
+
     fn release(&mut self, context: &mut Context<'_>) {
         for (data, payload) in std::mem::take(&mut self.held) {
             self.moved(Side::Response, &data, &payload, context);
@@ -202,11 +213,10 @@ impl Conn {
         if starts || jumped {
             self.cut(side, data.last_ns, context);
         }
-        if jumped {
-            self.half(side).missing = Some(if starts { Missing::Messages } else { Missing::Bytes });
-            if !starts {
-                self.gap(side, data.pos - next, data.last_ns, context);
-            }
+        if jumped && starts && side == Side::Response {
+            self.missing = Some(Missing::Messages);
+        } else if jumped && !starts {
+            self.gap(side, data.pos - next, data.last_ns, context);
         }
         self.half(side).next = data.pos + late;
         if starts {
@@ -272,7 +282,7 @@ impl Conn {
 
     /// Before a response that comes behind missing bytes: which requests can it answer?
     fn realign(&mut self, data: &Data, context: &mut Context<'_>) {
-        if let Some(missing) = self.response.missing.take() {
+        if let Some(missing) = self.missing.take() {
             let requests =
                 self.pairing.realign(&self.info, missing, context.epoch, data.first_ns, context.out);
             if requests > 0 {
@@ -297,12 +307,13 @@ impl Conn {
         context.stats.count(Count::Gaps);
         match side {
             Side::Request => self.pairing.request_gap(),
-            Side::Response => {
-                self.pairing.response_gap();
-                self.response.missing = Some(Missing::Bytes);
-            }
+            Side::Response => self.pairing.response_gap(),
         }
         self.feed(side, Input::Gap { len }, now_ns, context);
+        // Inside a message it is known what is missing.
+        if side == Side::Response && !self.pairing.answering() {
+            self.missing = Some(Missing::Bytes);
+        }
     }
 
     /// Gives the parser what is not bytes.
@@ -422,7 +433,7 @@ impl Conn {
     pub(super) fn close(&mut self, close: &event::Close, context: &mut Context<'_>) {
         let now_ns = close.header.time_ns;
         self.last_ns = self.last_ns.max(now_ns);
-        self.release(context);
+        self.release_last(now_ns, context);
         if self.over {
             return;
         }
@@ -472,7 +483,7 @@ impl Conn {
 
     /// Everything that is open ends.
     pub(super) fn end(&mut self, end: (Outcome, u64), context: &mut Context<'_>) {
-        self.release(context);
+        self.release_last(end.1, context);
         self.cut(Side::Request, end.1, context);
         self.cut(Side::Response, end.1, context);
         self.end_exchanges(end, context);

@@ -103,6 +103,16 @@ fn bodies_that_stay_incomplete() {
 }
 
 #[test]
+fn a_refusal_of_half_a_request_is_its_response() {
+    let mut wire = Wire::server();
+    wire.req(b"GET /slow HTTP/1.1\r\nHost");
+    wire.resp(b"HTTP/1.1 408 Request Time-out\r\nContent-Length: 0\r\n\r\n");
+    wire.close(CLOSE_LOCAL, 0);
+    assert_eq!(wire.told(), "@0 408 0/0");
+    wire.ledger(1);
+}
+
+#[test]
 fn the_end_of_a_process() {
     let mut wire = Wire::server();
     wire.open_by(2, TRANSPORT_UNIX);

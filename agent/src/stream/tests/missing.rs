@@ -113,6 +113,17 @@ fn a_response_cut_by_a_gap_is_unseen() {
 }
 
 #[test]
+fn a_response_with_a_cut_head_leaves_the_next_one_whole() {
+    let mut wire = Wire::server();
+    wire.req(GET);
+    wire.data(Response, b"HTTP/1.1 200 OK\r\nSet-Cookie: ab").flags(DATA_START).more(90_000).send();
+    wire.data(Request, GET).flags(DATA_START).send();
+    wire.data(Response, OK).flags(DATA_START).send();
+    assert_eq!(wire.told(), "@0 200 0/0 Unseen gap, @27 200 0/2");
+    wire.ledger(2);
+}
+
+#[test]
 fn a_request_found_behind_a_gap() {
     let mut wire = Wire::server();
     wire.data(Request, GET).behind(9).send();
