@@ -66,7 +66,9 @@ fn requests_without_a_response() {
         let mut wire = Wire::new(role, 9);
         wire.open(1);
         wire.req(GET);
-        reasons.iter().for_each(|(reason, errno)| wire.close(*reason, *errno));
+        for (reason, errno) in reasons {
+            wire.close(*reason, *errno);
+        }
         assert_eq!(wire.told(), format!("@0 0 0/0 {outcome}"), "{role} {reasons:?}");
         assert!(wire.table.is_empty() || reasons.last().is_none_or(|last| last.0 != CLOSE_GONE));
         wire.ledger(1);

@@ -135,7 +135,7 @@ fn a_request_found_behind_a_gap() {
 #[test]
 fn heads_above_the_limit_still_make_exchanges() {
     let mut wire = Wire::server();
-    let long = [&b"GET /long HTTP/1.1\r\nCookie: "[..], &[b'c'; 40_000], b"\r\n\r\n"].concat();
+    let long = [&b"GET /long HTTP/1.1\r\nCookie: "[..], &vec![b'c'; 40_000][..], b"\r\n\r\n"].concat();
     wire.data(Request, &long[..16_384]).flags(DATA_START).more(long.len() as u64 - 16_384).send();
     wire.resp(OK);
     wire.data(Request, GET).flags(DATA_START).send();
