@@ -212,7 +212,7 @@ impl Conn {
             self.cut(side, data.last_ns, context);
         }
         if jumped && starts && side == Side::Response {
-            self.missing = Some(Missing::Messages);
+            self.missing = Some(if self.pairing.answering() { Missing::Rest } else { Missing::Messages });
         } else if jumped && !starts {
             self.gap(side, data.pos - next, data.last_ns, context);
         }

@@ -66,6 +66,27 @@ fn after_a_loss_withheld_exchanges_explain_nothing() {
 }
 
 #[test]
+fn a_lost_rest_of_a_response_explains_what_is_missing() {
+    for noticed in [true, false] {
+        let mut wire = Wire::server();
+        wire.req(GET);
+        wire.data(Response, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n").flags(DATA_START).send();
+        wire.data(Response, b"the rest.").lose();
+        if noticed {
+            wire.table.lost();
+        }
+        wire.data(Request, GET).flags(DATA_START).send();
+        if !noticed {
+            wire.table.lost();
+        }
+        wire.data(Response, OK).flags(DATA_START).send();
+        let second = if noticed { "@27 200 0/2" } else { "@27 0 0/0 Unseen gap" };
+        assert_eq!(wire.told(), format!("@0 200 0/0 Unseen gap, {second}"));
+        wire.ledger(2);
+    }
+}
+
+#[test]
 fn who_pipelines_gets_no_response_behind_a_hole() {
     let mut wire = Wire::server();
     wire.req(&[GET, GET].concat());
