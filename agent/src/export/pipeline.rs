@@ -46,6 +46,14 @@ pub(super) enum Message {
     Close,
 }
 
+/// What comes next, or a timeout when `due` is reached.
+pub(super) fn next(from: &Receiver<Message>, due: Option<Instant>) -> Result<Message, RecvTimeoutError> {
+    match due {
+        None => Ok(from.recv()?),
+        Some(due) => from.recv_timeout(due.saturating_duration_since(Instant::now())),
+    }
+}
+
 /// One destination as the capture thread sees it.
 #[derive(Clone, Debug)]
 struct Route {
@@ -227,11 +235,7 @@ impl Batcher {
     /// Runs until everything has been handed over; returns the requests still in flight.
     fn run(mut self, from: &Receiver<Message>) -> JoinSet<()> {
         loop {
-            let message = match self.due {
-                None => from.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(due) => from.recv_timeout(due.saturating_duration_since(Instant::now())),
-            };
-            match message {
+            match next(from, self.due) {
                 Ok(Message::Spans(spans, claim)) => self.take(spans, claim),
                 Err(RecvTimeoutError::Timeout) => self.flush(),
                 Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => {

@@ -214,6 +214,25 @@ async fn configuration_that_cannot_work_is_said_at_once() {
     std::fs::remove_file(path).unwrap();
 }
 
+/// What gzip makes of spans; run it in release mode with `--ignored --nocapture`.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn gzip_speed() {
+    let backend = Backend::start(Wire::Grpc, |_| Answer::grpc(0)).await;
+    let client = client(&backend, |config| config.compression = Compression::Gzip);
+    let message = otlp::encode(&testing::spans(512));
+    let mut best = f64::INFINITY;
+    for _ in 0..50 {
+        let copy = message.clone();
+        let start = std::time::Instant::now();
+        let payload = client.prepare(copy).unwrap();
+        best = best.min(start.elapsed().as_secs_f64());
+        assert!(payload.len() < message.len());
+    }
+    let size = client.prepare(message).unwrap().len();
+    println!("gzip: {:.0} k spans/s, {} bytes a span", 0.512 / best, size / 512);
+}
+
 #[test]
 fn secrets_are_not_shown() {
     let mut secret = HeaderValue::from_static("hunter2");

@@ -5,6 +5,8 @@ mod gather;
 mod render;
 mod spent;
 mod style;
+#[cfg(test)]
+mod tests;
 
 use std::{
     io::{self, IsTerminal as _, Write},
@@ -21,7 +23,7 @@ use super::{
     batch::Batch,
     config::Console,
     json,
-    pipeline::{Message, footprint},
+    pipeline::{Message, footprint, next},
     room::{Claim, Fate},
 };
 use crate::{span::Span, stats::Drop as Cause};
@@ -100,15 +102,13 @@ fn trees<W: Write>(mut writer: Writer<W>, from: &Receiver<Message>, terminal: fn
         writer.write(spans, render(spans, width, colour).as_bytes());
     };
     loop {
-        let message = match gather.due() {
-            None => from.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(due) => from.recv_timeout(due.saturating_duration_since(Instant::now())),
-        };
-        match message {
+        match next(from, gather.due()) {
             Ok(Message::Spans(spans, claim)) => {
                 writer.hold(claim);
                 let now = Instant::now();
-                spans.into_iter().for_each(|span| gather.push(span, now));
+                for span in spans {
+                    gather.push(span, now);
+                }
             }
             Err(RecvTimeoutError::Timeout) => {}
             Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => break,

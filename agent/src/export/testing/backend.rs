@@ -22,10 +22,13 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use prost::Message as _;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
     sync::Notify,
     task::JoinSet,
 };
+
+use tokio_rustls::TlsAcceptor;
 
 use crate::export::config::{Otlp, Protocol};
 
@@ -129,7 +132,7 @@ impl Answer {
         self.with_body(body)
     }
 
-    /// A `google.rpc.Status` with a `RetryInfo`, as bytes: fields 3 (details), 1 and 2 of `Any`, 1 of `RetryInfo`.
+    /// A `google.rpc.Status` with a `RetryInfo`: fields 3 (details), 1 and 2 of `Any`, 1 of `RetryInfo`.
     pub(crate) fn with_retry_info(self, seconds: i64, nanos: i32) -> Self {
         fn field(number: u8, content: &[u8]) -> Vec<u8> {
             [&[number << 3 | 2, content.len() as u8], content].concat()
@@ -150,6 +153,7 @@ struct Shared {
     wire: Wire,
     script: Mutex<Script>,
     received: Mutex<Vec<Received>>,
+    tls: Option<TlsAcceptor>,
     connections: AtomicUsize,
     came: Notify,
 }
@@ -166,10 +170,23 @@ impl Backend {
         Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), wire, script).await
     }
 
+    pub(crate) async fn start_tls(wire: Wire, tls: TlsAcceptor) -> Self {
+        Self::run((Ipv4Addr::LOCALHOST, 0).into(), wire, Some(tls), move |_| Answer::ok(wire)).await
+    }
+
     /// At an address that an earlier one has left.
     pub(crate) async fn start_at(
         address: SocketAddr,
         wire: Wire,
+        script: impl FnMut(&Received) -> Answer + Send + 'static,
+    ) -> Self {
+        Self::run(address, wire, None, script).await
+    }
+
+    async fn run(
+        address: SocketAddr,
+        wire: Wire,
+        tls: Option<TlsAcceptor>,
         script: impl FnMut(&Received) -> Answer + Send + 'static,
     ) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
@@ -178,6 +195,7 @@ impl Backend {
             wire,
             script: Mutex::new(Box::new(script)),
             received: Mutex::default(),
+            tls,
             connections: AtomicUsize::new(0),
             came: Notify::new(),
         });
@@ -198,7 +216,12 @@ impl Backend {
             Wire::Http => (Protocol::HttpProtobuf, "/v1/traces"),
             Wire::Grpc => (Protocol::Grpc, "/ignored"),
         };
-        let uri: Uri = format!("http://{}{path}", self.address).parse().unwrap();
+        let uri: Uri = match self.shared.tls {
+            Some(_) => format!("https://localhost:{}{path}", self.address.port()),
+            None => format!("http://{}{path}", self.address),
+        }
+        .parse()
+        .unwrap();
         Otlp::new(protocol, uri)
     }
 
@@ -242,11 +265,21 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         shared.connections.fetch_add(1, Relaxed);
-        connections.spawn(serve(stream, Arc::clone(&shared)));
+        let shared = Arc::clone(&shared);
+        connections.spawn(async move {
+            match shared.tls.clone() {
+                None => serve(stream, shared).await,
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        serve(stream, shared).await;
+                    }
+                }
+            }
+        });
     }
 }
 
-async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, shared: Arc<Shared>) {
     let wire = shared.wire;
     let broken = Arc::new(Notify::new());
     let reset = Arc::clone(&broken);
@@ -275,7 +308,7 @@ async fn respond(
     reset: Arc<Notify>,
 ) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
     let (head, body) = request.into_parts();
-    let mut message = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let mut message = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let mut gzip = head.headers.get("content-encoding").is_some_and(|value| value == "gzip");
     if shared.wire == Wire::Grpc {
         let len = u32::from_be_bytes(message[1..5].try_into().unwrap()) as usize;
