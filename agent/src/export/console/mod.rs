@@ -44,7 +44,7 @@ pub fn terminal() -> (usize, bool) {
 pub(super) fn start(kind: Console, from: Receiver<Message>) -> io::Result<oneshot::Receiver<()>> {
     let (done, written) = oneshot::channel();
     thread::Builder::new().name("spandrel-console".to_owned()).spawn(move || {
-        let writer = Writer { out: io::stdout().lock(), claim: None, broken: false };
+        let writer = Writer { out: io::stdout(), claim: None, broken: false };
         match kind {
             Console::Json => lines(writer, &from),
             Console::Text | Console::Off => trees(writer, &from, terminal),
