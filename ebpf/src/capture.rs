@@ -10,7 +10,7 @@ use spandrel_common::{
         DECISION_OPEN, DECISION_SAMPLED, DIR_RX, DIR_TX, Header, ROLE_CLIENT, ROLE_SERVER, TRANSPORT_TCP,
         Unseen,
     },
-    limits::{HEAD_CAPTURE, HEAD_SCAN, SEGMENTS, SNIFF, SNIFF_TURNS},
+    limits::{ANNOUNCE_EVERY_NS, HEAD_CAPTURE, HEAD_SCAN, SEGMENTS, SNIFF, SNIFF_TURNS},
     stats::Counter,
 };
 
@@ -601,13 +601,17 @@ fn tell<const TX: bool>(
     }
     state.flows::<TX>().0.sent = pos + len;
     let mut what = if starts { TELL_REQUEST } else { 0 };
-    if state.announced == 0 {
+    // Userspace may have forgotten it, or its event was lost: requests renew it now and then.
+    if state.announced == 0 || (starts && moved.now - state.announced_ns > ANNOUNCE_EVERY_NS) {
         scratch.seed = state.seed;
         scratch.transport = u64::from(state.transport);
         what |= TELL_CONN;
     }
     if spandrel_tell(captured, what) != 0 {
         state.announced = 1;
+        if what & TELL_CONN != 0 {
+            state.announced_ns = moved.now;
+        }
     }
 }
 

@@ -80,6 +80,8 @@ pub struct State {
     pub ino: u64,
     pub rx: Flow,
     pub tx: Flow,
+    /// When the connection's event was last sent, nanoseconds.
+    pub announced_ns: u64,
     /// Vector of the `recvmmsg` or `sendmmsg` that is under way, its thread and its next index.
     pub batch: u64,
     pub batch_tid: u32,
@@ -197,6 +199,7 @@ pub fn new_in_map(sk: u64, ino: u64) -> Option<&'static mut State> {
         ino,
         rx: FLOW,
         tx: FLOW,
+        announced_ns: 0,
         batch: 0,
         batch_tid: 0,
         batch_index: 0,

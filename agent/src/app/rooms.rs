@@ -46,7 +46,8 @@ pub(super) fn sampler(sampler: &SamplerConfig) -> Policy {
 pub(super) fn export(config: &Config) -> Result<export::Config, NoEndpoint> {
     let otlp = config.otlp.as_ref().map(otlp);
     let metrics = if config.metrics {
-        Some(otlp.clone().ok_or(NoEndpoint)?)
+        let traces = otlp.clone().ok_or(NoEndpoint)?;
+        Some(export::config::Otlp { endpoint: for_metrics(&traces.endpoint), ..traces })
     } else {
         None
     };
@@ -68,6 +69,14 @@ pub(super) fn export(config: &Config) -> Result<export::Config, NoEndpoint> {
         export_timeout: config.batch.export_timeout.unwrap_or(defaults.export_timeout),
         requests_in_flight: defaults.requests_in_flight,
     })
+}
+
+/// The address of the metrics signal beside that of traces (specification, protocol/exporter.md).
+fn for_metrics(traces: &http::Uri) -> http::Uri {
+    let text = traces.to_string();
+    text.strip_suffix("/v1/traces")
+        .and_then(|base| format!("{base}/v1/metrics").parse().ok())
+        .unwrap_or_else(|| traces.clone())
 }
 
 fn otlp(otlp: &OtlpConfig) -> export::config::Otlp {

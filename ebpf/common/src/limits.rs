@@ -53,3 +53,7 @@ pub const SOCKETS: u32 = 65_536;
 
 /// Listening ports that `--port` can name.
 pub const PORTS: u32 = 1024;
+
+/// Nanoseconds after which a request announces its connection again, in case that userspace had to forget
+/// it: half a minute of blindness at the most, for one small event in that time.
+pub const ANNOUNCE_EVERY_NS: u64 = 30_000_000_000;
