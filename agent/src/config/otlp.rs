@@ -79,11 +79,11 @@ pub(super) fn from_variables(flag: Option<&str>, wanted: bool, vars: &mut Reader
     let headers = headers.map(|(name, list)| header_list(name, &list, vars.findings)).unwrap_or_default();
     let timeout = either(vars, "TIMEOUT").and_then(|name| vars.number(name)).map(Duration::from_millis);
     let compression = either(vars, "COMPRESSION").and_then(|name| vars.word(name, &COMPRESSIONS));
-    let mut path = |what| {
+    let path = |what| {
         let name = either(vars, what)?;
         readable(name, &vars.text(name)?, vars.findings)
     };
-    let files = ["CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE"].map(|what| path(what));
+    let files = ["CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE"].map(path);
     // All of it has been read by now, so that all its mistakes are known.
     let ((endpoint, protocol), [certificate, client_key, client_certificate]) = (address?, files);
     let config = OtlpConfig {
@@ -121,18 +121,12 @@ fn either(vars: &Reader<'_>, what: &str) -> Option<&'static str> {
 
 fn protocol(vars: &mut Reader<'_>) -> Option<Protocol> {
     let name = either(vars, "PROTOCOL")?;
-    match vars.word(name, &PROTOCOLS)? {
-        Some(protocol) => Some(protocol),
-        None => {
-            vars.wrong(
-                name,
-                "http/json",
-                "is not sent by this agent",
-                "use http/protobuf on the same endpoint",
-            );
-            None
-        }
+    let protocol = vars.word(name, &PROTOCOLS)?;
+    if protocol.is_none() {
+        let advice = "use http/protobuf on the same endpoint";
+        vars.wrong(name, "http/json", "is not sent by this agent", advice);
     }
+    protocol
 }
 
 /// The full address and the protocol, by the rules for how it was given.

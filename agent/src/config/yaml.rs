@@ -18,11 +18,7 @@ pub(super) struct Node {
 #[derive(Debug)]
 pub(super) enum Kind {
     Null,
-    /// `plain` ones, without quotes, may be numbers and truth values.
-    Scalar {
-        text: String,
-        plain: bool,
-    },
+    Scalar(String),
     List(Vec<Node>),
     Map(Vec<(String, Node)>),
 }
@@ -64,7 +60,7 @@ fn convert(node: &MarkedYamlOwned, env: &dyn Env, problems: &mut Vec<Problem>) -
             if plain && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL") {
                 Kind::Null
             } else {
-                Kind::Scalar { text, plain }
+                Kind::Scalar(text)
             }
         }
         YamlDataOwned::Sequence(items) => {
@@ -164,9 +160,9 @@ mod tests {
         let node = parse("a: ${INJECT}\nb: ${UNSET}\nc: \"${UNSET}\"\n", &env()).unwrap();
         let Kind::Map(entries) = node.kind else { panic!("{node:?}") };
         assert_eq!(entries.len(), 3);
-        assert!(matches!(&entries[0].1.kind, Kind::Scalar { text, .. } if text.contains("key: value")));
+        assert!(matches!(&entries[0].1.kind, Kind::Scalar(text) if text.contains("key: value")));
         assert!(matches!(entries[1].1.kind, Kind::Null));
-        assert!(matches!(&entries[2].1.kind, Kind::Scalar { text, plain: false } if text.is_empty()));
+        assert!(matches!(&entries[2].1.kind, Kind::Scalar(text) if text.is_empty()));
         assert_eq!(entries[2].1.line, 3);
     }
 

@@ -14,7 +14,7 @@ mod title;
 mod words;
 
 use super::{
-    facts::{Facts, base_name},
+    facts::{Facts, base_name, extension},
     files::Files,
     runtime::Language,
 };

@@ -212,7 +212,7 @@ fn what_a_process_says_itself_comes_first() {
     let with = |variables: &[(&'static str, &str)]| {
         let variables = variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         let args = ["python3", "guess.py"].map(str::to_owned).into();
-        service_name(&Facts { variables, args, ..Facts::default() }, &files())
+        service_name(&Facts { args, variables, ..Facts::default() }, &files())
     };
     assert_eq!(
         with(&[("OTEL_SERVICE_NAME", "shop"), ("OTEL_RESOURCE_ATTRIBUTES", "service.name=no")]),
