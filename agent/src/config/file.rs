@@ -35,7 +35,7 @@ pub(super) fn read(path: &Path, place: &str, env: &dyn Env, findings: &mut Findi
     }
 }
 
-fn parse(text: &str, file: &str, env: &dyn Env, findings: &mut Findings) -> Option<Settings> {
+pub(super) fn parse(text: &str, file: &str, env: &dyn Env, findings: &mut Findings) -> Option<Settings> {
     let mut walk = Walk { file, findings };
     let document = match yaml::parse(text, env) {
         Ok(document) => document,

@@ -494,6 +494,22 @@ fn mistakes_in_a_file_come_at_once_with_their_lines() {
     assert_eq!(from_file("", "", &[]).unwrap_err().0.len(), 1);
 }
 
+proptest::proptest! {
+    /// Nothing that variables or a file can hold stops the agent in another way than by a list of mistakes.
+    #[test]
+    fn any_variables_and_any_file_are_judged(
+        values in proptest::collection::vec("([a-z0-9.:/%=,@ -]{0,20}|.{0,20})", variables::REPLACED.len()),
+        text in "(file_format: \"1.1\"\n)?((resource|tracer_provider|distribution|sampler|[a-z ]{0,9}): ?[\\[{&*!$a-z}:\n -]{0,20}\n?){0,5}",
+    ) {
+        let pairs = variables::REPLACED.into_iter().zip(values.iter().map(String::as_str));
+        let env = map(&pairs.collect::<Vec<_>>());
+        drop(load(Run::default(), &env));
+        let mut findings = Findings::default();
+        let settings = file::parse(&text, "file", &env, &mut findings);
+        proptest::prop_assert!(settings.is_some() || !findings.mistakes.is_empty());
+    }
+}
+
 #[test]
 fn keys_that_have_no_effect_are_noted() {
     let text = "file_format: \"1.0\"\nmeter_provider: {readers: []}\npropagator: {composite: []}\n";
