@@ -1,8 +1,13 @@
 //! An exchange: one request and what became of it. Pairing is written once, for all protocols.
 
+mod pairing;
+#[cfg(test)]
+mod tests;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use crate::protocol::message::Head;
+pub(crate) use pairing::{Begin, Match, Missing, Pairing};
 
 /// Which end of the connection the traced process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

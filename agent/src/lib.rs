@@ -7,12 +7,15 @@
 //!
 //! `decode` to `sample` are pure: no I/O, no clock, no unsafe, no panic. See ARCHITECTURE.md.
 
+pub mod app;
 pub mod config;
 pub mod decode;
 pub mod discover;
+pub mod doctor;
 pub mod exchange;
 pub mod export;
 pub mod kernel;
+pub mod log;
 pub mod protocol;
 pub mod sample;
 pub mod span;

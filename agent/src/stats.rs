@@ -36,6 +36,8 @@ causes! {
         Shutdown = "shutdown",
         /// Its process turned out not to be selected.
         NotSelected = "not_selected",
+        /// No destination is configured: nobody wanted it.
+        NoDestination = "no_destination",
         /// The table of connections was full and this one was the oldest.
         Evicted = "evicted",
     }
@@ -54,6 +56,10 @@ causes! {
         ConflictingLength = "conflicting_length",
         /// Connections given up for another malformed head.
         Malformed = "malformed_heads",
+        /// Connections given up because too many requests waited for their responses.
+        TooDeep = "pipelines_too_deep",
+        /// Events that told nothing new: duplicates, or later than what came behind them.
+        LateEvents = "late_events",
         /// Heads longer than the capture limit.
         TruncatedHeads = "truncated_heads",
         /// Gaps in a direction's bytes.
@@ -104,6 +110,15 @@ impl Stats {
     pub fn exported(&self, n: u64) {
         self.exported.fetch_add(n, Relaxed);
         self.open.fetch_sub(n as i64, Relaxed);
+    }
+
+    /// The kernel side saw requests that did not come through: lost in the ring, and not sampled.
+    pub fn kernel(&self, lost: u64, unsampled: u64) {
+        self.seen.fetch_add(lost + unsampled, Relaxed);
+        self.unsampled.fetch_add(unsampled, Relaxed);
+        if let Some(slot) = self.dropped.get(Drop::RingFull as usize) {
+            slot.fetch_add(lost, Relaxed);
+        }
     }
 
     /// An open request is not sampled.

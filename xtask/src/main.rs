@@ -1,2 +1,57 @@
-//! x
-fn main() {}
+//! The project's verbs. People and CI call these and nothing else; each installs what it lacks.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks on its terminal")]
+
+mod build;
+mod dist;
+mod run;
+mod setup;
+mod test;
+mod tidy;
+mod tools;
+mod vm;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Spandrel's verbs", version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Install what building the kernel object needs: a BPF compiler and linker
+    Setup,
+    /// Build the agent with its kernel object inside: target/release/spandrel
+    Build,
+    /// Run every test: units, fuzz corpora, the real kernel, real programs
+    Test(test::Args),
+    /// Boot other kernels under QEMU and run the kernel tests there
+    Vm(vm::Args),
+    /// Check the architecture's rules on the source text
+    Tidy,
+    /// Build the static binary that runs on any distribution
+    Dist,
+}
+
+fn main() -> ExitCode {
+    let Cli { verb } = Cli::parse();
+    let done = match verb {
+        Verb::Setup => setup::run(),
+        Verb::Build => build::run(),
+        Verb::Test(args) => test::run(&args),
+        Verb::Vm(args) => vm::run(&args),
+        Verb::Tidy => tidy::run(),
+        Verb::Dist => dist::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

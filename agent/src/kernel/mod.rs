@@ -1,1 +1,169 @@
-//! Under construction.
+//! The only room that names aya: loads the kernel side, attaches it, reads its ring, writes its maps.
+
+pub mod btf;
+pub mod features;
+pub mod hooks;
+pub mod layout;
+mod loader;
+mod ring;
+
+use std::{collections::BTreeMap, path::Path};
+
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, MapError, PerCpuArray},
+};
+use spandrel_common::{sample::Policy, stats::Counter};
+
+/// Why a map of the kernel side could not be read or written.
+pub use aya::maps::MapError as MapFailure;
+
+pub use self::{
+    hooks::{HOOKS, Hook, Profile},
+    loader::{LoadError, Options},
+    ring::Ring,
+};
+
+/// Where the kernel's type information is.
+pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+
+/// The loaded and attached kernel side. Dropping it detaches everything; so does the end of the process,
+/// however it ends, because nothing is pinned.
+pub struct Kernel {
+    ebpf: Ebpf,
+    profile: Profile,
+    hooks: Vec<&'static Hook>,
+    log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kernel").field("profile", &self.profile).finish_non_exhaustive()
+    }
+}
+
+impl Kernel {
+    /// Loads the kernel side and attaches every hook of the profile. From here on it captures.
+    pub fn load(options: &Options) -> Result<(Self, Ring), LoadError> {
+        loader::load(options)
+    }
+
+    /// The profile in use.
+    pub const fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// The hooks in use.
+    pub fn hooks(&self) -> impl Iterator<Item = &'static Hook> {
+        self.hooks.iter().copied()
+    }
+
+    /// Sets what the kernel side knows of a process: a `SELECT_*` of [`spandrel_common::event`].
+    pub fn select(&mut self, tgid: u32, state: u8) -> Result<(), MapError> {
+        let mut map: HashMap<_, u32, u8> = HashMap::try_from(self.map_mut("PROCESSES")?)?;
+        map.insert(tgid, state, 0)
+    }
+
+    /// Forgets a process: the scope's default holds for it.
+    pub fn deselect(&mut self, tgid: u32) -> Result<(), MapError> {
+        let mut map: HashMap<_, u32, u8> = HashMap::try_from(self.map_mut("PROCESSES")?)?;
+        match map.remove(&tgid) {
+            // It ended in between, and the kernel side has removed it.
+            Err(MapError::KeyNotFound) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Selects whoever begins to listen on a port.
+    pub fn watch_port(&mut self, port: u16) -> Result<(), MapError> {
+        let mut map: HashMap<_, u16, u8> = HashMap::try_from(self.map_mut("PORTS")?)?;
+        map.insert(port, 1, 0)
+    }
+
+    /// Sets the sampling policy.
+    pub fn set_policy(&mut self, policy: Policy) -> Result<(), MapError> {
+        let mut map: Array<_, [u64; 2]> = Array::try_from(self.map_mut("POLICY")?)?;
+        map.set(0, [policy.threshold, policy.parent_based], 0)
+    }
+
+    /// The kernel side's counters, summed over the CPUs.
+    pub fn counters(&self) -> Result<Counters, MapError> {
+        let map = self
+            .ebpf
+            .map("COUNTERS")
+            .ok_or(MapError::InvalidName { name: "COUNTERS".into() })?;
+        let map: PerCpuArray<_, u64> = PerCpuArray::try_from(map)?;
+        let mut values = BTreeMap::new();
+        for counter in Counter::ALL {
+            values.insert(counter.label(), map.get(&(*counter as u32), 0)?.iter().sum());
+        }
+        Ok(Counters(values))
+    }
+
+    /// Sockets that the system call profile follows, to find those whose sockets are gone.
+    pub fn run_time(&self) -> Vec<RunTime> {
+        let wanted: Vec<&str> = self.hooks.iter().map(|hook| hook.program).collect();
+        aya::programs::loaded_programs()
+            .flatten()
+            .filter_map(|program| {
+                // The kernel cuts names at 15 bytes.
+                let name = program.name_as_str()?;
+                let hook = wanted.iter().find(|hook| hook.starts_with(name) && name.len() >= hook.len().min(15))?;
+                Some(RunTime {
+                    program: hook,
+                    runs: program.run_count(),
+                    ns: program.run_time().as_nanos() as u64,
+                    instructions: program.verified_instruction_count().unwrap_or(0),
+                })
+            })
+            .collect()
+    }
+
+    fn map_mut(&mut self, name: &'static str) -> Result<&mut aya::maps::Map, MapError> {
+        self.ebpf.map_mut(name).ok_or(MapError::InvalidName { name: name.into() })
+    }
+
+    /// Writes the kernel side's own messages to the log.
+    pub fn log_messages(&mut self) {
+        if self.log.is_none() {
+            match aya_log::EbpfLogger::init(&mut self.ebpf) {
+                Ok(logger) => self.log = Some(logger),
+                Err(error) => log::debug!("the kernel side's own messages are not to be had: {error}"),
+            }
+        }
+        if let Some(logger) = &mut self.log {
+            logger.flush();
+        }
+    }
+}
+
+/// Counters of the kernel side, by [`Counter::label`].
+#[derive(Clone, Debug, Default)]
+pub struct Counters(pub BTreeMap<&'static str, u64>);
+
+impl Counters {
+    /// One of them.
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.0.get(counter.label()).copied().unwrap_or(0)
+    }
+}
+
+/// What the kernel says about one of our programs. Runs and time are counted only while
+/// `kernel.bpf_stats_enabled` is set.
+#[derive(Clone, Copy, Debug)]
+pub struct RunTime {
+    pub program: &'static str,
+    pub runs: u64,
+    pub ns: u64,
+    /// Instructions that the verifier walked.
+    pub instructions: u32,
+}
+
+/// Whether this process may load programs and this kernel has type information.
+pub fn preconditions() -> Vec<&'static str> {
+    let mut missing = Vec::new();
+    if !Path::new(BTF_PATH).exists() {
+        missing.push("the kernel has no type information (CONFIG_DEBUG_INFO_BTF): use a distribution kernel");
+    }
+    missing
+}

@@ -43,6 +43,8 @@ pub enum GiveUp {
     NotHttp,
     /// Two lengths that disagree, or a length beside a transfer coding (RFC 9112, section 6.3).
     ConflictingLength,
-    /// A head that cannot be parsed.
+    /// A head or a body that cannot be parsed.
     Malformed,
+    /// More requests are waiting for their responses than can be kept.
+    TooDeep,
 }

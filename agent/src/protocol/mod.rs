@@ -19,6 +19,8 @@ pub enum Side {
 pub enum Input<'a> {
     /// Bytes, in order. Those not consumed are given again with more behind them.
     Bytes(&'a [u8]),
+    /// The bytes not consumed so far, once more: nothing more comes behind them without a break.
+    Last(&'a [u8]),
     /// Bytes that were not captured, and that the kernel side knows to be body of the current message;
     /// with `end`, the message ends behind them.
     Body { len: u64, end: bool },
@@ -28,6 +30,10 @@ pub enum Input<'a> {
     Start,
     /// Nothing more comes from this side.
     Eof,
+    /// So many requests were withheld here; their responses come before those of later requests.
+    Withheld { requests: usize },
+    /// The responses to the so many oldest requests that wait for theirs will not come.
+    Unanswered { requests: usize },
 }
 
 /// Whether bytes may belong to a protocol.
@@ -48,7 +54,11 @@ pub trait Parser {
     where
         Self: Sized;
 
-    /// Takes what comes next and appends the messages that it completes to `out`, in order. Returns how
-    /// many bytes of [`Input::Bytes`] were consumed (0 for the other inputs).
+    /// Takes what comes next and appends the messages that it completes to `out`, in order. May stop in
+    /// the middle of a side so that the bytes of the other one that wait are given first. Returns how
+    /// many bytes of [`Input::Bytes`] were consumed, all of [`Input::Last`], 0 for the other inputs.
     fn advance(&mut self, side: Side, input: Input<'_>, out: &mut Vec<Message>) -> usize;
+
+    /// Content bytes, so far, of the message that is open in `side`.
+    fn body(&self, side: Side) -> u64;
 }

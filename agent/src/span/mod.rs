@@ -1,9 +1,24 @@
 //! Spans: plain data, built from exchanges by the HTTP semantic conventions.
 
+mod address;
+mod attributes;
+pub mod build;
+mod context;
+mod http;
+pub mod outcome;
+pub mod policy;
+mod redact;
+pub mod semconv;
+mod target;
+
 use std::{borrow::Cow, sync::Arc};
 
 use spandrel_common::ids::{SpanId, TraceId};
 
+pub use self::{
+    build::{Builder, ClockAnchor},
+    policy::SpanPolicy,
+};
 use crate::discover::resource::Resource;
 
 /// The version of the semantic conventions that names and rules follow.
@@ -60,6 +75,8 @@ pub struct Span {
     pub end_ns: u64,
     pub status: Status,
     pub attributes: Vec<Attribute>,
+    /// Attributes left out because of the limit on their number.
+    pub dropped_attributes: u32,
     /// The service that it belongs to.
     pub resource: Arc<Resource>,
 }

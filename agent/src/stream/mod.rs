@@ -1,1 +1,170 @@
-//! Connections: which bytes belong together, in which order, and what is missing.
+//! Events to exchanges: which bytes of which connection come next, what is missing, and when it all moved.
+
+mod conn;
+mod half;
+mod slots;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::HashMap, sync::Arc};
+
+use foldhash::fast::RandomState;
+use spandrel_common::event::{self, TRANSPORT_UNIX};
+
+use self::{
+    conn::{Conn, Context},
+    slots::Slots,
+};
+use crate::{
+    decode::Event,
+    exchange::{Exchange, Outcome},
+    protocol::Message,
+    stats::{Count, Drop, Stats},
+};
+
+/// The connections that are followed.
+#[derive(Debug)]
+pub struct Table {
+    stats: Arc<Stats>,
+    conns: Slots<Conn>,
+    /// Connections by the process that used them last, so that the end of a process without any costs nothing.
+    users: HashMap<u32, u32, RandomState>,
+    /// Kept for its memory.
+    messages: Vec<Message>,
+    /// How often the ring had lost events.
+    epoch: u32,
+}
+
+impl Table {
+    /// A table of at most `limit` connections (at least one).
+    pub fn new(stats: Arc<Stats>, limit: usize) -> Self {
+        Self {
+            stats,
+            conns: Slots::new(limit.max(1)),
+            users: HashMap::default(),
+            messages: Vec::new(),
+            epoch: 0,
+        }
+    }
+
+    /// Connections that are followed.
+    pub fn len(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// Whether no connection is followed.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes note that the ring had no room for some events before the next one. Until both sides of a
+    /// connection are seen in step again, nothing is concluded from what they seem to say about each other.
+    pub fn lost(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
+    }
+
+    /// Takes an event and appends the exchanges that it ends to `out`. Events about processes are ignored,
+    /// but for their end.
+    pub fn handle(&mut self, event: &Event<'_>, out: &mut Vec<Exchange>) {
+        match event {
+            Event::Data(data, payload) => self.data(data, payload, out),
+            Event::Conn(conn) => self.announce(conn, out),
+            Event::Close(close) => self.close(close, out),
+            Event::Exit(header) => self.exit(header, out),
+            Event::Exec(_) | Event::Fork(_) | Event::Listen(_) | Event::Notice(_) => {}
+        }
+    }
+
+    /// Ends everything that is open, because the agent stops.
+    pub fn flush(&mut self, now_ns: u64, out: &mut Vec<Exchange>) {
+        let mut context = Context::new(&self.stats, &mut self.messages, out, self.epoch);
+        for mut conn in self.conns.drain() {
+            conn.end((Outcome::Unseen, now_ns), &mut context);
+        }
+        self.users.clear();
+    }
+
+    /// Forgets connections that have been idle for `idle_ns` and have no open exchange. Returns how many.
+    pub fn expire(&mut self, now_ns: u64, idle_ns: u64, out: &mut Vec<Exchange>) -> usize {
+        let idle = |conn: &Conn| now_ns.saturating_sub(conn.last_ns()) >= idle_ns && conn.open() == 0;
+        let gone: Vec<u64> = self.conns.iter().filter(|(_, conn)| idle(conn)).map(|(id, _)| id).collect();
+        for id in &gone {
+            self.remove(*id, |conn, context| conn.end((Outcome::Unseen, now_ns), context), out);
+        }
+        gone.len()
+    }
+
+    fn announce(&mut self, event: &event::Conn, out: &mut Vec<Exchange>) {
+        if let Some(conn) = self.conns.get(event.conn) {
+            if conn.is(event) {
+                return;
+            }
+            let end = (Outcome::Unseen, event.header.time_ns);
+            self.remove(event.conn, |conn, context| conn.end(end, context), out);
+        }
+        *self.users.entry(event.header.tgid).or_insert(0) += 1;
+        if let Some(evicted) = self.conns.insert(event.conn, Conn::new(event)) {
+            self.stats.count(Count::EvictedConns);
+            Stats::drop(&self.stats, Drop::Evicted, evicted.open());
+            self.unuse(evicted.tgid());
+        }
+    }
+
+    fn data(&mut self, data: &event::Data, payload: &[u8], out: &mut Vec<Exchange>) {
+        let Some(conn) = self.conns.touch(data.conn) else {
+            self.stats.count(Count::UnknownConn);
+            return;
+        };
+        let before = conn.tgid();
+        conn.data(data, payload, &mut Context::new(&self.stats, &mut self.messages, out, self.epoch));
+        let after = conn.tgid();
+        if before != after {
+            *self.users.entry(after).or_insert(0) += 1;
+            self.unuse(before);
+        }
+    }
+
+    fn close(&mut self, close: &event::Close, out: &mut Vec<Exchange>) {
+        if matches!(close.reason, event::CLOSE_GONE | event::CLOSE_OPAQUE) {
+            self.remove(close.conn, |conn, context| conn.close(close, context), out);
+        } else if let Some(conn) = self.conns.touch(close.conn) {
+            conn.close(close, &mut Context::new(&self.stats, &mut self.messages, out, self.epoch));
+        }
+    }
+
+    /// A process ended. The kernel closes its TCP sockets right after, or another process goes on with
+    /// them; of Unix sockets nothing more is heard.
+    fn exit(&mut self, header: &event::Header, out: &mut Vec<Exchange>) {
+        if !self.users.contains_key(&header.tgid) {
+            return;
+        }
+        let mut gone = Vec::new();
+        for (id, conn) in self.conns.iter_mut().filter(|(_, conn)| conn.tgid() == header.tgid) {
+            if conn.transport() == TRANSPORT_UNIX {
+                gone.push(id);
+            } else {
+                conn.orphan();
+            }
+        }
+        let end = (Outcome::ProcessExit, header.time_ns);
+        for id in gone {
+            self.remove(id, |conn, context| conn.end(end, context), out);
+        }
+    }
+
+    fn remove(&mut self, id: u64, last: impl FnOnce(&mut Conn, &mut Context<'_>), out: &mut Vec<Exchange>) {
+        if let Some(mut conn) = self.conns.remove(id) {
+            last(&mut conn, &mut Context::new(&self.stats, &mut self.messages, out, self.epoch));
+            self.unuse(conn.tgid());
+        }
+    }
+
+    fn unuse(&mut self, tgid: u32) {
+        if let Some(count) = self.users.get_mut(&tgid) {
+            *count -= 1;
+            if *count == 0 {
+                self.users.remove(&tgid);
+            }
+        }
+    }
+}

@@ -242,6 +242,13 @@ pub const SELECT_PENDING: u8 = 2;
 /// Value in the process map: not traced.
 pub const SELECT_NO: u8 = 3;
 
+/// Which processes are traced when nothing is known about one: all of them.
+pub const SCOPE_ALL: u32 = 0;
+/// Those that a selector matches: an exec makes a process pending until userspace has decided.
+pub const SCOPE_SELECTED: u32 = 1;
+/// The descendants of one process: fork passes it on, exec changes nothing.
+pub const SCOPE_TREE: u32 = 2;
+
 /// A process executed a program. 304 bytes, then the argument and environment area.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]

@@ -16,6 +16,10 @@ macro_rules! layout {
             /// Field name, owning structure, member path and need, in the order of the fields.
             pub const FIELDS: &'static [(&'static str, &'static str, &'static str, Need)] =
                 &[$((stringify!($name), $owner, $member, Need::$need),)*];
+            /// The offsets in the order of the fields, as they lie in memory.
+            pub fn words(&self) -> [u32; Self::FIELDS.len()] {
+                [$(self.$name,)*]
+            }
             /// The field with the given index of [`Self::FIELDS`].
             pub fn set(&mut self, index: usize, offset: u32) {
                 let mut at = 0;
@@ -49,6 +53,7 @@ layout! {
     sk_type: "sock", "sk_type", Always;
     sk_protocol: "sock", "sk_protocol", Always;
     sk_err: "sock", "sk_err", Nice;
+    sk_shutdown: "sock", "sk_shutdown", Nice;
     net_inum: "net", "ns.inum", Nice;
     tcp_wstamp: "tcp_sock", "tcp_wstamp_ns", Nice;
     tcp_mstamp: "tcp_sock", "tcp_mstamp", Nice;
@@ -58,9 +63,11 @@ layout! {
     task_files: "task_struct", "files", Syscalls;
     task_parent: "task_struct", "real_parent", Nice;
     task_tgid: "task_struct", "tgid", Always;
-    task_pid: "task_struct", "pid", Always;
     task_mm: "task_struct", "mm", Always;
+    task_flags: "task_struct", "flags", Always;
     task_status: "task_struct", "thread_info.status", Nice;
+    task_signal: "task_struct", "signal", Always;
+    signal_live: "signal_struct", "live", Always;
     files_fdt: "files_struct", "fdt", Syscalls;
     fdt_fd: "fdtable", "fd", Syscalls;
     fdt_max: "fdtable", "max_fds", Syscalls;

@@ -41,6 +41,9 @@ pub const EXEC_PATH: usize = 256;
 /// fastest nginx worker seen on the reference machine: longer than any scheduling delay of the reader.
 pub const RING_BYTES: usize = 16 * 1024 * 1024;
 
+/// Bytes waiting in the ring at which its reader is woken at once: an eighth of it.
+pub const RING_WAKE: usize = RING_BYTES / 8;
+
 /// Processes whose selection is remembered at once (the default `pid_max` of small machines).
 pub const PROCESSES: u32 = 32_768;
 

@@ -1,0 +1,299 @@
+//! The capture thread: ring, decode, stream, span, queue. The only place where the pure rooms meet clocks.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    io::{self, Write as _},
+    os::{
+        fd::AsRawFd as _,
+        unix::net::UnixStream,
+    },
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use spandrel_common::{
+    event::{self, SELECT_NO, SELECT_YES, Unseen},
+    stats::Counter,
+};
+
+use super::{rooms, scope::Scope};
+use crate::{
+    decode::{self, Event, Sequence},
+    discover::{
+        registry::Registry,
+        select::{Ignored, Verdict},
+    },
+    exchange::Exchange,
+    export::{Sender, metrics::Snapshot},
+    kernel::{Counters, Kernel, Ring},
+    span::{Span, build::Builder},
+    stats::{Count, Stats},
+    stream::Table,
+};
+
+/// Connections that are followed. Each takes about 0.5 KiB, so 16 MiB at most.
+const CONNECTIONS: usize = 32_768;
+/// Events that are taken from the ring before their spans are handed on: some 50 KiB of spans.
+const BURST: usize = 256;
+/// How long the ring is left alone when it was empty. Ten milliseconds of the fastest traffic seen are 3 MiB of
+/// its 16; and the kernel side wakes the reader when much is waiting.
+const PAUSE: Duration = Duration::from_millis(10);
+/// The same after [`QUIET`] without any event.
+const LONG_PAUSE: Duration = Duration::from_millis(50);
+const QUIET: Duration = Duration::from_secs(1);
+/// How often counters, clocks and idle connections are looked after.
+const TICK: Duration = Duration::from_secs(1);
+/// After how long a connection without an open exchange is forgotten. The kernel side announces it again
+/// only if its event was lost, so this is for Unix sockets, whose end is not seen: an hour.
+const IDLE_NS: u64 = 3_600_000_000_000;
+/// Processes that were captured while pending and then refused: their last events are still in the ring.
+const REFUSED: usize = 1024;
+
+/// Tells the capture thread to end, by closing a socket.
+pub(super) struct Stop(UnixStream);
+
+impl Stop {
+    /// The two ends.
+    pub(super) fn new() -> io::Result<(Self, UnixStream)> {
+        let (here, there) = UnixStream::pair()?;
+        there.set_nonblocking(true)?;
+        Ok((Self(here), there))
+    }
+
+    /// Wakes the thread and ends it after it has read what is in the ring.
+    pub(super) fn stop(mut self) {
+        // If the thread is gone it need not be told.
+        self.0.write_all(&[1]).ok();
+    }
+}
+
+/// Everything that the thread owns.
+pub(super) struct Capture {
+    kernel: Kernel,
+    ring: Ring,
+    rest: Rest,
+    shared: Arc<Mutex<Snapshot>>,
+    last: Counters,
+}
+
+/// What handles an event; apart from the ring, so that both can be borrowed.
+struct Rest {
+    registry: Registry,
+    scope: Scope,
+    builder: Builder,
+    table: Table,
+    sequence: Sequence,
+    stats: Arc<Stats>,
+    sender: Sender,
+    exchanges: Vec<Exchange>,
+    spans: Vec<Span>,
+    /// For the kernel side, after the ring is drained: `SELECT_*`, or `None` to forget.
+    selections: Vec<(u32, Option<u8>)>,
+    refused: VecDeque<u32>,
+    refused_set: HashSet<u32>,
+}
+
+impl Capture {
+    #[expect(clippy::too_many_arguments, reason = "everything is handed over once, here")]
+    pub(super) fn new(
+        kernel: Kernel,
+        ring: Ring,
+        registry: Registry,
+        scope: Scope,
+        builder: Builder,
+        stats: Arc<Stats>,
+        sender: Sender,
+        shared: Arc<Mutex<Snapshot>>,
+    ) -> Self {
+        let table = Table::new(Arc::clone(&stats), CONNECTIONS);
+        let rest = Rest {
+            registry,
+            scope,
+            builder,
+            table,
+            sequence: Sequence::default(),
+            stats,
+            sender,
+            exchanges: Vec::new(),
+            spans: Vec::new(),
+            selections: Vec::new(),
+            refused: VecDeque::new(),
+            refused_set: HashSet::new(),
+        };
+        let capture = Self { kernel, ring, rest, shared, last: Counters::default() };
+        capture.lock().ready = true;
+        capture
+    }
+
+    /// Reads until told to stop, then empties the ring, ends what is open and returns.
+    pub(super) fn run(mut self, stop: &UnixStream) {
+        let mut ticked = Instant::now();
+        let mut heard = Instant::now();
+        loop {
+            let stopping = stopped(stop);
+            let count = self.ring.drain(BURST, |bytes| self.rest.event(bytes));
+            self.settle();
+            if ticked.elapsed() >= TICK {
+                ticked = Instant::now();
+                self.tick();
+            }
+            if count > 0 {
+                heard = Instant::now();
+            }
+            if count < BURST {
+                if stopping {
+                    break;
+                }
+                let pause = if heard.elapsed() < QUIET { PAUSE } else { LONG_PAUSE };
+                self.ring.wait(stop.as_raw_fd(), pause);
+            }
+        }
+        let now = rooms::clock().mono_ns;
+        self.rest.table.flush(now, &mut self.rest.exchanges);
+        self.settle();
+        self.tick();
+        self.lock().ready = false;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Snapshot> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands on what the last events gave.
+    fn settle(&mut self) {
+        self.rest.finish();
+        for (tgid, state) in self.rest.selections.drain(..) {
+            let told = match state {
+                Some(state) => self.kernel.select(tgid, state),
+                None => self.kernel.deselect(tgid),
+            };
+            if let Err(error) = told {
+                log::warn!("process {tgid} may be traced wrongly: {error}");
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let clock = rooms::clock();
+        self.rest.builder.set_clock(clock);
+        self.rest.table.expire(clock.mono_ns, IDLE_NS, &mut self.rest.exchanges);
+        self.rest.finish();
+        self.kernel.log_messages();
+        match self.kernel.counters() {
+            Ok(counters) => {
+                let grown = |counter| counters.get(counter).saturating_sub(self.last.get(counter));
+                self.rest.stats.kernel(grown(Counter::RequestsLost), grown(Counter::RequestsUnsampled));
+                self.lock().kernel = counters.0.iter().map(|(name, value)| (*name, *value)).collect();
+                self.last = counters;
+            }
+            Err(error) => log::warn!("the kernel side's counters cannot be read: {error}"),
+        }
+    }
+}
+
+impl Rest {
+    fn event(&mut self, bytes: &[u8]) {
+        let Some(event) = decode::decode(bytes) else {
+            self.stats.count(Count::Undecodable);
+            return;
+        };
+        let header = event.header();
+        if self.sequence.observe(header) > 0 {
+            self.table.lost();
+        }
+        let tgid = header.tgid;
+        match &event {
+            Event::Conn(_) | Event::Data(..) if self.refused_set.contains(&tgid) => return,
+            Event::Exec(exec) => {
+                let event = plain(exec);
+                self.decide(tgid, |registry| registry.on_exec(&event, exec.area));
+            }
+            Event::Fork(fork) => {
+                self.registry.on_fork(fork);
+            }
+            Event::Listen(listen) => {
+                self.registry.on_listen(listen);
+            }
+            Event::Exit(header) => {
+                self.registry.on_exit(header);
+                self.refused_set.remove(&header.tgid);
+            }
+            Event::Notice(notice) => self.notice(tgid, Unseen::from_u8(notice.cause)),
+            Event::Conn(_) | Event::Data(..) | Event::Close(_) => {}
+        }
+        self.table.handle(&event, &mut self.exchanges);
+    }
+
+    fn decide(&mut self, tgid: u32, judge: impl FnOnce(&mut Registry) -> Verdict) {
+        let verdict = judge(&mut self.registry);
+        let state = match (verdict, self.scope) {
+            (_, Scope::Tree) => return,
+            (Verdict::Yes(_), _) => Some(SELECT_YES),
+            // Without selectors everything unlisted is traced, so a refusal has to be listed.
+            (Verdict::No(_), Scope::All) => Some(SELECT_NO),
+            (Verdict::No(_), Scope::Selected) => None,
+        };
+        if let Verdict::No(Ignored::Telemetry(what)) = verdict {
+            log::info!("not traced: pid {tgid}, {what}");
+        }
+        self.selections.push((tgid, state));
+        if verdict.traced() {
+            self.refused_set.remove(&tgid);
+        } else if self.refused_set.insert(tgid) {
+            self.refused.push_back(tgid);
+            if self.refused.len() > REFUSED
+                && let Some(old) = self.refused.pop_front()
+            {
+                self.refused_set.remove(&old);
+            }
+        }
+    }
+
+    fn notice(&self, tgid: u32, cause: Unseen) {
+        self.stats.count(Count::UnseenProcesses);
+        let what = match cause {
+            Unseen::IoUring => "moves data by io_uring",
+            Unseen::Compat => "is a 32-bit program",
+            _ => "moves data by a system call that is not followed",
+        };
+        log::warn!("process {tgid} {what}: that traffic is counted, but its content is not seen");
+    }
+
+    /// Exchanges to spans to the queue.
+    fn finish(&mut self) {
+        for exchange in self.exchanges.drain(..) {
+            let resource = self.registry.resource(exchange.tgid, exchange.end_ns);
+            if let Some(span) = self.builder.build(&exchange, resource) {
+                self.spans.push(span);
+            }
+        }
+        if !self.spans.is_empty() {
+            self.sender.try_send(std::mem::take(&mut self.spans));
+        }
+    }
+}
+
+/// The event as the kernel side wrote it.
+fn plain(exec: &decode::Exec<'_>) -> event::Exec {
+    let mut path = [0; 256];
+    for (to, from) in path.iter_mut().zip(exec.path) {
+        *to = *from;
+    }
+    event::Exec {
+        header: exec.header,
+        parent: exec.parent,
+        state: exec.state,
+        reserved: [0; 3],
+        args: exec.args.len() as u32,
+        reserved2: 0,
+        path,
+    }
+}
+
+fn stopped(stop: &UnixStream) -> bool {
+    let mut byte = [0];
+    match io::Read::read(&mut &*stop, &mut byte) {
+        Ok(_) => true,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    }
+}

@@ -1,0 +1,240 @@
+//! The agent as a whole: builds the rooms, joins them, and takes them down in order.
+//!
+//! Two worlds, joined by the exporter's queue: one plain thread reads the kernel's ring and turns events into
+//! spans ([`capture`]); a small tokio runtime sends them, serves metrics and waits for signals.
+
+mod capture;
+mod command;
+mod rooms;
+mod scope;
+
+use std::{
+    io::Write as _,
+    process::ExitCode,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::{
+    capture::{Capture, Stop},
+    command::Command,
+    scope::Scope,
+};
+use crate::{
+    config::{Config, mistake::exit},
+    discover::registry::Registry,
+    export::{
+        self, listen,
+        metrics::{Snapshot, Source},
+        notify,
+        report::Report,
+        telemetry,
+    },
+    kernel::{self, Kernel, Options},
+    stats::Stats,
+};
+
+pub use command::{TRAMPOLINE, trampoline};
+
+/// How long spans may take to leave when the agent stops. Kubernetes kills after 30 seconds, systemd after 90.
+const SHUTDOWN: Duration = Duration::from_secs(10);
+/// Threads of the runtime: one sends, one answers who asks for metrics meanwhile.
+const WORKERS: usize = 2;
+
+/// Why the agent stopped, with the exit code for it.
+#[derive(Debug)]
+pub struct Failure {
+    /// What happened and what to do, for a person.
+    pub message: String,
+    /// One of [`exit`].
+    pub code: u8,
+}
+
+impl Failure {
+    fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { message: message.into(), code }
+    }
+}
+
+/// Runs the agent until a signal comes or its command ends.
+pub fn run(config: &Config) -> Result<ExitCode, Failure> {
+    if config.disabled {
+        log::warn!("OTEL_SDK_DISABLED is true: nothing is traced");
+        return match command::alone(&config.command) {
+            Some(result) => {
+                result.map_err(|error| Failure::new(exit::NOINPUT, format!("cannot run the command: {error}")))
+            }
+            None => Ok(ExitCode::SUCCESS),
+        };
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .thread_name("spandrel-export")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(exit::UNAVAILABLE, format!("cannot start threads: {error}")))?;
+    let code = runtime.block_on(serve(config))?;
+    // Requests that did not end by the deadline are not waited for.
+    runtime.shutdown_background();
+    Ok(code)
+}
+
+async fn serve(config: &Config) -> Result<ExitCode, Failure> {
+    let fail = |code| move |error: &dyn std::fmt::Display| Failure::new(code, error.to_string());
+    // From here on a signal is an orderly end, also while programs are being loaded.
+    let mut stop = Signals::new().map_err(|error| fail(exit::UNAVAILABLE)(&error))?;
+    let listener = match config.listen {
+        None => None,
+        Some(address) => Some(listen::bind(address).await.map_err(|error| {
+            Failure::new(exit::UNAVAILABLE, format!("cannot listen on {address}: {error}; choose another --listen"))
+        })?),
+    };
+    let stats = Arc::new(Stats::default());
+    let exporter = rooms::export(config).map_err(|error| fail(exit::CONFIG)(&error))?;
+    let (sender, pipeline) = export::start(&exporter, Arc::clone(&stats), &tokio::runtime::Handle::current())
+        .map_err(|error| fail(exit::UNAVAILABLE)(&error))?;
+
+    let mut registry = Registry::new(config.selectors.clone(), &config.resource);
+    let scope = Scope::of(&config.selectors);
+    let options = Options {
+        profile: rooms::profile(config.profile),
+        scope: scope.constant(),
+        policy: rooms::sampler(&config.sampler),
+    };
+    let (mut kernel, ring) = Kernel::load(&options).map_err(|error| {
+        let code = if error.is_privilege() { exit::NOPERM } else { exit::UNAVAILABLE };
+        Failure::new(code, error.to_string())
+    })?;
+    let command = match Command::prepare(&config.command) {
+        None => None,
+        Some(Ok(command)) => Some(command),
+        Some(Err(error)) => {
+            return Err(Failure::new(exit::NOINPUT, format!("cannot start the command: {error}")));
+        }
+    };
+    scope::apply(&mut kernel, &mut registry, &config.selectors, scope, command.as_ref().map(Command::pid))
+        .map_err(|error| Failure::new(exit::UNAVAILABLE, format!("cannot select processes: {error}")))?;
+
+    let shared = Arc::new(Mutex::new(snapshot(&kernel)));
+    let source = Source::new(Arc::clone(&stats), pipeline.watch(), {
+        let shared = Arc::clone(&shared);
+        move || shared.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    });
+    let own = match &exporter.metrics {
+        None => None,
+        Some(otlp) => Some(
+            telemetry::start(otlp, &source, &tokio::runtime::Handle::current())
+                .map_err(|error| fail(exit::CONFIG)(&error))?,
+        ),
+    };
+    let server = listener.map(|listener| {
+        if let Ok(address) = listener.local_addr() {
+            log::info!("metrics and health: http://{address}/metrics");
+        }
+        tokio::spawn(listen::serve(listener, Arc::clone(&source)))
+    });
+    let builder = rooms::spans(config, Arc::clone(&stats));
+    let (stopper, stopped) = Stop::new().map_err(|error| fail(exit::UNAVAILABLE)(&error))?;
+    let capture =
+        Capture::new(kernel, ring, registry, scope, builder, Arc::clone(&stats), sender, Arc::clone(&shared));
+    let thread = std::thread::Builder::new()
+        .name("spandrel-capture".to_owned())
+        .spawn(move || capture.run(&stopped))
+        .map_err(|error| fail(exit::UNAVAILABLE)(&error))?;
+    greet(config, &shared);
+    tell(notify::READY);
+
+    let code = match command {
+        None => {
+            stop.wait().await;
+            ExitCode::SUCCESS
+        }
+        Some(command) => command.run(&mut stop).await.map_err(|error| {
+            Failure::new(exit::UNAVAILABLE, format!("the command could not be waited for: {error}"))
+        })?,
+    };
+
+    tell(notify::STOPPING);
+    stopper.stop();
+    // The thread only ends early by a panic, which has spoken for itself.
+    let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+    if !matches!(joined, Ok(Ok(()))) {
+        log::error!("the capture thread ended badly: please report this");
+    }
+    let left = pipeline.shutdown(SHUTDOWN).await;
+    if left > 0 {
+        log::warn!("{left} spans could not be sent before the deadline");
+    }
+    if let Some(server) = server {
+        server.abort();
+    }
+    if let Some(own) = own {
+        // It flushes on threads of its own and may wait for them.
+        tokio::task::spawn_blocking(move || own.shutdown()).await.ok();
+    }
+    if let Some(path) = &config.report
+        && let Err(error) = Report::read(&source).write(path)
+    {
+        log::error!("cannot write the report {}: {error}", path.display());
+    }
+    std::io::stdout().flush().ok();
+    Ok(code)
+}
+
+/// What metrics and report show of the kernel side.
+fn snapshot(kernel: &Kernel) -> Snapshot {
+    Snapshot {
+        ready: false,
+        kernel: Vec::new(),
+        kernel_release: kernel::features::release(),
+        profile: kernel.profile().label(),
+        hooks: kernel.hooks().map(|hook| hook.program.to_owned()).collect(),
+    }
+}
+
+fn greet(config: &Config, shared: &Mutex<Snapshot>) {
+    let profile = shared.lock().unwrap_or_else(PoisonError::into_inner).profile;
+    let to = match (&config.otlp, config.console) {
+        (Some(otlp), _) => format!("spans go to {}", otlp.endpoint),
+        (None, crate::config::Console::Off) => "spans are only counted".to_owned(),
+        (None, _) => "spans go to the terminal; --otlp-endpoint sends them to a backend".to_owned(),
+    };
+    log::info!("attached by the {profile} profile; {to}");
+}
+
+fn tell(state: &str) {
+    if let Err(error) = notify::notify(state) {
+        log::warn!("the service manager was not told {state}: {error}");
+    }
+}
+
+/// The signals that end the agent.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+    quit: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            quit: signal(SignalKind::quit())?,
+        })
+    }
+
+    /// Waits for one of them.
+    async fn wait(&mut self) -> SignalKind {
+        tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            _ = self.hangup.recv() => SignalKind::hangup(),
+            _ = self.quit.recv() => SignalKind::quit(),
+        }
+    }
+}

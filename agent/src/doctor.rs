@@ -1,0 +1,90 @@
+//! `spandrel doctor`: what works on this kernel, what does not, and what to do about it.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+use crate::{
+    config::mistake::exit,
+    kernel::features::{self, Survey},
+};
+
+/// What was found, ready to be shown.
+#[derive(Debug)]
+pub struct Findings(Survey);
+
+/// Looks at this kernel.
+pub fn examine() -> Findings {
+    Findings(features::survey())
+}
+
+impl Findings {
+    /// 0 if the main job works.
+    pub fn code(&self) -> u8 {
+        if self.0.works() { 0 } else { exit::UNAVAILABLE }
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        let Survey { release, profile, features, programs, failure } = &self.0;
+        let mut out = format!("Linux {release}");
+        if let Some(profile) = profile {
+            let _ = write!(out, ", {} profile", profile.label());
+        }
+        out.push('\n');
+        for feature in features {
+            let mark = match (feature.present, feature.required) {
+                (true, _) => "ok      ",
+                (false, true) => "MISSING ",
+                (false, false) => "absent  ",
+            };
+            let _ = write!(out, "  {mark} {:<34} {}", feature.name, feature.purpose);
+            if !feature.present {
+                let _ = write!(out, " ({})", feature.advice);
+            }
+            out.push('\n');
+        }
+        for (program, instructions) in programs {
+            let _ = writeln!(out, "  loaded   {program:<34} {instructions} instructions verified");
+        }
+        out.push_str(match (failure, self.0.works()) {
+            (_, true) => "HTTP/1.1 of any program can be traced here: sudo spandrel run\n",
+            (None, false) => "Nothing can be traced here: what is MISSING above is needed.\n",
+            (Some(_), false) => "Nothing can be traced here: ",
+        });
+        if let Some(failure) = failure {
+            let _ = writeln!(out, "{failure}");
+        }
+        out
+    }
+
+    /// For programs.
+    pub fn json(&self) -> String {
+        let Survey { release, profile, features, programs, failure } = &self.0;
+        let features: Vec<_> = features
+            .iter()
+            .map(|feature| {
+                json!({
+                    "name": feature.name,
+                    "present": feature.present,
+                    "required": feature.required,
+                    "purpose": feature.purpose,
+                    "advice": feature.advice,
+                })
+            })
+            .collect();
+        let programs: Vec<_> = programs
+            .iter()
+            .map(|(program, instructions)| json!({"name": program, "verified_instructions": instructions}))
+            .collect();
+        let all = json!({
+            "kernel_release": release,
+            "profile": profile.map(|profile| profile.label()),
+            "works": self.0.works(),
+            "failure": failure,
+            "features": features,
+            "programs": programs,
+        });
+        format!("{all:#}\n")
+    }
+}

@@ -1,0 +1,127 @@
+//! The HTTP client under both transports: one multiplexed connection over HTTP/2, a few kept alive over HTTP/1.1.
+
+use std::{fs::File, io::BufReader, path::Path, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::Uri;
+use http_body_util::Full;
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
+
+use crate::export::config::{Protocol, Tls};
+
+/// A connected client.
+pub(super) type Http = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// A peer that vanished without a word is noticed within twice this time, not after TCP's quarter of an hour.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Idle connections are closed before load balancers commonly forget them (60 s).
+const IDLE: Duration = Duration::from_secs(50);
+
+/// Why a backend's configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The endpoint.
+    #[error("the OTLP endpoint is not usable: {0}; write it as http://host:4318 or https://host:4317")]
+    Endpoint(String),
+    /// A file of the TLS configuration.
+    #[error("{path}: {reason}; it has to be a readable PEM file")]
+    File { path: String, reason: String },
+    /// The system's certificate authorities.
+    #[error(
+        "the system's certificate authorities cannot be read: {0}; install ca-certificates, or name a file in OTEL_EXPORTER_OTLP_CERTIFICATE"
+    )]
+    Roots(String),
+    /// Certificate, key and versions do not fit together.
+    #[error("the TLS configuration does not hold together: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// A client for an endpoint.
+pub(super) fn client(
+    protocol: Protocol,
+    endpoint: &Uri,
+    tls: &Tls,
+    timeout: Duration,
+) -> Result<Http, Error> {
+    if endpoint.host().is_none_or(str::is_empty) {
+        return Err(Error::Endpoint(format!("{endpoint} has no host")));
+    }
+    let https = match endpoint.scheme_str() {
+        Some("https") => true,
+        Some("http") => false,
+        _ => return Err(Error::Endpoint(format!("{endpoint} is neither http:// nor https://"))),
+    };
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(timeout));
+    tcp.set_keepalive(Some(KEEP_ALIVE));
+    // Reading the system's authorities takes milliseconds and megabytes: not for plain text.
+    let config = if https { tls_config(tls)? } else { no_tls()? };
+    let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
+    let connector = match protocol {
+        Protocol::Grpc => connector.enable_http2().wrap_connector(tcp),
+        Protocol::HttpProtobuf => connector.enable_all_versions().wrap_connector(tcp),
+    };
+    Ok(Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .http2_only(protocol == Protocol::Grpc)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .http2_keep_alive_timeout(KEEP_ALIVE)
+        .build(connector))
+}
+
+fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, Error> {
+    let provider = Arc::new(ring::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?)
+}
+
+fn no_tls() -> Result<ClientConfig, Error> {
+    Ok(builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+}
+
+fn tls_config(tls: &Tls) -> Result<ClientConfig, Error> {
+    let verified = match &tls.certificate {
+        Some(path) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(path)? {
+                roots.add(certificate)?;
+            }
+            builder()?.with_root_certificates(roots)
+        }
+        None => builder()?.with_native_roots().map_err(|error| Error::Roots(error.to_string()))?,
+    };
+    match &tls.client {
+        None => Ok(verified.with_no_client_auth()),
+        Some((chain, key)) => {
+            let file_key = |reason| file_error(key, reason);
+            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| file_key(error.to_string()))?;
+            Ok(verified.with_client_auth_cert(certificates(chain)?, key)?)
+        }
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let file = File::open(path).map_err(|error| file_error(path, error.to_string()))?;
+    let all: Result<Vec<_>, _> = CertificateDer::pem_reader_iter(BufReader::new(file)).collect();
+    match all {
+        Ok(all) if all.is_empty() => Err(file_error(path, "there is no certificate in it".to_owned())),
+        Ok(all) => Ok(all),
+        Err(error) => Err(file_error(path, error.to_string())),
+    }
+}
+
+fn file_error(path: &Path, reason: String) -> Error {
+    Error::File { path: path.display().to_string(), reason }
+}

@@ -1,0 +1,130 @@
+//! What export counts about itself, for one destination.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+/// Upper bounds of the latency histogram in seconds. The objective is a 95th percentile below 2 s; the
+/// specification's timeout is 10 s.
+pub const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+/// How a request ended. Few values, so that it can be a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Code {
+    /// An HTTP status.
+    Http(u16),
+    /// A gRPC status.
+    Grpc(u8),
+    /// No connection.
+    Connect,
+    /// The connection broke, or the peer spoke another protocol.
+    Broken,
+    /// No answer within the timeout.
+    Timeout,
+}
+
+/// The names of gRPC's status codes, in their order.
+const GRPC: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(status) => write!(f, "{status}"),
+            Self::Grpc(code) => f.write_str(GRPC.get(usize::from(*code)).unwrap_or(&"UNKNOWN")),
+            Self::Connect => f.write_str("connect"),
+            Self::Broken => f.write_str("broken"),
+            Self::Timeout => f.write_str("timeout"),
+        }
+    }
+}
+
+/// Counters of one destination. Any thread adds to them.
+#[derive(Debug, Default)]
+pub struct Counters {
+    requests: Mutex<BTreeMap<Code, u64>>,
+    /// Requests by latency: one slot a bound and one above them all.
+    latency: [AtomicU64; BOUNDS.len() + 1],
+    latency_sum_ns: AtomicU64,
+    /// Requests that were sent again.
+    pub retries: AtomicU64,
+    /// Bytes of request bodies handed to the connection, retries included, compressed if they are.
+    pub sent_bytes: AtomicU64,
+    /// Batches that ended in any way.
+    pub batches: AtomicU64,
+    /// Their spans.
+    pub batch_spans: AtomicU64,
+}
+
+impl Counters {
+    /// A request ended.
+    pub fn request(&self, code: Code, took: Duration, bytes: usize) {
+        let seconds = took.as_secs_f64();
+        let at = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len());
+        if let Some(slot) = self.latency.get(at) {
+            slot.fetch_add(1, Relaxed);
+        }
+        self.latency_sum_ns.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        self.sent_bytes.fetch_add(bytes as u64, Relaxed);
+        *self.requests.lock().unwrap_or_else(PoisonError::into_inner).entry(code).or_default() += 1;
+    }
+
+    /// Requests by how they ended.
+    pub fn requests(&self) -> Vec<(Code, u64)> {
+        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        requests.iter().map(|(code, n)| (*code, *n)).collect()
+    }
+
+    /// The latency histogram: cumulative counts, one a bound and the total, and the sum in seconds.
+    pub fn latency(&self) -> ([u64; BOUNDS.len() + 1], f64) {
+        let mut total = 0;
+        let counts = std::array::from_fn(|at| {
+            total += self.latency.get(at).map_or(0, |slot| slot.load(Relaxed));
+            total
+        });
+        (counts, self.latency_sum_ns.load(Relaxed) as f64 / 1e9)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_by_code_and_latency() {
+        let counters = Counters::default();
+        counters.request(Code::Grpc(0), Duration::from_micros(900), 10);
+        counters.request(Code::Grpc(0), Duration::from_millis(30), 10);
+        counters.request(Code::Timeout, Duration::from_secs(11), 10);
+        assert_eq!(counters.requests(), [(Code::Grpc(0), 2), (Code::Timeout, 1)]);
+        let (counts, sum) = counters.latency();
+        assert_eq!(counts, [1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 3]);
+        assert!((sum - 11.0309).abs() < 1e-9);
+        assert_eq!(Code::Grpc(16).to_string(), "UNAUTHENTICATED");
+        assert_eq!(Code::Grpc(99).to_string(), "UNKNOWN");
+        assert_eq!(Code::Http(503).to_string(), "503");
+    }
+}

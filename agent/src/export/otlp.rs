@@ -1,0 +1,218 @@
+//! Spans as OTLP protobuf: `ExportTraceServiceRequest` written straight from [`Span`], without the tree of owned
+//! messages that a generated encoder wants. Field numbers are those of opentelemetry-proto v1 (`trace.proto`,
+//! `common.proto`, `resource.proto`); every length is known before its message is written.
+
+use std::borrow::Borrow;
+
+use super::{SCOPE, VERSION, batch::Batch};
+use crate::{
+    discover::resource::Resource,
+    span::{Attribute, Kind, SCHEMA_URL, Span, Status, Value},
+};
+
+/// `Span.flags`: whether the parent is remote is known.
+pub const FLAG_HAS_IS_REMOTE: u32 = 0x100;
+/// `Span.flags`: the parent is remote.
+pub const FLAG_IS_REMOTE: u32 = 0x200;
+
+/// `Span.flags` of a span.
+pub fn flags(span: &Span) -> u32 {
+    let remote = if span.parent_remote { FLAG_IS_REMOTE } else { 0 };
+    u32::from(span.flags) | FLAG_HAS_IS_REMOTE | remote
+}
+
+/// `Span.SpanKind`.
+pub const fn kind(kind: Kind) -> u8 {
+    match kind {
+        Kind::Server => 2,
+        Kind::Client => 3,
+    }
+}
+
+/// `Status.StatusCode`.
+pub const fn status(status: Status) -> u8 {
+    match status {
+        Status::Unset => 0,
+        Status::Error => 2,
+    }
+}
+
+/// The request with these spans.
+pub fn encode(spans: &[Span]) -> Vec<u8> {
+    let batch: Batch<&Span> = spans.iter().collect();
+    let mut out = Vec::with_capacity(batch.bytes());
+    encode_batch(&batch, &mut out);
+    out
+}
+
+/// Appends the request with the spans of a batch.
+pub fn encode_batch<S: Borrow<Span>>(batch: &Batch<S>, out: &mut Vec<u8>) {
+    out.reserve(batch.bytes());
+    for group in &batch.groups {
+        let scope_spans = framed_len(SCOPE_LEN) + group.spans_len + SCHEMA_LEN;
+        let len = framed_len(group.resource_len) + framed_len(scope_spans) + SCHEMA_LEN;
+        open(out, 1, len);
+        open(out, 1, group.resource_len);
+        attributes(out, 1, &group.resource.attributes);
+        open(out, 2, scope_spans);
+        open(out, 1, SCOPE_LEN);
+        text(out, 1, SCOPE);
+        text(out, 2, VERSION);
+        for (span, len) in batch.members(group) {
+            open(out, 2, len);
+            put_span(out, span);
+        }
+        text(out, 3, SCHEMA_URL);
+        text(out, 3, SCHEMA_URL);
+    }
+}
+
+fn put_span(out: &mut Vec<u8>, span: &Span) {
+    bytes(out, 1, &span.trace_id);
+    bytes(out, 2, &span.span_id);
+    if !span.trace_state.is_empty() {
+        text(out, 3, &span.trace_state);
+    }
+    if span.parent_id != [0; 8] {
+        bytes(out, 4, &span.parent_id);
+    }
+    text(out, 5, &span.name);
+    out.extend_from_slice(&[tag(6, VARINT), kind(span.kind)]);
+    fixed64(out, 7, span.start_ns);
+    fixed64(out, 8, span.end_ns);
+    attributes(out, 9, &span.attributes);
+    if span.status != Status::Unset {
+        out.extend_from_slice(&[tag(15, LEN), 2, tag(3, VARINT), status(span.status)]);
+    }
+    // Field 16 takes a tag of two bytes.
+    let [a, b, c, d] = flags(span).to_le_bytes();
+    out.extend_from_slice(&[0x85, 0x01, a, b, c, d]);
+}
+
+/// Encoded length of a span message.
+pub fn span_len(span: &Span) -> usize {
+    const FIXED: usize = 18 + 10 + 2 + 9 + 9 + 6;
+    let state = if span.trace_state.is_empty() { 0 } else { framed_len(span.trace_state.len()) };
+    let parent = if span.parent_id == [0; 8] { 0 } else { 10 };
+    let status = if span.status == Status::Unset { 0 } else { 4 };
+    FIXED + state + parent + status + framed_len(span.name.len()) + attributes_len(&span.attributes)
+}
+
+/// Encoded length of a resource message.
+pub fn resource_len(resource: &Resource) -> usize {
+    attributes_len(&resource.attributes)
+}
+
+fn attributes(out: &mut Vec<u8>, field: u8, attributes: &[Attribute]) {
+    for Attribute { key, value } in attributes {
+        let value_len = value_len(value);
+        open(out, field, framed_len(key.len()) + framed_len(value_len));
+        text(out, 1, key);
+        open(out, 2, value_len);
+        put_value(out, value);
+    }
+}
+
+fn attributes_len(attributes: &[Attribute]) -> usize {
+    let one = |a: &Attribute| framed_len(framed_len(a.key.len()) + framed_len(value_len(&a.value)));
+    attributes.iter().map(one).sum()
+}
+
+/// An `AnyValue`. Its members are a `oneof`: zero and the empty string are written too.
+fn put_value(out: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Static(value) => text(out, 1, value),
+        Value::Str(value) => text(out, 1, value),
+        Value::Bool(value) => out.extend_from_slice(&[tag(2, VARINT), u8::from(*value)]),
+        Value::Int(value) => {
+            out.push(tag(3, VARINT));
+            varint(out, *value as u64);
+        }
+        Value::Double(value) => fixed64(out, 4, value.to_bits()),
+        Value::Strs(values) => {
+            open(out, 5, strings_len(values));
+            for value in values {
+                open(out, 1, framed_len(value.len()));
+                text(out, 1, value);
+            }
+        }
+    }
+}
+
+fn value_len(value: &Value) -> usize {
+    match value {
+        Value::Static(value) => framed_len(value.len()),
+        Value::Str(value) => framed_len(value.len()),
+        Value::Bool(_) => 2,
+        Value::Int(value) => 1 + varint_len(*value as u64),
+        Value::Double(_) => 9,
+        Value::Strs(values) => framed_len(strings_len(values)),
+    }
+}
+
+fn strings_len(values: &[Box<str>]) -> usize {
+    values.iter().map(|value| framed_len(framed_len(value.len()))).sum()
+}
+
+// The wire format (protobuf.dev/programming-guides/encoding). All fields used here but one are below 16, so
+// that their tags are one byte.
+
+const VARINT: u8 = 0;
+const FIXED64: u8 = 1;
+const LEN: u8 = 2;
+
+const SCOPE_LEN: usize = framed_len(SCOPE.len()) + framed_len(VERSION.len());
+const SCHEMA_LEN: usize = framed_len(SCHEMA_URL.len());
+/// At most so many bytes a group besides its resource's and its spans' fields: the three nested tags with
+/// lengths, the scope and two schema URLs.
+pub(super) const GROUP_OVERHEAD: usize = 3 * 11 + SCOPE_LEN + 2 + 2 * SCHEMA_LEN;
+
+const fn tag(field: u8, wire: u8) -> u8 {
+    debug_assert!(field < 16);
+    field << 3 | wire
+}
+
+/// Length of a length-delimited field below 16 with `len` bytes of content.
+pub(super) const fn framed_len(len: usize) -> usize {
+    1 + varint_len(len as u64) + len
+}
+
+const fn varint_len(value: u64) -> usize {
+    (70 - (value | 1).leading_zeros() as usize) / 7
+}
+
+fn varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Tag and length of a length-delimited field.
+fn open(out: &mut Vec<u8>, field: u8, len: usize) {
+    if len < 0x80 {
+        out.extend_from_slice(&[tag(field, LEN), len as u8]);
+    } else {
+        out.push(tag(field, LEN));
+        varint(out, len as u64);
+    }
+}
+
+fn bytes(out: &mut Vec<u8>, field: u8, value: &[u8]) {
+    open(out, field, value.len());
+    out.extend_from_slice(value);
+}
+
+fn text(out: &mut Vec<u8>, field: u8, value: &str) {
+    bytes(out, field, value.as_bytes());
+}
+
+fn fixed64(out: &mut Vec<u8>, field: u8, value: u64) {
+    out.push(tag(field, FIXED64));
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+#[cfg(test)]
+#[path = "otlp_tests.rs"]
+mod tests;

@@ -1,0 +1,144 @@
+//! The report that `--report` writes at exit.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Write as _},
+    path::Path,
+    sync::atomic::Ordering::Relaxed,
+};
+
+use serde::Serialize;
+
+use super::{
+    VERSION,
+    metrics::{Snapshot, Source},
+};
+use crate::stats::{Count, Drop as Cause, Stats};
+
+/// What became of every request. `seen = exported + unsampled + dropped + open`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ledger {
+    pub seen: u64,
+    pub exported: u64,
+    pub unsampled: u64,
+    /// Every cause, also those that did not happen.
+    pub dropped: BTreeMap<&'static str, u64>,
+    pub open: i64,
+}
+
+impl Ledger {
+    /// The ledger as it is now.
+    pub fn read(stats: &Stats) -> Self {
+        Self {
+            seen: stats.seen.load(Relaxed),
+            exported: stats.exported.load(Relaxed),
+            unsampled: stats.unsampled.load(Relaxed),
+            dropped: Cause::ALL.iter().map(|cause| (cause.label(), stats.dropped(*cause))).collect(),
+            open: stats.open.load(Relaxed),
+        }
+    }
+
+    /// Whether every request is in exactly one column.
+    pub fn closes(&self) -> bool {
+        let dropped: u64 = self.dropped.values().sum();
+        i128::from(self.seen) == i128::from(self.exported + self.unsampled + dropped) + i128::from(self.open)
+    }
+}
+
+/// The whole report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    pub ledger: Ledger,
+    /// What the kernel side counted.
+    pub kernel: BTreeMap<&'static str, u64>,
+    /// What capture met besides requests.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// Requests to backends, by destination and how they ended.
+    pub requests: BTreeMap<&'static str, BTreeMap<String, u64>>,
+    pub version: &'static str,
+    pub kernel_release: String,
+    pub profile: &'static str,
+    pub hooks: Vec<String>,
+}
+
+impl Report {
+    /// The report as of now; at exit, call it after [`super::Pipeline::shutdown`].
+    pub fn read(source: &Source) -> Self {
+        let Snapshot { ready: _, kernel, kernel_release, profile, hooks } = source.snapshot();
+        let counts = Count::ALL.iter().map(|what| (what.label(), source.stats().counted(*what)));
+        let requests = source.destinations().iter().filter_map(|destination| {
+            let requests = destination.counters.as_ref()?.requests();
+            Some((destination.name, requests.into_iter().map(|(code, n)| (code.to_string(), n)).collect()))
+        });
+        Self {
+            ledger: Ledger::read(source.stats()),
+            kernel: kernel.into_iter().collect(),
+            counts: counts.collect(),
+            requests: requests.collect(),
+            version: VERSION,
+            kernel_release,
+            profile,
+            hooks,
+        }
+    }
+
+    /// Writes it to a file: whoever reads that finds the old one or the whole new one.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let mut name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?.to_owned();
+        name.push(format!(".{}.tmp", std::process::id()));
+        let temporary = path.with_file_name(name);
+        let written = self.fill(&temporary).and_then(|()| fs::rename(&temporary, path));
+        if written.is_err() {
+            // It may not exist; the first error is the one to tell.
+            fs::remove_file(&temporary).ok();
+        }
+        written
+    }
+
+    fn fill(&self, path: &Path) -> io::Result<()> {
+        let mut file = File::create(path)?;
+        serde_json::to_writer_pretty(&mut file, self)?;
+        file.write_all(b"\n")?;
+        file.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn written_whole_and_readable() {
+        let stats = Arc::new(Stats::default());
+        (0..3).for_each(|_| stats.saw());
+        stats.exported(1);
+        Stats::drop(&stats, Cause::Rejected, 1);
+        let source = Source::new(stats, Vec::new(), || Snapshot {
+            kernel: vec![("events_lost", 4)],
+            kernel_release: "6.1.0".to_owned(),
+            profile: "syscall",
+            hooks: vec!["sys_enter".to_owned()],
+            ready: true,
+        });
+        let report = Report::read(&source);
+        assert!(report.ledger.closes());
+        let folder = std::env::temp_dir().join(format!("spandrel-report-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("report.json");
+        report.write(&path).unwrap();
+        report.write(&path).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        assert_eq!(json["ledger"]["seen"], 3);
+        assert_eq!(json["ledger"]["dropped"]["rejected"], 1);
+        assert_eq!(json["ledger"]["dropped"]["queue_full"], 0);
+        assert_eq!(json["ledger"]["open"], 1);
+        assert_eq!(json["kernel"]["events_lost"], 4);
+        assert_eq!(json["hooks"][0], "sys_enter");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        assert!(report.write(&folder.join("missing/report.json")).is_err());
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -1,0 +1,186 @@
+//! The agent's own metrics over OTLP: the SDK collects and encodes them, our client carries them, so that endpoint,
+//! headers, TLS, compression and both transports are the same as for spans.
+//!
+//! Off unless `OTEL_METRICS_EXPORTER=otlp`: a backend for traces alone would refuse them, and `/metrics` has the
+//! same numbers.
+
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use opentelemetry::{
+    KeyValue,
+    metrics::{AsyncInstrument, Meter, MeterProvider as _},
+};
+use opentelemetry_http::{HttpClient, HttpError};
+use opentelemetry_otlp::{MetricExporter, RetryPolicy, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider};
+use tokio::runtime::Handle;
+
+use super::{
+    SCOPE, VERSION,
+    client::{self, Client, Verdict},
+    config::Otlp,
+    metrics::Source,
+};
+use crate::stats::{Count, Drop as Cause};
+
+/// Why the agent's metrics cannot be exported.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The backend's configuration.
+    #[error(transparent)]
+    Client(#[from] client::Error),
+    /// The exporter.
+    #[error("the exporter of the agent's own metrics: {0}")]
+    Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
+}
+
+/// The running exporter. It reads every minute (`OTEL_METRIC_EXPORT_INTERVAL`), on its own thread.
+#[derive(Debug)]
+pub struct Telemetry(SdkMeterProvider);
+
+/// Starts it.
+pub fn start(config: &Otlp, source: &Arc<Source>, runtime: &Handle) -> Result<Telemetry, Error> {
+    let client = {
+        let _inside = runtime.enter();
+        Client::new(config, client::METRICS)?
+    };
+    let transport = Transport { client: Arc::new(client), runtime: runtime.clone() };
+    let exporter = MetricExporter::builder()
+        .with_http()
+        .with_http_client(transport)
+        // The transport knows where to go; the exporter only wants some address.
+        .with_endpoint(config.endpoint.to_string())
+        .with_timeout(config.timeout)
+        // A reading that is lost is made good by the next one: sums are cumulative.
+        .with_retry_policy(RetryPolicy::disabled())
+        .build()?;
+    let resource = Resource::builder_empty()
+        .with_attribute(KeyValue::new("service.name", SCOPE))
+        .with_attribute(KeyValue::new("service.version", VERSION))
+        .build();
+    let provider =
+        SdkMeterProvider::builder().with_resource(resource).with_periodic_exporter(exporter).build();
+    instruments(&provider.meter(SCOPE), source);
+    Ok(Telemetry(provider))
+}
+
+impl Telemetry {
+    /// Sends a last reading and ends. Blocks up to the exporter's timeout: call it where that is allowed.
+    pub fn shutdown(self) {
+        if let Err(error) = self.0.shutdown() {
+            log::warn!("the agent's own metrics: {error}");
+        }
+    }
+}
+
+fn instruments(meter: &Meter, source: &Arc<Source>) {
+    let of = |read: fn(&Source, &dyn AsyncInstrument<u64>)| {
+        let source = Arc::clone(source);
+        move |observer: &dyn AsyncInstrument<u64>| read(&source, observer)
+    };
+    let counter = |name, unit, text, read| {
+        meter
+            .u64_observable_counter(name)
+            .with_unit(unit)
+            .with_description(text)
+            .with_callback(of(read))
+            .build();
+    };
+    counter("spandrel.requests.seen", "{request}", "Requests whose first byte was seen.", |source, to| {
+        to.observe(source.stats().seen.load(Relaxed), &[]);
+    });
+    counter("spandrel.requests.unsampled", "{request}", "Requests that were not sampled.", |source, to| {
+        to.observe(source.stats().unsampled.load(Relaxed), &[]);
+    });
+    counter("spandrel.spans.exported", "{span}", "Spans that a destination acknowledged.", |source, to| {
+        to.observe(source.stats().exported.load(Relaxed), &[]);
+    });
+    counter("spandrel.spans.dropped", "{span}", "Requests seen and lost.", |source, to| {
+        for cause in Cause::ALL {
+            to.observe(source.stats().dropped(*cause), &[KeyValue::new("cause", cause.label())]);
+        }
+    });
+    counter("spandrel.capture", "{event}", "What capture met besides requests.", |source, to| {
+        for what in Count::ALL {
+            to.observe(source.stats().counted(*what), &[KeyValue::new("what", what.label())]);
+        }
+    });
+    counter("spandrel.kernel", "{event}", "What the kernel side counted.", |source, to| {
+        for (what, n) in source.snapshot().kernel {
+            to.observe(n, &[KeyValue::new("what", what)]);
+        }
+    });
+    counter("spandrel.export.requests", "{request}", "Requests to a backend.", |source, to| {
+        for destination in source.destinations() {
+            for (code, n) in destination.counters.iter().flat_map(|counters| counters.requests()) {
+                let labels =
+                    [KeyValue::new("destination", destination.name), KeyValue::new("code", code.to_string())];
+                to.observe(n, &labels);
+            }
+        }
+    });
+    let gauge = |name, unit, text, read| {
+        meter
+            .u64_observable_gauge(name)
+            .with_unit(unit)
+            .with_description(text)
+            .with_callback(of(read))
+            .build();
+    };
+    gauge("spandrel.requests.open", "{request}", "Requests and spans under way.", |source, to| {
+        to.observe(u64::try_from(source.stats().open.load(Relaxed)).unwrap_or(0), &[]);
+    });
+    gauge("spandrel.queue.spans", "{span}", "Spans waiting or in flight.", |source, to| {
+        for destination in source.destinations() {
+            let labels = [KeyValue::new("destination", destination.name)];
+            to.observe(destination.room.held().spans as u64, &labels);
+        }
+    });
+    gauge("spandrel.queue.bytes", "By", "Memory that they take.", |source, to| {
+        for destination in source.destinations() {
+            let labels = [KeyValue::new("destination", destination.name)];
+            to.observe(destination.room.held().bytes as u64, &labels);
+        }
+    });
+}
+
+/// The SDK's thread has no runtime: the request runs on ours, and the thread waits for its end.
+#[derive(Clone, Debug)]
+struct Transport {
+    client: Arc<Client>,
+    runtime: Handle,
+}
+
+impl HttpClient for Transport {
+    // What `async_trait` makes of `async fn send_bytes`.
+    fn send_bytes<'a, 'b>(
+        &'a self,
+        request: Request<Bytes>,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'b>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        let client = Arc::clone(&self.client);
+        let sent = self.runtime.spawn(async move {
+            let payload = client.prepare(request.into_body().to_vec())?;
+            match client.send(&payload).await {
+                Verdict::Accepted { message, .. } => {
+                    if !message.is_empty() {
+                        log::warn!("the agent's own metrics: {message}");
+                    }
+                    Ok(Response::new(Bytes::new()))
+                }
+                Verdict::Retry { failure, .. } | Verdict::Refused(failure) => {
+                    log::warn!("the agent's own metrics: {}: {}", failure.code, failure.message);
+                    let mut response = Response::new(Bytes::new());
+                    *response.status_mut() = StatusCode::BAD_REQUEST;
+                    Ok(response)
+                }
+            }
+        });
+        Box::pin(async move { sent.await? })
+    }
+}

@@ -1,0 +1,118 @@
+//! What this kernel and this process can do, for `spandrel doctor`.
+
+use std::fs;
+
+use spandrel_common::layout::Need;
+
+use super::{
+    BTF_PATH, HOOKS, Kernel, Options,
+    btf::Btf,
+    hooks::Profile,
+    layout, loader,
+};
+
+/// Something that the agent uses, or would use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Feature {
+    pub name: String,
+    pub present: bool,
+    pub required: bool,
+    /// What it is for, which is what is lost without it.
+    pub purpose: String,
+    /// How to get it.
+    pub advice: String,
+}
+
+/// Everything that was found out.
+#[derive(Clone, Debug, Default)]
+pub struct Survey {
+    pub release: String,
+    /// The profile that `--profile auto` takes.
+    pub profile: Option<Profile>,
+    pub features: Vec<Feature>,
+    /// Programs and the instructions that the verifier walked, if loading was tried and worked.
+    pub programs: Vec<(&'static str, u32)>,
+    /// Why loading failed.
+    pub failure: Option<String>,
+}
+
+impl Survey {
+    /// Whether HTTP requests can be traced here, by this process.
+    pub fn works(&self) -> bool {
+        self.failure.is_none() && self.features.iter().all(|feature| feature.present || !feature.required)
+    }
+}
+
+/// `uname -r`.
+pub fn release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// Looks at everything, and loads the kernel side for a moment (it captures nothing: no process is selected).
+pub fn survey() -> Survey {
+    let mut survey = Survey { release: release(), ..Survey::default() };
+    let raw = fs::read(BTF_PATH).unwrap_or_default();
+    let btf = Btf::parse(&raw);
+    survey.features.push(Feature {
+        name: "BTF".to_owned(),
+        present: btf.is_some(),
+        required: true,
+        purpose: "finding the kernel's structures".to_owned(),
+        advice: "use a distribution kernel (CONFIG_DEBUG_INFO_BTF=y)".to_owned(),
+    });
+    let Some(btf) = btf else { return survey };
+    let profile = loader::best_profile(&btf);
+    survey.profile = Some(profile);
+    for hook in HOOKS {
+        let mine = hook.profile.is_none_or(|wanted| wanted == profile);
+        survey.features.push(Feature {
+            name: format!("tracepoint {}", hook.tracepoint),
+            present: btf.tracepoint(hook.tracepoint).is_some(),
+            required: mine && hook.required,
+            purpose: hook.purpose.to_owned(),
+            advice: format!("kernel {} or newer", hook.since),
+        });
+    }
+    survey.features.dedup_by(|a, b| a.name == b.name);
+    survey.features.push(Feature {
+        name: "helper bpf_loop".to_owned(),
+        present: btf.function("bpf_loop"),
+        required: false,
+        purpose: "searching heads in the kernel; without it whole calls are copied, unsampled ones too"
+            .to_owned(),
+        advice: "kernel 5.17 or newer".to_owned(),
+    });
+    for missing in layout::find(&btf).1 {
+        let required = match missing.need {
+            Need::Always => true,
+            Need::Syscalls => profile == Profile::Syscall,
+            Need::Nice => false,
+        };
+        survey.features.push(Feature {
+            name: format!("member {}", missing.name),
+            present: false,
+            required,
+            purpose: if required { "reading sockets and tasks" } else { "exact times and positions" }.to_owned(),
+            advice: "report this kernel".to_owned(),
+        });
+    }
+    if survey.works() {
+        try_loading(&mut survey);
+    }
+    survey
+}
+
+fn try_loading(survey: &mut Survey) {
+    let options = Options {
+        profile: survey.profile,
+        scope: spandrel_common::event::SCOPE_TREE,
+        policy: spandrel_common::sample::Policy::DEFAULT,
+    };
+    match Kernel::load(&options) {
+        Ok((kernel, _ring)) => {
+            survey.programs =
+                kernel.run_time().iter().map(|program| (program.program, program.instructions)).collect();
+        }
+        Err(error) => survey.failure = Some(error.to_string()),
+    }
+}

@@ -1,0 +1,147 @@
+//! Loads the kernel object for this kernel: offsets, sizes and scope are set, then programs are attached.
+
+use std::fs;
+
+use aya::{Btf as AyaBtf, EbpfLoader, maps::RingBuf, programs::BtfTracePoint};
+use spandrel_common::{layout::Need, sample::Policy};
+
+use super::{
+    BTF_PATH, Kernel,
+    btf::Btf,
+    hooks::{HOOKS, Hook, Profile},
+    layout,
+    ring::Ring,
+};
+
+/// The kernel object, made by build.rs.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SPANDREL_EBPF"));
+
+/// What the loader has to know.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// A profile, or `None` for the best that this kernel has.
+    pub profile: Option<Profile>,
+    /// `SCOPE_*` of [`spandrel_common::event`].
+    pub scope: u32,
+    pub policy: Policy,
+}
+
+/// Why the kernel side could not be loaded. Every message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("cannot read {BTF_PATH}: {0}. The kernel needs type information (CONFIG_DEBUG_INFO_BTF): use a distribution kernel of 5.15 or newer")]
+    NoBtf(#[source] std::io::Error),
+    #[error("{BTF_PATH} is not type information of this machine: please report this kernel")]
+    BadBtf,
+    #[error("this kernel lacks {0}, which the {1} profile needs: `spandrel doctor` shows what it has")]
+    NoHook(&'static str, &'static str),
+    #[error("this kernel's structures lack {0}: please report this kernel")]
+    NoMember(String),
+    #[error("the kernel object was not built into this binary: build with `cargo xtask build`")]
+    NoObject,
+    #[error("the kernel refused the kernel side: {0}. Run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN")]
+    Load(#[source] Box<aya::EbpfError>),
+    #[error("the kernel refused program {program}: {source}")]
+    Program {
+        program: &'static str,
+        #[source]
+        source: Box<aya::programs::ProgramError>,
+    },
+    #[error("a map of the kernel side is not as expected: {0}")]
+    Map(#[from] aya::maps::MapError),
+    #[error("cannot tell the number of CPUs: {0}")]
+    Cpus(std::io::Error),
+    #[error("cannot read the kernel's type information: {0}")]
+    AyaBtf(#[from] aya::BtfError),
+}
+
+impl LoadError {
+    /// Whether more privilege would help.
+    pub fn is_privilege(&self) -> bool {
+        let mut source: Option<&dyn std::error::Error> = Some(self);
+        while let Some(error) = source {
+            let denied = |error: &std::io::Error| error.raw_os_error() == Some(libc::EPERM);
+            if error.downcast_ref::<std::io::Error>().is_some_and(denied) {
+                return true;
+            }
+            source = error.source();
+        }
+        false
+    }
+}
+
+/// The best profile of a kernel, by the tracepoints it has.
+pub(super) fn best_profile(btf: &Btf<'_>) -> Profile {
+    let has = |name| btf.tracepoint(name).is_some();
+    if has("sock_send_length") && has("sock_recv_length") { Profile::Socket } else { Profile::Syscall }
+}
+
+pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
+    if OBJECT.is_empty() {
+        return Err(LoadError::NoObject);
+    }
+    let raw = fs::read(BTF_PATH).map_err(LoadError::NoBtf)?;
+    let btf = Btf::parse(&raw).ok_or(LoadError::BadBtf)?;
+    let profile = options.profile.unwrap_or_else(|| best_profile(&btf));
+    let hooks: Vec<&'static Hook> =
+        HOOKS.iter().filter(|hook| hook.profile.is_none_or(|wanted| wanted == profile)).collect();
+    for hook in &hooks {
+        if hook.required && btf.tracepoint(hook.tracepoint).is_none() {
+            return Err(LoadError::NoHook(hook.tracepoint, profile.label()));
+        }
+    }
+    let (offsets, missing) = layout::find(&btf);
+    for member in missing {
+        match member.need {
+            Need::Always => return Err(LoadError::NoMember(member.name)),
+            Need::Syscalls if profile == Profile::Syscall => return Err(LoadError::NoMember(member.name)),
+            _ => log::info!("this kernel has no {}: something is less exact", member.name),
+        }
+    }
+    // The helper's own BTF function is the surest sign of it, whatever the version says.
+    let btf_has_loop = btf.function("bpf_loop");
+    drop(raw);
+
+    let words = offsets.words();
+    let agent = std::process::id();
+    // The slots are reached by CPU number, and numbers of absent CPUs are never given.
+    let cpus = aya::util::nr_cpus().map_err(|(_, error)| LoadError::Cpus(error))? as u32;
+    let has_loop = u32::from(btf_has_loop);
+    let aya_btf = AyaBtf::from_sys_fs()?;
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(Some(&aya_btf))
+        .override_global("LAYOUT", &words[..], true)
+        .override_global("SCOPE", &options.scope, true)
+        .override_global("AGENT_TGID", &agent, true)
+        .override_global("HAS_LOOP", &has_loop, true)
+        .map_max_entries("SCRATCH", cpus)
+        .map_max_entries("EXEC_SCRATCH", cpus);
+    if profile == Profile::Socket {
+        loader.map_max_entries("SOCKET_MAP", 1);
+    }
+    let mut ebpf = loader.load(OBJECT).map_err(|error| LoadError::Load(Box::new(error)))?;
+    let ring = RingBuf::try_from(
+        ebpf.take_map("EVENTS").ok_or(aya::maps::MapError::InvalidName { name: "EVENTS".into() })?,
+    )?;
+    let mut kernel = Kernel { ebpf, profile, hooks, log: None };
+    kernel.set_policy(options.policy)?;
+    for hook in kernel.hooks.clone() {
+        attach(&mut kernel, hook, &aya_btf)
+            .map_err(|source| LoadError::Program { program: hook.program, source: Box::new(source) })?;
+    }
+    Ok((kernel, Ring::new(ring)))
+}
+
+fn attach(kernel: &mut Kernel, hook: &Hook, btf: &AyaBtf) -> Result<(), aya::programs::ProgramError> {
+    let program: &mut BtfTracePoint = kernel
+        .ebpf
+        .program_mut(hook.program)
+        .ok_or_else(|| {
+            aya::programs::ProgramError::IOError(std::io::Error::other("not in the kernel object"))
+        })?
+        .try_into()?;
+    program.load(hook.tracepoint, btf)?;
+    program.attach()?;
+    Ok(())
+}

@@ -1,0 +1,407 @@
+//! An exchange becomes a span, by the HTTP semantic conventions (docs/http/http-spans.md).
+//!
+//! A request's head is read once; what an unsampled request costs is that reading.
+//!
+//! Left out, because the kernel does not show it: `http.route`, `url.template`, `http.request.resend_count`,
+//! and the names of Unix sockets. Left out, because the conventions want to be asked for it and there is no
+//! standard variable for it: `network.transport`, `network.local.*`, `client.port`, a client's
+//! `user_agent.original` and `url.scheme`.
+
+use std::{borrow::Cow, sync::Arc};
+
+use spandrel_common::{
+    sample::Policy,
+    w3c::{Context, Extract},
+};
+
+use super::{
+    Kind, Span, Value,
+    address::{self, Authority, authority, default_port, forwarded, ip_text, node},
+    attributes::Attributes,
+    context,
+    http::{Lines, RequestLine, request_line, text},
+    outcome::judge,
+    policy::{Field, OptIn, SpanPolicy},
+    redact::push_query,
+    semconv as attr,
+    target::{Place, Target, full_url, is_scheme, open_authority},
+};
+use crate::{
+    discover::resource::Resource,
+    exchange::{Addr, Exchange, Role},
+    protocol::message::Head,
+    stats::{Count, Stats},
+};
+
+/// One moment on two clocks, from which every other moment follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClockAnchor {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub mono_ns: u64,
+    /// The same moment in nanoseconds since the Unix epoch.
+    pub unix_ns: u64,
+}
+
+impl ClockAnchor {
+    /// A moment of the monotonic clock as nanoseconds since the Unix epoch.
+    pub const fn unix(&self, mono_ns: u64) -> u64 {
+        match mono_ns.checked_sub(self.mono_ns) {
+            Some(later) => self.unix_ns.saturating_add(later),
+            None => self.unix_ns.saturating_sub(self.mono_ns - mono_ns),
+        }
+    }
+}
+
+/// Builds spans.
+#[derive(Debug)]
+pub struct Builder {
+    policy: SpanPolicy,
+    sampler: Policy,
+    clock: ClockAnchor,
+    stats: Arc<Stats>,
+}
+
+/// What a request's head says that its span needs.
+#[derive(Debug)]
+struct Request<'a> {
+    line: RequestLine<'a>,
+    host: Option<&'a [u8]>,
+    forwarded: Option<&'a [u8]>,
+    forwarded_for: Option<&'a [u8]>,
+    forwarded_host: Option<&'a [u8]>,
+    forwarded_proto: Option<&'a [u8]>,
+    user_agent: Option<&'a [u8]>,
+    context: Context<'a>,
+    /// The values of [`OptIn::request_fields`], by their places there.
+    captured: Captured<'a>,
+}
+
+/// Fields on request: their places in the policy's list, and their values, in the order of the head.
+type Captured<'a> = Vec<(usize, &'a [u8])>;
+
+impl<'a> Request<'a> {
+    fn read(head: &'a Head, fields: &[Field]) -> Self {
+        let mut lines = Lines::of(head);
+        let (line, whole) = lines.start();
+        let mut line = request_line(line);
+        if !whole && open_authority(line.target) {
+            line.target = &[];
+        }
+        let mut extract = Extract::default();
+        let mut request = Self {
+            line,
+            host: None,
+            forwarded: None,
+            forwarded_for: None,
+            forwarded_host: None,
+            forwarded_proto: None,
+            user_agent: None,
+            context: extract.finish(),
+            captured: Vec::new(),
+        };
+        for (name, value) in lines {
+            let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+            // Of a field that should come once, the first one counts.
+            match name.len() {
+                4 if is(b"host") => request.host = request.host.or(Some(value)),
+                9 if is(b"forwarded") => request.forwarded = request.forwarded.or(Some(value)),
+                10 if is(b"user-agent") => request.user_agent = request.user_agent.or(Some(value)),
+                10 if is(b"tracestate") => extract.tracestate(value),
+                11 if is(b"traceparent") => extract.traceparent(value),
+                15 if is(b"x-forwarded-for") => {
+                    request.forwarded_for = request.forwarded_for.or(Some(value));
+                }
+                16 if is(b"x-forwarded-host") => {
+                    request.forwarded_host = request.forwarded_host.or(Some(value));
+                }
+                17 if is(b"x-forwarded-proto") => {
+                    request.forwarded_proto = request.forwarded_proto.or(Some(value));
+                }
+                _ => {}
+            }
+            capture(&mut request.captured, fields, name, value);
+        }
+        request.context = extract.finish();
+        request
+    }
+
+    /// A parameter of `Forwarded`, else the first element of its older relative.
+    fn through(&self, parameter: &str, older: Option<&'a [u8]>) -> Option<&'a [u8]> {
+        let newer = self.forwarded.and_then(|value| forwarded(value, parameter));
+        newer.or_else(|| older.map(address::first_of_list)).filter(|value| !value.is_empty())
+    }
+
+    /// The scheme of the original request: what a proxy says, what the target says, or what was seen.
+    fn scheme(&self, target: &Target<'_>) -> Cow<'static, str> {
+        let proxied = self.through("proto", self.forwarded_proto).and_then(|v| std::str::from_utf8(v).ok());
+        scheme(proxied.filter(|scheme| is_scheme(scheme)).or(target.scheme))
+    }
+}
+
+/// A scheme as it is shown: in lower case; plain HTTP, which is what was seen, if nobody says another.
+fn scheme(said: Option<&str>) -> Cow<'static, str> {
+    match said {
+        None => "http".into(),
+        Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https".into(),
+        Some(scheme) if scheme.eq_ignore_ascii_case("http") => "http".into(),
+        Some(scheme) => scheme.to_ascii_lowercase().into(),
+    }
+}
+
+fn capture<'a>(captured: &mut Captured<'a>, fields: &[Field], name: &[u8], value: &'a [u8]) {
+    if let Some(at) = fields.iter().position(|field| name.eq_ignore_ascii_case(field.name.as_bytes())) {
+        captured.push((at, value));
+    }
+}
+
+impl Builder {
+    /// A builder for these choices. Moments are converted by `clock`.
+    pub const fn new(policy: SpanPolicy, sampler: Policy, clock: ClockAnchor, stats: Arc<Stats>) -> Self {
+        Self { policy, sampler, clock, stats }
+    }
+
+    /// Sets another anchor, for the spans that end from now on: the Unix clock may have been corrected.
+    pub const fn set_clock(&mut self, clock: ClockAnchor) {
+        self.clock = clock;
+    }
+
+    /// Builds the span of an exchange. `None` means that it is not sampled, which is counted here.
+    pub fn build(&self, exchange: &Exchange, resource: Arc<Resource>) -> Option<Span> {
+        let role = exchange.connection.role;
+        let opt_in = self.policy.opt_in(role);
+        let request = Request::read(&exchange.request, &opt_in.request_fields);
+        if request.context.bad_parent {
+            self.stats.count(Count::BadTraceparent);
+        }
+        let Some(place) = context::place(exchange, &request.context, self.sampler) else {
+            self.stats.unsampled();
+            return None;
+        };
+        let mut out = Attributes::new(self.policy.limits);
+        let name = self.method(&mut out, request.line.method);
+        let target = String::from_utf8_lossy(request.line.target);
+        let target = Target::of(&target, request.line.method == b"CONNECT");
+        match role {
+            Role::Server => self.server(&mut out, exchange, &request, &target),
+            Role::Client => self.client(&mut out, exchange, &request, &target),
+        }
+        if let Some(version) = version(request.line.version) {
+            out.push(attr::NETWORK_PROTOCOL_VERSION, version);
+        }
+        let code = exchange.response.as_ref().map(|(code, _)| *code);
+        if let Some(code) = code {
+            out.int(attr::HTTP_RESPONSE_STATUS_CODE, code);
+        }
+        let verdict = judge(role, code, exchange.outcome);
+        if let Some(error) = verdict.error {
+            out.push(attr::ERROR_TYPE, error);
+        }
+        if let Some(outcome) = verdict.outcome {
+            out.push(attr::SPANDREL_OUTCOME, Value::Static(outcome));
+        }
+        if let Some(errno) = verdict.errno {
+            out.int(attr::SPANDREL_ERRNO, errno);
+        }
+        own(&mut out, exchange);
+        on_request(&mut out, exchange, opt_in, request.captured);
+
+        let (start_ns, mut end_ns) = (exchange.start_ns, exchange.end_ns);
+        if end_ns < start_ns {
+            end_ns = start_ns;
+            self.stats.count(Count::TimesAdjusted);
+        }
+        let (attributes, dropped_attributes) = out.finish();
+        Some(Span {
+            trace_id: place.trace_id,
+            span_id: place.span_id,
+            parent_id: place.parent_id,
+            parent_remote: place.remote,
+            flags: place.flags,
+            trace_state: place.state,
+            name,
+            kind: match role {
+                Role::Server => Kind::Server,
+                Role::Client => Kind::Client,
+            },
+            start_ns: self.clock.unix(start_ns),
+            end_ns: self.clock.unix(end_ns),
+            status: verdict.status,
+            attributes,
+            dropped_attributes,
+            resource,
+        })
+    }
+
+    /// Adds the method; gives the span's name.
+    fn method(&self, out: &mut Attributes, method: &[u8]) -> Cow<'static, str> {
+        let usual = attr::METHODS.into_iter().find(|known| known.as_bytes() == method);
+        let known = match &self.policy.known_methods {
+            None => usual.map(Cow::Borrowed),
+            Some(list) => {
+                let listed = list.iter().find(|known| known.as_bytes() == method);
+                listed.map(|listed| usual.map_or_else(|| Cow::Owned(listed.to_string()), Cow::Borrowed))
+            }
+        };
+        let Some(known) = known else {
+            out.push(attr::HTTP_REQUEST_METHOD, Value::Static(attr::OTHER));
+            if !method.is_empty() {
+                out.text(attr::HTTP_REQUEST_METHOD_ORIGINAL, text(method));
+            }
+            return attr::NAME_OTHER.into();
+        };
+        out.push(
+            attr::HTTP_REQUEST_METHOD,
+            match &known {
+                Cow::Borrowed(known) => Value::Static(known),
+                Cow::Owned(known) => Value::Str(known.as_str().into()),
+            },
+        );
+        known
+    }
+
+    fn server(&self, out: &mut Attributes, exchange: &Exchange, request: &Request<'_>, target: &Target<'_>) {
+        let scheme = request.scheme(target);
+        let named = request
+            .through("host", request.forwarded_host)
+            .or_else(|| target.authority.map(str::as_bytes))
+            .or(request.host)
+            .map(authority)
+            .filter(|authority| !authority.host.is_empty());
+        out.text(attr::URL_PATH, target.path);
+        if let Some(query) = target.query {
+            let mut shown = String::with_capacity(query.len());
+            self.redacted(push_query(&mut shown, query, &self.policy.sensitive_query));
+            out.text(attr::URL_QUERY, shown);
+        }
+        endpoint(out, named, &scheme, exchange.connection.local);
+        out.push(
+            attr::URL_SCHEME,
+            match scheme {
+                Cow::Borrowed(scheme) => Value::Static(scheme),
+                Cow::Owned(scheme) => Value::Str(scheme.into()),
+            },
+        );
+        let peer = peer(out, exchange.connection.peer);
+        // What a proxy does not tell, and what it hides, leaves the peer.
+        let older = request.forwarded_for.map(address::first_of_list);
+        let newer = request.forwarded.and_then(|value| forwarded(value, "for"));
+        let client = newer.and_then(node).or_else(|| older.and_then(node)).map(text);
+        if let Some(client) = client.or(peer) {
+            out.text(attr::CLIENT_ADDRESS, client);
+        }
+        if let Some(agent) = request.user_agent {
+            out.text(attr::USER_AGENT_ORIGINAL, text(agent));
+        }
+    }
+
+    fn client(&self, out: &mut Attributes, exchange: &Exchange, request: &Request<'_>, target: &Target<'_>) {
+        let scheme = scheme(target.scheme);
+        let named = target.authority.map(str::as_bytes).or(request.host).map(authority);
+        let named = named.filter(|authority| !authority.host.is_empty());
+        let place = match (named, exchange.connection.peer) {
+            (Some(named), _) => Place::Named(named),
+            (None, Addr::Ip(addr)) => Place::Peer(addr),
+            (None, Addr::Unix) => Place::Nowhere,
+        };
+        let (url, redacted) = full_url(&scheme, place, target, &self.policy.sensitive_query);
+        self.redacted(redacted);
+        out.text(attr::URL_FULL, url);
+        endpoint(out, named, &scheme, exchange.connection.peer);
+        peer(out, exchange.connection.peer);
+    }
+
+    fn redacted(&self, values: u32) {
+        for _ in 0..values {
+            self.stats.count(Count::Redacted);
+        }
+    }
+}
+
+/// `server.address` and `server.port`: as named, with the scheme's port if none is; else the address of
+/// the socket.
+fn endpoint(out: &mut Attributes, named: Option<Authority<'_>>, scheme: &str, socket: Addr) {
+    match (named, socket) {
+        (Some(named), _) => {
+            out.text(attr::SERVER_ADDRESS, text(named.host));
+            if let Some(port) = named.port.or_else(|| default_port(scheme)) {
+                out.int(attr::SERVER_PORT, port);
+            }
+        }
+        (None, Addr::Ip(addr)) => {
+            out.text(attr::SERVER_ADDRESS, ip_text(addr.ip()));
+            out.int(attr::SERVER_PORT, addr.port());
+        }
+        (None, Addr::Unix) => {}
+    }
+}
+
+/// Adds the peer of the connection; gives its address. The names of Unix sockets are not known.
+fn peer(out: &mut Attributes, peer: Addr) -> Option<Box<str>> {
+    let Addr::Ip(addr) = peer else { return None };
+    let address = ip_text(addr.ip());
+    out.text(attr::NETWORK_PEER_ADDRESS, address.clone());
+    out.int(attr::NETWORK_PEER_PORT, addr.port());
+    Some(address)
+}
+
+fn version(version: &[u8]) -> Option<Value> {
+    match version {
+        b"1.1" => Some(Value::Static("1.1")),
+        b"1.0" => Some(Value::Static("1.0")),
+        // A digit, a dot, a digit (RFC 9112, section 2.3). Others are no version.
+        [major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
+            Some(Value::Str(text(version)))
+        }
+        _ => None,
+    }
+}
+
+/// What the conventions have no name for.
+fn own(out: &mut Attributes, exchange: &Exchange) {
+    if exchange.wait_ns > 0 && exchange.connection.role == Role::Server {
+        out.int(attr::SPANDREL_WAIT, i64::try_from(exchange.wait_ns).unwrap_or(i64::MAX));
+    }
+    if exchange.request.truncated {
+        out.push(attr::SPANDREL_REQUEST_TRUNCATED, Value::Bool(true));
+    }
+    if exchange.response.as_ref().is_some_and(|(_, head)| head.truncated) {
+        out.push(attr::SPANDREL_RESPONSE_TRUNCATED, Value::Bool(true));
+    }
+    if exchange.gap {
+        out.push(attr::SPANDREL_GAP, Value::Bool(true));
+    }
+}
+
+/// What was asked for by variables. Sizes behind a gap would be wrong and are left out.
+fn on_request(out: &mut Attributes, exchange: &Exchange, opt_in: &OptIn, captured: Captured<'_>) {
+    if opt_in.body_sizes && !exchange.gap {
+        out.int(attr::HTTP_REQUEST_BODY_SIZE, i64::try_from(exchange.request_body).unwrap_or(i64::MAX));
+        if exchange.response.is_some() {
+            out.int(attr::HTTP_RESPONSE_BODY_SIZE, i64::try_from(exchange.response_body).unwrap_or(i64::MAX));
+        }
+    }
+    push_fields(out, &opt_in.request_fields, captured);
+    if let (Some((_, head)), false) = (&exchange.response, opt_in.response_fields.is_empty()) {
+        let mut lines = Lines::of(head);
+        lines.start();
+        let mut captured = Vec::new();
+        for (name, value) in lines {
+            capture(&mut captured, &opt_in.response_fields, name, value);
+        }
+        push_fields(out, &opt_in.response_fields, captured);
+    }
+}
+
+/// One attribute for each field that came, with the values of all its lines.
+fn push_fields(out: &mut Attributes, fields: &[Field], mut captured: Captured<'_>) {
+    // Stable: the lines of one field stay in order.
+    captured.sort_by_key(|(at, _)| *at);
+    for same in captured.chunk_by(|a, b| a.0 == b.0) {
+        let Some(field) = same.first().and_then(|(at, _)| fields.get(*at)) else { continue };
+        let shown = |value: &[u8]| if field.sanitize { "[REDACTED]".into() } else { text(value) };
+        out.push(field.key.to_string(), Value::Strs(same.iter().map(|(_, value)| shown(value)).collect()));
+    }
+}
+
+#[cfg(test)]
+mod tests;

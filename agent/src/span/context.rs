@@ -1,0 +1,56 @@
+//! Where a span belongs: its ids, its parent and its flags, from the context that the request carried and
+//! the seed of its connection.
+
+use spandrel_common::{
+    ids::{SpanId, TraceId, span_id, trace_id},
+    sample::Policy,
+    w3c::{Context, FLAG_RANDOM, FLAG_SAMPLED},
+};
+
+use crate::{exchange::Exchange, sample};
+
+/// A span's place in its trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) trace_id: TraceId,
+    pub(super) span_id: SpanId,
+    /// All zeros for a root.
+    pub(super) parent_id: SpanId,
+    /// The parent is known from a header.
+    pub(super) remote: bool,
+    pub(super) flags: u8,
+    pub(super) state: Box<str>,
+}
+
+/// The place of a request's span, or `None` if it is not sampled.
+///
+/// The random flag of a trace that began elsewhere stays as it came (W3C Trace Context Level 2, section
+/// 3.2.2.5.2); the traces that begin here are random by [`spandrel_common::ids`].
+pub(super) fn place(exchange: &Exchange, context: &Context<'_>, policy: Policy) -> Option<Place> {
+    let seed = exchange.connection.seed;
+    let (trace_id, parent_id, random) = match context.parent {
+        Some(parent) => (parent.trace_id, parent.parent_id, parent.flags & FLAG_RANDOM),
+        None => (trace_id(seed, exchange.pos), SpanId::default(), FLAG_RANDOM),
+    };
+    sample::keeps(policy, exchange.sampled, context.parent, trace_id).then(|| Place {
+        trace_id,
+        span_id: span_id(seed, exchange.pos),
+        parent_id,
+        remote: context.parent.is_some(),
+        flags: FLAG_SAMPLED | random,
+        state: context.state.as_ref().map(|state| joined(state.members())).unwrap_or_default(),
+    })
+}
+
+/// The members of a `tracestate` as one header. They are ASCII: the parser saw to it.
+fn joined(members: &[&[u8]]) -> Box<str> {
+    let mut text =
+        String::with_capacity(members.iter().map(|member| member.len() + 1).sum::<usize>().saturating_sub(1));
+    for (i, member) in members.iter().enumerate() {
+        if i > 0 {
+            text.push(',');
+        }
+        text.push_str(&String::from_utf8_lossy(member));
+    }
+    text.into()
+}

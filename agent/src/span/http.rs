@@ -1,0 +1,198 @@
+//! The head of an HTTP/1 message, read once: the start line, and the fields in their order.
+//!
+//! Nothing here refuses anything. What cannot be a start line or a field is passed over, and a field that
+//! the capture limit cut in two is not told at all: half a value is not what anybody sent.
+
+use memchr::memchr;
+
+use crate::protocol::message::Head;
+
+/// A request line (RFC 9112, section 3). Parts that are missing are empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct RequestLine<'a> {
+    pub(super) method: &'a [u8],
+    pub(super) target: &'a [u8],
+    /// `1.1` of `HTTP/1.1`.
+    pub(super) version: &'a [u8],
+}
+
+/// The lines of a head.
+#[derive(Debug)]
+pub(super) struct Lines<'a> {
+    rest: &'a [u8],
+    /// The last line has no end because the capture stopped there.
+    cut: bool,
+}
+
+impl<'a> Lines<'a> {
+    /// The lines of a head from its start line on. (Empty lines before it are allowed by RFC 9112,
+    /// section 2.2.)
+    pub(super) fn of(head: &'a Head) -> Self {
+        let mut rest: &[u8] = &head.bytes;
+        while let [b'\r' | b'\n', tail @ ..] = rest {
+            rest = tail;
+        }
+        Self { rest, cut: head.truncated }
+    }
+
+    /// The start line, and whether its end is there. The beginning of one still tells something.
+    pub(super) fn start(&mut self) -> (&'a [u8], bool) {
+        match memchr(b'\n', self.rest) {
+            Some(end) => (self.take(end), true),
+            None => (std::mem::take(&mut self.rest), false),
+        }
+    }
+
+    /// The line that ends at `end`, without its end.
+    fn take(&mut self, end: usize) -> &'a [u8] {
+        let (line, rest) = self.rest.split_at_checked(end).unwrap_or((self.rest, &[]));
+        self.rest = rest.get(1..).unwrap_or(&[]);
+        line.strip_suffix(b"\r").unwrap_or(line)
+    }
+}
+
+/// The fields, as name and value. A value that is folded over several lines (RFC 9112, section 5.2) comes
+/// with the folds in it; [`text`] takes them out.
+impl<'a> Iterator for Lines<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let mut end = match memchr(b'\n', self.rest) {
+                Some(end) => end,
+                None if self.rest.is_empty() || self.cut => return None,
+                None => self.rest.len(),
+            };
+            while matches!(self.rest.get(end + 1), Some(b' ' | b'\t')) {
+                let from = end + 1;
+                end = match self.rest.get(from..).and_then(|rest| memchr(b'\n', rest)) {
+                    Some(more) => from + more,
+                    None if self.cut => return None,
+                    None => self.rest.len(),
+                };
+            }
+            let line = self.take(end);
+            if line.is_empty() {
+                return None;
+            }
+            if let Some((name, value)) = memchr(b':', line).and_then(|colon| line.split_at_checked(colon)) {
+                return Some((name, trim(value.get(1..).unwrap_or(&[]))));
+            }
+        }
+    }
+}
+
+/// A value without the whitespace and folds around it.
+fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t' | b'\r' | b'\n', rest @ ..] | [rest @ .., b' ' | b'\t' | b'\r' | b'\n'] = value {
+        value = rest;
+    }
+    value
+}
+
+/// A value as text: each fold becomes a space, and bytes that are not UTF-8 are replaced.
+pub(super) fn text(value: &[u8]) -> Box<str> {
+    match std::str::from_utf8(value) {
+        Ok(text) if memchr(b'\n', value).is_none() => text.into(),
+        _ => {
+            let text = String::from_utf8_lossy(value);
+            let lines: Vec<_> = text.split('\n').map(|line| line.trim_matches([' ', '\t', '\r'])).collect();
+            lines.join(" ").into()
+        }
+    }
+}
+
+/// Reads a request line. Spaces inside the target are kept, as peers that accept them do.
+pub(super) fn request_line(line: &[u8]) -> RequestLine<'_> {
+    let Some((method, rest)) = memchr(b' ', line).and_then(|end| line.split_at_checked(end)) else {
+        return RequestLine { method: line, ..RequestLine::default() };
+    };
+    let rest = rest.trim_ascii();
+    let split = memchr::memrchr(b' ', rest).and_then(|end| rest.split_at_checked(end));
+    let version = split.and_then(|(_, last)| last.trim_ascii_start().strip_prefix(b"HTTP/"));
+    match (split, version) {
+        (Some((target, _)), Some(version)) => {
+            RequestLine { method, target: target.trim_ascii_end(), version }
+        }
+        _ => RequestLine { method, target: rest, version: &[] },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn head(text: &str, truncated: bool) -> Head {
+        Head { bytes: Bytes::copy_from_slice(text.as_bytes()), truncated }
+    }
+
+    fn fields(head: &Head) -> Vec<(String, String)> {
+        let mut lines = Lines::of(head);
+        lines.start();
+        lines.map(|(name, value)| (text(name).into(), text(value).into())).collect()
+    }
+
+    #[track_caller]
+    fn check(input: &str, expect: &[(&str, &str)]) {
+        let found = fields(&head(input, false));
+        let found: Vec<_> = found.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(found, expect, "{input:?}");
+    }
+
+    #[test]
+    fn fields_in_their_order() {
+        check("GET / HTTP/1.1\r\nA: 1\r\nb:2\r\nA:\t3 \r\n\r\n", &[("A", "1"), ("b", "2"), ("A", "3")]);
+        check("GET / HTTP/1.1\nA: 1\nb:2\n\nC: body\n", &[("A", "1"), ("b", "2")]);
+        check("\r\n\r\nGET / HTTP/1.1\r\nA: 1\r\n\r\n", &[("A", "1")]);
+        check("GET / HTTP/1.1\r\n\r\n", &[]);
+        check("GET / HTTP/1.1\r\nnothing\r\nA: :\r\nB:\r\n\r\n", &[("A", ":"), ("B", "")]);
+        check("GET / HTTP/1.1\r\nA: 1", &[("A", "1")]);
+        check("", &[]);
+    }
+
+    #[test]
+    fn folds_become_spaces() {
+        check("G / H\r\nA: 1\r\n  2\r\n\t3\r\nB: 4\r\n\r\n", &[("A", "1 2 3"), ("B", "4")]);
+        check("G / H\r\nA:\r\n 1\r\n\r\n", &[("A", "1")]);
+        check("G / H\r\nA: 1\r\n \r\nB: 2\r\n\r\n", &[("A", "1"), ("B", "2")]);
+        check("G / H\r\nA: 1\r\n 2", &[("A", "1 2")]);
+    }
+
+    #[test]
+    fn a_field_that_was_cut_is_not_told() {
+        assert_eq!(fields(&head("GET / HTTP/1.1\r\nA: 1\r\nB: 2", true)), [("A".into(), "1".into())]);
+        assert_eq!(fields(&head("GET / HTTP/1.1\r\nA: 1\r\nB: 2\r\n 3", true)), [("A".into(), "1".into())]);
+        assert_eq!(Lines::of(&head("GET /lo", true)).start(), (&b"GET /lo"[..], false));
+        assert_eq!(Lines::of(&head("GET /\n", true)).start(), (&b"GET /"[..], true));
+    }
+
+    #[test]
+    fn request_lines() {
+        for (line, method, target, version) in [
+            ("GET /a HTTP/1.1", "GET", "/a", "1.1"),
+            ("GET /a b HTTP/1.0", "GET", "/a b", "1.0"),
+            ("GET  /a  HTTP/1.1 ", "GET", "/a", "1.1"),
+            ("GET /a", "GET", "/a", ""),
+            ("GET /a b", "GET", "/a b", ""),
+            ("GET HTTP/1.1", "GET", "HTTP/1.1", ""),
+            ("GET", "GET", "", ""),
+            ("GET ", "GET", "", ""),
+            ("", "", "", ""),
+        ] {
+            let expect = RequestLine {
+                method: method.as_bytes(),
+                target: target.as_bytes(),
+                version: version.as_bytes(),
+            };
+            assert_eq!(request_line(line.as_bytes()), expect, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_text_is_replaced() {
+        assert_eq!(&*text(b"caf\xe9"), "caf\u{fffd}");
+        assert_eq!(&*text(b"caf\xe9\r\n au lait"), "caf\u{fffd} au lait");
+    }
+}

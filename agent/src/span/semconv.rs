@@ -1,0 +1,51 @@
+//! Attribute names, and values that the conventions fix. No attribute name is written anywhere else in
+//! this room.
+//!
+//! The first part is the HTTP conventions' ([`super::SCHEMA_URL`]); the last one is ours.
+
+pub const CLIENT_ADDRESS: &str = "client.address";
+pub const ERROR_TYPE: &str = "error.type";
+pub const HTTP_REQUEST_BODY_SIZE: &str = "http.request.body.size";
+/// With a lower-case field name behind it.
+pub const HTTP_REQUEST_HEADER: &str = "http.request.header.";
+pub const HTTP_REQUEST_METHOD: &str = "http.request.method";
+pub const HTTP_REQUEST_METHOD_ORIGINAL: &str = "http.request.method_original";
+pub const HTTP_RESPONSE_BODY_SIZE: &str = "http.response.body.size";
+/// With a lower-case field name behind it.
+pub const HTTP_RESPONSE_HEADER: &str = "http.response.header.";
+pub const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
+pub const NETWORK_PEER_ADDRESS: &str = "network.peer.address";
+pub const NETWORK_PEER_PORT: &str = "network.peer.port";
+pub const NETWORK_PROTOCOL_VERSION: &str = "network.protocol.version";
+pub const SERVER_ADDRESS: &str = "server.address";
+pub const SERVER_PORT: &str = "server.port";
+pub const URL_FULL: &str = "url.full";
+pub const URL_PATH: &str = "url.path";
+pub const URL_QUERY: &str = "url.query";
+pub const URL_SCHEME: &str = "url.scheme";
+pub const USER_AGENT_ORIGINAL: &str = "user_agent.original";
+
+/// `http.request.method` of a method that is not known, and `error.type` of an error without a name.
+pub const OTHER: &str = "_OTHER";
+/// The name of a span whose method is not known.
+pub const NAME_OTHER: &str = "HTTP";
+/// What stands where something secret was.
+pub const REDACTED: &str = "REDACTED";
+
+/// The methods that are known unless `OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS` says otherwise: RFC 9110's,
+/// PATCH (RFC 5789) and QUERY. The most frequent ones come first.
+pub const METHODS: [&str; 10] =
+    ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "CONNECT", "TRACE", "QUERY"];
+
+/// How an exchange ended, if not with a complete response: one of [`super::outcome`]'s names.
+pub const SPANDREL_OUTCOME: &str = "spandrel.outcome";
+/// The `errno` of a failed connection, where `error.type` has no name for it.
+pub const SPANDREL_ERRNO: &str = "spandrel.errno";
+/// Nanoseconds that the request lay in the server's socket before the program read it.
+pub const SPANDREL_WAIT: &str = "spandrel.request.wait_ns";
+/// The request's head went on beyond what was captured, so attributes may be missing.
+pub const SPANDREL_REQUEST_TRUNCATED: &str = "spandrel.request.truncated";
+/// The same of the response's head.
+pub const SPANDREL_RESPONSE_TRUNCATED: &str = "spandrel.response.truncated";
+/// Bytes of the exchange were not seen, so something may be untold.
+pub const SPANDREL_GAP: &str = "spandrel.gap";

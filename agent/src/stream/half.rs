@@ -1,0 +1,107 @@
+//! One direction of a connection: its position, and the bytes that wait for more.
+
+use spandrel_common::{
+    event::{DECISION_SAMPLED, Data},
+    limits::HEAD_CAPTURE,
+};
+
+use crate::exchange::{Begin, Missing};
+
+/// Bytes that may wait for more in one direction: an incomplete head below the capture limit and one more
+/// captured event.
+pub(super) const BUFFER: usize = 2 * HEAD_CAPTURE;
+
+/// What is known about the event that brought a byte.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Source {
+    pub(super) tgid: u32,
+    pub(super) tid: u32,
+    pub(super) first_ns: u64,
+    pub(super) wait_ns: u64,
+    /// The decision about the first request in it; taken by that.
+    sampled: bool,
+    jumped: bool,
+    epoch: u32,
+}
+
+impl Source {
+    pub(super) fn new(data: &Data, jumped: bool, epoch: u32) -> Self {
+        Self {
+            tgid: data.header.tgid,
+            tid: data.header.tid,
+            first_ns: data.first_ns,
+            wait_ns: data.wait_ns,
+            sampled: data.decision == DECISION_SAMPLED,
+            jumped,
+            epoch,
+        }
+    }
+
+    /// The beginning of a request at `pos`.
+    pub(super) fn begin(&mut self, pos: u64) -> Begin {
+        Begin {
+            pos,
+            tgid: self.tgid,
+            tid: self.tid,
+            start_ns: self.first_ns,
+            wait_ns: self.wait_ns,
+            sampled: std::mem::take(&mut self.sampled),
+            jumped: std::mem::take(&mut self.jumped),
+            epoch: self.epoch,
+        }
+    }
+}
+
+/// What brought the bytes that the parser is given: those before the offset `until` waited, the others
+/// are new.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sources {
+    pub(super) until: usize,
+    pub(super) old: Source,
+    pub(super) new: Source,
+}
+
+impl Sources {
+    /// All of them came by one event.
+    pub(super) const fn of_one(source: Source) -> Self {
+        Self { until: 0, old: source, new: source }
+    }
+
+    /// What brought the byte at an offset.
+    pub(super) const fn of(&mut self, at: usize) -> &mut Source {
+        if at < self.until { &mut self.old } else { &mut self.new }
+    }
+}
+
+/// One direction.
+#[derive(Debug, Default)]
+pub(super) struct Half {
+    /// Position behind everything that came so far.
+    pub(super) next: u64,
+    /// When the last byte moved.
+    pub(super) last_ns: u64,
+    /// Bytes before `next` that the parser did not consume.
+    pub(super) waiting: Vec<u8>,
+    /// What brought the first of them.
+    pub(super) source: Source,
+    /// What is missing before the next message, if something is.
+    pub(super) missing: Option<Missing>,
+    /// Nothing more comes.
+    pub(super) ended: bool,
+}
+
+impl Half {
+    /// Position of the first byte that waits, or of the next one.
+    pub(super) fn base(&self) -> u64 {
+        self.next.saturating_sub(self.waiting.len() as u64)
+    }
+
+    /// Keeps what is not consumed of the bytes that waited and came.
+    pub(super) fn keep(&mut self, mut waiting: Vec<u8>, consumed: usize, sources: &Sources) {
+        self.source = if consumed < sources.until { sources.old } else { sources.new };
+        if consumed < waiting.len() {
+            waiting.drain(..consumed);
+            self.waiting = waiting;
+        }
+    }
+}

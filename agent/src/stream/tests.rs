@@ -1,0 +1,6 @@
+//! Synthetic event sequences: what the table makes of order, gaps, losses and ends.
+
+mod ends;
+mod missing;
+mod order;
+mod wire;

@@ -1,0 +1,180 @@
+//! Gaps and lost events: nothing false comes out, and the ledger closes.
+
+use spandrel_common::event::{CLOSE_GONE, DATA_BODY, DATA_END, DATA_START};
+
+use super::wire::{GET, OK, Wire};
+use crate::{
+    protocol::Side::{Request, Response},
+    stats::Count,
+};
+
+#[test]
+fn a_gap_inside_a_body_is_told() {
+    let mut wire = Wire::server();
+    wire.data(Request, b"PUT / HTTP/1.1\r\nContent-Length: 1000\r\n\r\n").more(1000).send();
+    wire.resp(OK);
+    wire.req(GET);
+    wire.data(Response, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n").send();
+    wire.data(Response, b"rest").behind(5).send();
+    wire.req(GET);
+    wire.resp(OK);
+    assert_eq!(wire.told(), "@0 200 1000/2 gap, @1040 200 0/9 gap, @1067 200 0/2");
+    assert_eq!((wire.counted(Count::Gaps), wire.counted(Count::Resyncs)), (2, 0));
+    wire.ledger(3);
+}
+
+#[test]
+fn a_response_lost_with_its_event_is_nobody_elses() {
+    let mut wire = Wire::server();
+    wire.req(GET);
+    wire.resp(OK);
+    wire.req(GET);
+    wire.data(Response, OK).flags(DATA_START).lose();
+    wire.data(Request, GET).flags(DATA_START).send();
+    wire.data(Response, b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n").flags(DATA_START).send();
+    assert_eq!(wire.told(), "@0 200 0/2, @27 0 0/0 Unseen gap, @54 500 0/0");
+    wire.ledger(3);
+}
+
+#[test]
+fn a_lone_request_takes_no_response_that_may_be_anothers() {
+    let mut wire = Wire::server();
+    wire.req(GET);
+    wire.resp(OK);
+    wire.req(GET);
+    wire.data(Response, OK).flags(DATA_START).lose();
+    wire.data(Request, GET).flags(DATA_START).lose();
+    wire.data(Response, b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n").flags(DATA_START).send();
+    assert_eq!(wire.told(), "@0 200 0/2, @27 0 0/0 Unseen gap");
+    wire.data(Request, GET).flags(DATA_START).send();
+    wire.data(Response, OK).flags(DATA_START).send();
+    assert_eq!(wire.told(), "@81 200 0/2");
+    wire.ledger(3);
+}
+
+#[test]
+fn after_a_loss_withheld_exchanges_explain_nothing() {
+    let mut wire = Wire::server();
+    wire.data(Request, GET).behind(100).flags(DATA_START).send();
+    wire.table.lost();
+    wire.data(Response, OK).behind(100).flags(DATA_START).send();
+    assert_eq!(wire.told(), "@100 0 0/0 Unseen gap");
+    wire.data(Request, GET).behind(100).flags(DATA_START).send();
+    wire.data(Response, OK).behind(100).flags(DATA_START).send();
+    assert_eq!(wire.told(), "@227 200 0/2");
+    assert_eq!(wire.counted(Count::OrphanResponses), 1);
+}
+
+#[test]
+fn who_pipelines_gets_no_response_behind_a_hole() {
+    let mut wire = Wire::server();
+    wire.req(&[GET, GET].concat());
+    wire.resp(&[OK, OK].concat());
+    wire.req(&[GET, GET, GET].concat());
+    wire.resp(OK);
+    wire.data(Response, OK).flags(DATA_START).lose();
+    wire.data(Response, OK).flags(DATA_START).send();
+    assert_eq!(
+        wire.told(),
+        "@0 200 0/2, @27 200 0/2, @54 200 0/2, @81 0 0/0 Unseen gap, @108 0 0/0 Unseen gap"
+    );
+    wire.req(GET);
+    wire.resp(OK);
+    assert_eq!(wire.told(), "@135 200 0/2");
+    wire.ledger(6);
+}
+
+#[test]
+fn bytes_missing_before_a_response_are_told() {
+    let mut wire = Wire::server();
+    wire.req(GET);
+    wire.data(Response, OK).behind(30).send();
+    assert_eq!(wire.told(), "@0 200 0/2 gap");
+    assert_eq!((wire.counted(Count::Gaps), wire.counted(Count::Resyncs)), (1, 1));
+    wire.req(GET);
+    wire.data(Response, b"what is this").behind(30).send();
+    wire.req(GET);
+    wire.data(Response, OK).behind(30).send();
+    assert_eq!(wire.told(), "@27 0 0/0 Unseen gap, @54 200 0/2 gap");
+    wire.ledger(3);
+}
+
+#[test]
+fn a_response_cut_by_a_gap_is_unseen() {
+    let mut wire = Wire::server();
+    wire.req(GET);
+    wire.resp(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab");
+    wire.data(Response, b"0\r\n\r\n").behind(40).send();
+    assert_eq!(wire.told(), "@0 200 0/0 Unseen gap");
+    wire.data(Request, GET).flags(DATA_START).send();
+    wire.data(Response, OK).flags(DATA_START).send();
+    assert_eq!(wire.told(), "@27 200 0/2");
+    wire.ledger(2);
+}
+
+#[test]
+fn a_request_found_behind_a_gap() {
+    let mut wire = Wire::server();
+    wire.data(Request, GET).behind(9).send();
+    wire.resp(OK);
+    assert_eq!(wire.told(), "@9 200 0/2");
+    assert_eq!((wire.counted(Count::Gaps), wire.counted(Count::Resyncs)), (1, 1));
+}
+
+#[test]
+fn heads_above_the_limit_still_make_exchanges() {
+    let mut wire = Wire::server();
+    let long = [&b"GET /long HTTP/1.1\r\nCookie: "[..], &[b'c'; 40_000], b"\r\n\r\n"].concat();
+    wire.data(Request, &long[..16_384]).flags(DATA_START).more(long.len() as u64 - 16_384).send();
+    wire.resp(OK);
+    wire.data(Request, GET).flags(DATA_START).send();
+    wire.resp(OK);
+    assert_eq!(wire.out[0].request.bytes.len(), 16_384);
+    assert!(wire.out[0].request.truncated);
+    assert_eq!(wire.told(), format!("@0 200 0/2 gap, @{} 200 0/2", long.len()));
+    assert_eq!(wire.counted(Count::TruncatedHeads), 1);
+    // The kernel side knows the end of a head that was captured in part.
+    wire.data(Request, &long[..100]).flags(DATA_START | DATA_BODY | DATA_END).more(long.len() as u64).send();
+    wire.data(Response, b"HTTP/1.1 200 OK\r\nSet-Cookie: ab").flags(DATA_BODY | DATA_END).more(900).send();
+    assert_eq!(wire.told(), format!("@{} 200 0/0", long.len() + 27));
+    wire.ledger(3);
+}
+
+#[test]
+fn what_waits_is_bounded() {
+    let mut wire = Wire::client();
+    wire.req(b"CONNECT a:1 HTTP/1.1\r\n\r\n");
+    for _ in 0..10 {
+        wire.req(&[b'x'; 16_384]);
+    }
+    wire.resp(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n");
+    wire.data(Request, GET).flags(DATA_START).send();
+    wire.resp(OK);
+    assert_eq!(wire.told(), "@0 403 0/0, @163864 200 0/2");
+    wire.ledger(2);
+}
+
+#[test]
+fn not_http_is_counted_once_and_left_alone() {
+    let mut wire = Wire::server();
+    wire.req(b"\x16\x03\x01\x02\x00");
+    wire.req(GET);
+    wire.resp(OK);
+    wire.close(CLOSE_GONE, 0);
+    assert_eq!(wire.told(), "");
+    assert_eq!(wire.counted(Count::NotHttp), 1);
+    assert!(wire.table.is_empty());
+    wire.ledger(0);
+}
+
+#[test]
+fn conflicting_lengths_end_the_connection() {
+    let mut wire = Wire::server();
+    wire.req(b"POST / HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd");
+    assert_eq!(wire.told(), "@0 0 0/0 Unseen");
+    wire.resp(OK);
+    wire.req(GET);
+    assert_eq!(wire.told(), "");
+    assert_eq!(wire.counted(Count::ConflictingLength), 1);
+    wire.ledger(1);
+}

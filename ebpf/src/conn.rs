@@ -1,0 +1,231 @@
+//! What is remembered of a connection: hung on its socket, or in a map by the socket's address.
+
+use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_sk_storage_get};
+use spandrel_common::{event::DATA_START, stats::Counter};
+
+use crate::{
+    emit,
+    maps::{SEQUENCES, SOCKET_MAP, SOCKETS},
+};
+
+/// `Flow::mode`: the next byte starts a message.
+pub const START: u8 = 0;
+/// `Flow::mode`: body up to the position `until`.
+pub const BODY: u8 = 1;
+/// `Flow::mode`: chunked body; the next chunk-size line is at the position `until`.
+pub const CHUNKED: u8 = 2;
+/// `Flow::mode`: body up to the end of the connection.
+pub const TO_CLOSE: u8 = 3;
+/// `Flow::mode`: response to a request that is not sampled.
+pub const WITHHELD: u8 = 4;
+/// `Flow::mode`: the framing is for userspace to find; everything is shipped up to the limit.
+pub const SHIP: u8 = 5;
+
+/// `State::phase`: never seen before.
+pub const FRESH: u8 = 0;
+/// `State::phase`: no message start was seen yet.
+pub const SNIFFING: u8 = 1;
+/// `State::phase`: HTTP/1.
+pub const HTTP: u8 = 2;
+/// `State::phase`: left alone.
+pub const IGNORED: u8 = 3;
+
+/// `State::method`: any other.
+pub const METHOD_OTHER: u8 = 0;
+/// `State::method`: `HEAD`, whose response has no body.
+pub const METHOD_HEAD: u8 = 1;
+/// `State::method`: `CONNECT`, which opens a tunnel.
+pub const METHOD_CONNECT: u8 = 2;
+
+/// One direction.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Flow {
+    /// Bytes that moved.
+    pub pos: u64,
+    /// Bytes that events have told of, or that were withheld.
+    pub sent: u64,
+    /// See the modes.
+    pub until: u64,
+    /// When the last byte moved.
+    pub last_ns: u64,
+    /// TCP's sequence number behind the last byte.
+    pub seq: u32,
+    /// Bytes captured since the turn began, while in mode [`SHIP`].
+    pub shipped: u32,
+    pub mode: u8,
+    /// `seq` is known.
+    pub seq_known: u8,
+    /// The message is not sampled: nothing of it is told.
+    pub quiet: u8,
+    pub reserved: [u8; 5],
+}
+
+impl Flow {
+    /// [`DATA_START`] if the next byte starts a message for certain.
+    #[inline(always)]
+    pub fn starts(&self) -> u16 {
+        if self.mode == START { DATA_START } else { 0 }
+    }
+}
+
+/// A connection. Two hooks can work on it at once, each on its own direction; what they share is written
+/// at message starts only, which one conversation does not have in both directions at the same time.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct State {
+    pub id: u64,
+    pub seed: [u64; 2],
+    /// Inode of the socket: tells a new socket at an old one's address (system call profile).
+    pub ino: u64,
+    pub rx: Flow,
+    pub tx: Flow,
+    /// Vector of the `recvmmsg` or `sendmmsg` that is under way, its thread and its next index.
+    pub batch: u64,
+    pub batch_tid: u32,
+    pub batch_index: u32,
+    pub phase: u8,
+    /// `ROLE_*`.
+    pub role: u8,
+    /// Changes of direction without a message start.
+    pub turns: u8,
+    /// Direction of the last call.
+    pub last_dir: u8,
+    /// The connection's event was sent.
+    pub announced: u8,
+    /// `TRANSPORT_*`.
+    pub transport: u8,
+    pub method: u8,
+    /// A request came before the response to the one before it began: from then on nothing is withheld.
+    pub pipelined: u8,
+    /// Withheld requests whose responses are still to come.
+    pub orphans: u8,
+    /// No byte of the response to the last request was seen yet.
+    pub awaiting: u8,
+    pub reserved: [u8; 6],
+}
+
+impl State {
+    /// Both directions: the one that `TX` names, and the other.
+    #[inline(always)]
+    pub fn flows<const TX: bool>(&mut self) -> (&mut Flow, &mut Flow) {
+        if TX { (&mut self.tx, &mut self.rx) } else { (&mut self.rx, &mut self.tx) }
+    }
+
+    /// Draws identity and seed.
+    #[inline(always)]
+    pub fn begin(&mut self, transport: u8) {
+        self.phase = SNIFFING;
+        self.transport = transport;
+        self.last_dir = u8::MAX;
+        self.id = next_id();
+        self.seed = [random(), random()];
+    }
+}
+
+#[inline(always)]
+fn random() -> u64 {
+    // SAFETY: the helper takes nothing and only returns a number.
+    unsafe { (u64::from(bpf_get_prandom_u32() as u32) << 32) | u64::from(bpf_get_prandom_u32() as u32) }
+}
+
+/// A number that no other connection has: the CPU above, a count below.
+#[inline(always)]
+fn next_id() -> u64 {
+    let Some(slot) = SEQUENCES.get_ptr_mut(1) else { return 0 };
+    // SAFETY: the slot is this CPU's own; hooks do not migrate.
+    unsafe {
+        *slot += 1;
+        (u64::from(aya_ebpf::helpers::generated::bpf_get_smp_processor_id() as u32 + 1) << 48) | *slot
+    }
+}
+
+/// The state on a socket, if there is one. `sk` must be a pointer that the verifier knows as a socket.
+#[inline(always)]
+pub fn on_socket(sk: *const u8) -> Option<&'static mut State> {
+    // SAFETY: the helper checks the pointer's type; the value lives as long as the socket, and the socket
+    // longer than this program's run.
+    unsafe {
+        bpf_sk_storage_get((&raw const SOCKETS).cast_mut().cast(), sk.cast_mut().cast(), core::ptr::null_mut(), 0)
+            .cast::<State>()
+            .as_mut()
+    }
+}
+
+/// The state on a socket, made now if there is none.
+#[inline(always)]
+pub fn on_socket_or_new(sk: *const u8) -> Option<&'static mut State> {
+    // SAFETY: as above; 1 is BPF_SK_STORAGE_GET_F_CREATE, which gives a zeroed value.
+    let state = unsafe {
+        bpf_sk_storage_get((&raw const SOCKETS).cast_mut().cast(), sk.cast_mut().cast(), core::ptr::null_mut(), 1)
+            .cast::<State>()
+            .as_mut()
+    };
+    if state.is_none() {
+        emit::count(Counter::NoState);
+    }
+    state
+}
+
+/// The state of the socket at an address (system call profile).
+#[inline(always)]
+pub fn in_map(sk: u64) -> Option<&'static mut State> {
+    let state = SOCKET_MAP.get_ptr_mut(&sk)?;
+    // SAFETY: a live map value; it is freed only after a grace period that this program's run is part of.
+    Some(unsafe { &mut *state })
+}
+
+/// The state of the socket at an address, made now if there is none or if it is a former socket's.
+#[inline(always)]
+pub fn in_map_or_new(sk: u64, ino: u64) -> Option<&'static mut State> {
+    if let Some(state) = in_map(sk) {
+        if state.ino == ino {
+            return Some(state);
+        }
+        forget(sk);
+    }
+    const FLOW: Flow = Flow {
+        pos: 0,
+        sent: 0,
+        until: 0,
+        last_ns: 0,
+        seq: 0,
+        shipped: 0,
+        mode: START,
+        seq_known: 0,
+        quiet: 0,
+        reserved: [0; 5],
+    };
+    let empty = State {
+        id: 0,
+        seed: [0; 2],
+        ino,
+        rx: FLOW,
+        tx: FLOW,
+        batch: 0,
+        batch_tid: 0,
+        batch_index: 0,
+        phase: FRESH,
+        role: 0,
+        turns: 0,
+        last_dir: 0,
+        announced: 0,
+        transport: 0,
+        method: 0,
+        pipelined: 0,
+        orphans: 0,
+        awaiting: 0,
+        reserved: [0; 6],
+    };
+    if SOCKET_MAP.insert(&sk, &empty, 0).is_err() {
+        emit::count(Counter::NoState);
+    }
+    in_map(sk)
+}
+
+/// Forgets the socket at an address.
+#[inline(always)]
+pub fn forget(sk: u64) {
+    // A key that is not there is the wished-for state, too.
+    let _ = SOCKET_MAP.remove(&sk);
+}

@@ -1,0 +1,6 @@
+//! Typed readers of the few kernel structures that are touched. Offsets come from this kernel's BTF.
+
+pub mod files;
+pub mod sock;
+pub mod syscall;
+pub mod task;

@@ -1,0 +1,153 @@
+//! `struct sock` and `struct tcp_sock`.
+
+use spandrel_common::event::{TRANSPORT_TCP, TRANSPORT_UNIX};
+
+use crate::{globals, read};
+
+const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const SOCK_STREAM: u16 = 1;
+const IPPROTO_TCP: u16 = 6;
+
+/// A socket. The address is only ever used for bounded reads.
+#[derive(Clone, Copy)]
+pub struct Sock(pub u64);
+
+impl Sock {
+    #[inline(always)]
+    pub fn family(self) -> u16 {
+        read::kernel(self.0, globals::sk_family()).unwrap_or(0)
+    }
+
+    /// `TRANSPORT_*` of a stream socket that is followed, 0 for any other.
+    #[inline(always)]
+    pub fn transport(self) -> u8 {
+        let family = self.family();
+        if family == AF_UNIX {
+            let kind: u16 = read::kernel(self.0, globals::sk_type()).unwrap_or(0);
+            return if kind == SOCK_STREAM { TRANSPORT_UNIX } else { 0 };
+        }
+        if family != AF_INET && family != AF_INET6 {
+            return 0;
+        }
+        let protocol: u16 = read::kernel(self.0, globals::sk_protocol()).unwrap_or(0);
+        if protocol == IPPROTO_TCP { TRANSPORT_TCP } else { 0 }
+    }
+
+    /// Whether the addresses are IPv6 ones.
+    #[inline(always)]
+    pub fn is_v6(self) -> bool {
+        self.family() == AF_INET6
+            && globals::has(globals::sk_v6_daddr())
+            && globals::has(globals::sk_v6_rcv_saddr())
+    }
+
+    /// Local port, host byte order.
+    #[inline(always)]
+    pub fn local_port(self) -> u16 {
+        read::kernel(self.0, globals::sk_num()).unwrap_or(0)
+    }
+
+    /// Peer port, host byte order.
+    #[inline(always)]
+    pub fn peer_port(self) -> u16 {
+        u16::from_be(read::kernel(self.0, globals::sk_dport()).unwrap_or(0))
+    }
+
+    /// Local and peer IPv4 addresses, network order.
+    #[inline(always)]
+    pub fn v4(self) -> ([u8; 4], [u8; 4]) {
+        (
+            read::kernel(self.0, globals::sk_rcv_saddr()).unwrap_or([0; 4]),
+            read::kernel(self.0, globals::sk_daddr()).unwrap_or([0; 4]),
+        )
+    }
+
+    /// Local IPv6 address.
+    #[inline(always)]
+    pub fn v6_local(self) -> [u8; 16] {
+        read::kernel(self.0, globals::sk_v6_rcv_saddr()).unwrap_or([0; 16])
+    }
+
+    /// Peer IPv6 address.
+    #[inline(always)]
+    pub fn v6_peer(self) -> [u8; 16] {
+        read::kernel(self.0, globals::sk_v6_daddr()).unwrap_or([0; 16])
+    }
+
+    /// Inode number of the network namespace.
+    #[inline(always)]
+    pub fn netns(self) -> u32 {
+        if !globals::has(globals::sk_net()) || !globals::has(globals::net_inum()) {
+            return 0;
+        }
+        match read::kernel::<u64>(self.0, globals::sk_net()) {
+            Some(net) if net != 0 => read::kernel(net, globals::net_inum()).unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    /// A pending error, positive.
+    #[inline(always)]
+    pub fn error(self) -> u32 {
+        if !globals::has(globals::sk_err()) {
+            return 0;
+        }
+        read::kernel(self.0, globals::sk_err()).unwrap_or(0)
+    }
+
+    /// When TCP last transmitted on this socket, `CLOCK_MONOTONIC` nanoseconds; 0 if unknown.
+    #[inline(always)]
+    pub fn transmitted_ns(self) -> u64 {
+        if !globals::has(globals::tcp_wstamp()) {
+            return 0;
+        }
+        read::kernel(self.0, globals::tcp_wstamp()).unwrap_or(0)
+    }
+
+    /// When the oldest data that TCP has in flight was sent (a lower bound, in whole microseconds, as
+    /// nanoseconds); 0 if unknown.
+    #[inline(always)]
+    pub fn first_transmitted_ns(self) -> u64 {
+        if !globals::has(globals::tcp_first_tx()) {
+            return 0;
+        }
+        read::kernel::<u64>(self.0, globals::tcp_first_tx()).unwrap_or(0) * 1000
+    }
+
+    /// When TCP last handled a segment of this socket (whole microseconds, as nanoseconds); 0 if unknown.
+    #[inline(always)]
+    pub fn segment_ns(self) -> u64 {
+        if !globals::has(globals::tcp_mstamp()) {
+            return 0;
+        }
+        read::kernel::<u64>(self.0, globals::tcp_mstamp()).unwrap_or(0) * 1000
+    }
+
+    /// The peer's FIN has arrived.
+    #[inline(always)]
+    pub fn peer_finished(self) -> bool {
+        const RCV_SHUTDOWN: u8 = 1;
+        globals::has(globals::sk_shutdown())
+            && read::kernel::<u8>(self.0, globals::sk_shutdown()).is_some_and(|bits| bits & RCV_SHUTDOWN != 0)
+    }
+
+    /// Sequence number behind the last byte that the application received.
+    #[inline(always)]
+    pub fn received_seq(self) -> Option<u32> {
+        if !globals::has(globals::tcp_copied_seq()) {
+            return None;
+        }
+        read::kernel(self.0, globals::tcp_copied_seq())
+    }
+
+    /// Sequence number behind the last byte that the application sent.
+    #[inline(always)]
+    pub fn sent_seq(self) -> Option<u32> {
+        if !globals::has(globals::tcp_write_seq()) {
+            return None;
+        }
+        read::kernel(self.0, globals::tcp_write_seq())
+    }
+}

@@ -1,0 +1,113 @@
+//! The running system call: its number and arguments, from the registers that user mode left behind.
+//! The only file that knows an architecture (x86-64: registers of `struct pt_regs`, numbers of the table).
+
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
+
+/// How a call names the memory that it moves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Not a call that moves bytes through a descriptor.
+    Other,
+    /// `(fd, buffer, length)`.
+    Flat,
+    /// `(fd, iovec array, count)`.
+    Vector,
+    /// `(fd, struct msghdr)`.
+    Message,
+    /// `(fd, struct mmsghdr array, count)`.
+    Messages,
+    /// `sendfile`, `splice`: no user memory.
+    Splice,
+    /// `io_uring_enter`: the memory is named elsewhere.
+    Ring,
+}
+
+/// Which way a call moves bytes, seen from the program.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    Rx,
+    Tx,
+}
+
+/// Number and arguments of a system call.
+#[derive(Clone, Copy)]
+pub struct Syscall {
+    pub nr: u32,
+    pub args: [u64; 5],
+}
+
+const DI: usize = 14;
+const SI: usize = 13;
+const DX: usize = 12;
+const R10: usize = 7;
+const R8: usize = 9;
+const ORIG_AX: usize = 15;
+
+impl Syscall {
+    /// From the registers at the entry of user mode into the kernel.
+    ///
+    /// `regs` must be a pointer that the verifier knows as `struct pt_regs`.
+    #[inline(always)]
+    pub fn from_regs(regs: *const u64) -> Self {
+        // SAFETY: the verifier knows the pointer's type and refuses an offset outside of it.
+        unsafe {
+            Self {
+                nr: *regs.add(ORIG_AX) as u32,
+                args: [*regs.add(DI), *regs.add(SI), *regs.add(DX), *regs.add(R10), *regs.add(R8)],
+            }
+        }
+    }
+
+    /// Of the running task (kernel 5.15).
+    #[inline(always)]
+    pub fn current() -> Self {
+        // SAFETY: both helpers accept what they are given and return typed kernel pointers.
+        let regs = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as *const u64;
+        Self::from_regs(regs)
+    }
+
+    /// How the call names its memory.
+    #[inline(always)]
+    pub fn shape(&self) -> Shape {
+        match self.nr {
+            0 | 1 | 44 | 45 => Shape::Flat,
+            19 | 20 | 327 | 328 => Shape::Vector,
+            46 | 47 => Shape::Message,
+            299 | 307 => Shape::Messages,
+            40 | 275 => Shape::Splice,
+            426 => Shape::Ring,
+            _ => Shape::Other,
+        }
+    }
+
+    /// Which way the call moves bytes through its first descriptor (`sendfile`: the second argument is the source).
+    #[inline(always)]
+    pub fn way(&self) -> Way {
+        match self.nr {
+            0 | 19 | 327 | 45 | 47 | 299 => Way::Rx,
+            _ => Way::Tx,
+        }
+    }
+
+    /// `splice`, whose two descriptors may both be sockets.
+    #[inline(always)]
+    pub fn is_splice(&self) -> bool {
+        self.nr == 275
+    }
+
+    /// The flags argument of a receiving call that has one (`MSG_*`).
+    #[inline(always)]
+    pub fn receive_flags(&self) -> u64 {
+        match self.nr {
+            45 | 299 => self.args[3],
+            47 => self.args[2],
+            _ => 0,
+        }
+    }
+
+    /// `recvmmsg` with a timeout, which can end between two messages without a trace.
+    #[inline(always)]
+    pub fn has_timeout(&self) -> bool {
+        self.nr == 299 && self.args[4] != 0
+    }
+}

@@ -1,0 +1,59 @@
+//! Every map: what it holds, who writes, who reads, and why it is that large.
+
+use aya_ebpf::{
+    btf_maps::SkStorage,
+    macros::{btf_map, map},
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
+};
+use spandrel_common::{limits, sample::Policy, stats};
+
+use crate::{conn::State, scratch::Scratch};
+
+/// Events for userspace. Written by `emit`, read by the agent.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(limits::RING_BYTES as u32, 0);
+
+/// State of a connection, on its socket (socket profile). Dies with the socket; needs no bound of ours.
+#[btf_map]
+pub static SOCKETS: SkStorage<State> = SkStorage::new();
+
+/// State of a connection by the address of its socket (system call profile). The loader sets its size to
+/// 1 where the socket profile is in use.
+#[map]
+pub static SOCKET_MAP: HashMap<u64, State> =
+    HashMap::with_max_entries(limits::SOCKETS, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+
+/// `SELECT_*` of processes that userspace or a hook has decided about.
+#[map]
+pub static PROCESSES: HashMap<u32, u8> =
+    HashMap::with_max_entries(limits::PROCESSES, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+
+/// Listening ports that select a process. Written by the agent.
+#[map]
+pub static PORTS: HashMap<u16, u8> = HashMap::with_max_entries(limits::PORTS, 0);
+
+/// The sampling policy, in slot 0. Written by the agent, at start and when it changes.
+#[map]
+pub static POLICY: Array<Policy> = Array::with_max_entries(1, 0);
+
+/// Working memory of one CPU's socket hooks. The loader sets the number of CPUs. (Not a per-CPU map:
+/// their values end at 32 KiB.)
+#[map]
+pub static SCRATCH: Array<Scratch> = Array::with_max_entries(1, 0);
+
+/// The same for process hooks, which can interrupt a socket hook's system call on another stack.
+#[map]
+pub static EXEC_SCRATCH: Array<crate::scratch::ExecScratch> = Array::with_max_entries(1, 0);
+
+/// `spandrel_common::stats::Counter`, summed over the CPUs by the agent.
+#[map]
+pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(stats::SLOTS, 0);
+
+/// Numbers of the events of this CPU (slot 0) and of the connections first met on it (slot 1).
+#[map]
+pub static SEQUENCES: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
+
+/// Processes of which something untraced was told once: key is process and cause.
+#[map]
+pub static NOTICED: aya_ebpf::maps::LruHashMap<u64, u8> =
+    aya_ebpf::maps::LruHashMap::with_max_entries(limits::PORTS, 0);

@@ -1,0 +1,120 @@
+//! Processes: selection is decided or passed on here, before a program's first instruction.
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use spandrel_common::{
+    event::{SCOPE_TREE, SELECT_NO, SELECT_PENDING},
+    limits::EXEC_AREA,
+    stats::Counter,
+};
+
+use crate::{
+    emit, filter, globals,
+    kernel::task::{self, Task},
+    maps::PROCESSES,
+    read, scratch,
+};
+
+/// A program was executed: `(task, old pid, struct linux_binprm)`.
+#[btf_tracepoint(function = "sched_process_exec")]
+pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
+    exec(ctx.arg(2));
+    0
+}
+
+/// A task was forked: `(parent, child)`.
+#[btf_tracepoint(function = "sched_process_fork")]
+pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
+    fork(Task(ctx.arg(0)), Task(ctx.arg(1)));
+    0
+}
+
+/// A task ends: `(task, ...)`.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
+    exit(Task(ctx.arg(0)));
+    0
+}
+
+fn set(tgid: u32, state: u8) {
+    if PROCESSES.insert(&tgid, &state, 0).is_err() {
+        emit::count(Counter::ProcessesFull);
+    }
+}
+
+#[inline(always)]
+fn exec(bprm: u64) {
+    let ids = task::ids();
+    if ids.tgid == globals::agent_tgid() {
+        return;
+    }
+    let tree = globals::scope() == SCOPE_TREE;
+    let mut state = filter::state(ids.tgid);
+    if tree && state == SELECT_NO {
+        return;
+    }
+    if !tree {
+        state = SELECT_PENDING;
+        set(ids.tgid, state);
+    }
+    let task = Task::current();
+    let told = scratch::with_exec(|scratch| {
+        scratch.exec.parent = task.parent_tgid();
+        scratch.exec.state = state;
+        scratch.exec.reserved = [0; 3];
+        scratch.exec.reserved2 = 0;
+        scratch.exec.path[0] = 0;
+        if let Some(name) = read::kernel::<u64>(bprm, globals::bprm_filename()) {
+            read::kernel_string(&mut scratch.exec.path, name);
+        }
+        let (mut args, mut len) = (0, 0);
+        if let Some((start, end, environment)) = task.strings()
+            && end >= start
+            && environment >= end
+        {
+            args = end - start;
+            len = environment - start;
+        }
+        let limit = EXEC_AREA as u64;
+        let len = read::at_most(if len > limit { limit } else { len }, 2 * limit - 1);
+        let bytes = (&raw mut scratch.bytes).cast::<u8>();
+        let len = match task.strings() {
+            Some((start, ..)) if read::user_bytes(bytes, len as u32, start) => len,
+            _ => 0,
+        };
+        scratch.exec.args = if args < len { args as u32 } else { len as u32 };
+        emit::exec(scratch, ids, len)
+    });
+    if told.is_none() {
+        emit::count(Counter::ScratchBusy);
+    }
+}
+
+#[inline(always)]
+fn fork(parent: Task, child: Task) {
+    let (parent, child) = (parent.tgid(), child.tgid());
+    if parent == child {
+        return;
+    }
+    // SAFETY: one byte is copied out; a concurrent write gives the old or the new one.
+    let known = unsafe { PROCESSES.get(&parent) }.copied();
+    if let Some(state) = known {
+        set(child, state);
+    }
+    let state = filter::state(parent);
+    if state != SELECT_NO && parent != globals::agent_tgid() {
+        emit::fork(task::ids(), child, state);
+    }
+}
+
+#[inline(always)]
+fn exit(task: Task) {
+    if !task.is_last_thread() {
+        return;
+    }
+    let ids = task::ids();
+    if filter::selected(ids.tgid) {
+        emit::exit(ids);
+    }
+    // A process that nobody decided about has no entry.
+    let _ = PROCESSES.remove(&ids.tgid);
+}

@@ -1,0 +1,109 @@
+//! TCP state changes: connections that end, ports that begin to listen. Runs in any context, also in
+//! interrupts, where the running task has nothing to do with the socket.
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use spandrel_common::event::{CLOSE_ERROR, CLOSE_GONE, CLOSE_LOCAL, SELECT_YES};
+
+use crate::{
+    capture,
+    conn::{self, FRESH, HTTP, State},
+    emit, globals,
+    kernel::{sock::Sock, task},
+    maps::{PORTS, PROCESSES},
+};
+
+// include/net/tcp_states.h
+const TCP_FIN_WAIT1: i32 = 4;
+const TCP_CLOSE: i32 = 7;
+const TCP_LAST_ACK: i32 = 9;
+const TCP_LISTEN: i32 = 10;
+
+/// Socket profile: the state hangs on the socket.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    let sk: *const u8 = ctx.arg(0);
+    let new: i32 = ctx.arg(2);
+    if new == TCP_LISTEN {
+        listening(Sock(sk as u64));
+    } else if ends(new)
+        && let Some(state) = conn::on_socket(sk)
+    {
+        changed(state, Sock(sk as u64), new);
+    }
+    0
+}
+
+/// System call profile: the state is in a map.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn inet_sock_set_state_map(ctx: BtfTracePointContext) -> i32 {
+    let sk: *const u8 = ctx.arg(0);
+    let new: i32 = ctx.arg(2);
+    if new == TCP_LISTEN {
+        listening(Sock(sk as u64));
+    } else if ends(new)
+        && let Some(state) = conn::in_map(sk as u64)
+    {
+        changed(state, Sock(sk as u64), new);
+        if new == TCP_CLOSE {
+            conn::forget(sk as u64);
+        }
+    }
+    0
+}
+
+#[inline(always)]
+fn ends(new: i32) -> bool {
+    new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK || new == TCP_CLOSE
+}
+
+#[inline(always)]
+fn changed(state: &mut State, sock: Sock, new: i32) {
+    if state.phase == HTTP && state.announced != 0 {
+        let (reason, errno) = if new == TCP_CLOSE {
+            match sock.error() {
+                0 => (CLOSE_GONE, 0),
+                errno => (CLOSE_ERROR, errno),
+            }
+        } else {
+            (CLOSE_LOCAL, 0)
+        };
+        capture::closed(state, task::ids(), reason, errno);
+    }
+    if new == TCP_CLOSE {
+        // The socket may be connected anew: that is another connection.
+        state.phase = FRESH;
+        state.announced = 0;
+        state.turns = 0;
+        state.awaiting = 0;
+        state.pipelined = 0;
+        state.orphans = 0;
+        state.batch = 0;
+        reset(&mut state.rx);
+        reset(&mut state.tx);
+    }
+}
+
+#[inline(always)]
+fn reset(flow: &mut conn::Flow) {
+    flow.pos = 0;
+    flow.sent = 0;
+    flow.shipped = 0;
+    flow.mode = conn::START;
+    flow.quiet = 0;
+    flow.seq_known = 0;
+}
+
+/// Selects a process that listens on a port that was asked for.
+#[inline(always)]
+fn listening(sock: Sock) {
+    let ids = task::ids();
+    let port = sock.local_port();
+    // SAFETY: only the presence of the entry is asked.
+    if ids.tgid == globals::agent_tgid() || unsafe { PORTS.get(&port) }.is_none() {
+        return;
+    }
+    if PROCESSES.insert(&ids.tgid, &SELECT_YES, 0).is_err() {
+        emit::count(spandrel_common::stats::Counter::ProcessesFull);
+    }
+    emit::listen(ids, port);
+}

@@ -1,0 +1,141 @@
+//! Counting tests from what libtest prints.
+//!
+//! A test that cannot do its work here prints `SKIPPED: its name: why` and returns: libtest calls it
+//! passed, this module calls it skipped.
+
+use std::fmt;
+
+const SKIPPED: &str = "SKIPPED: ";
+
+/// How tests ended.
+#[derive(Debug, Default)]
+pub(crate) struct Count {
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+    skipped: Vec<String>,
+    failures: Vec<String>,
+    ignored: usize,
+}
+
+impl Count {
+    pub(crate) fn add(&mut self, other: Self) {
+        let Self { passed, failed, skipped, failures, ignored } = other;
+        self.passed += passed;
+        self.failed += failed;
+        self.ignored += ignored;
+        self.skipped.extend(skipped);
+        self.failures.extend(failures);
+    }
+
+    pub(crate) fn fail(&mut self, what: String) {
+        self.failed += 1;
+        self.failures.push(what);
+    }
+
+    pub(crate) fn skip(&mut self, what: String) {
+        self.skipped.push(what);
+    }
+}
+
+/// What was skipped and what failed, then the closing line.
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f)?;
+        for what in &self.skipped {
+            writeln!(f, "skipped: {what}")?;
+        }
+        for what in &self.failures {
+            writeln!(f, "FAILED: {what}")?;
+        }
+        let skipped = self.skipped.len() + self.ignored;
+        writeln!(f, "{} passed, {} failed, {skipped} skipped", self.passed, self.failed)
+    }
+}
+
+/// Reads the output of `cargo test -- --show-output`, line by line.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    count: Count,
+    /// Inside the output of tests that passed, which nobody wants to see.
+    quiet: bool,
+}
+
+impl Reader {
+    /// Takes a line and says whether it is worth showing.
+    pub(crate) fn line(&mut self, line: &str) -> bool {
+        let line = line.trim_end();
+        if let Some(why) = line.trim_start().strip_prefix(SKIPPED) {
+            // Once in the test's own output, and again if it failed.
+            if !self.count.skipped.iter().any(|known| known == why) {
+                self.count.skip(why.to_owned());
+            }
+            return !self.quiet;
+        }
+        match line {
+            "successes:" => self.quiet = true,
+            "failures:" => self.quiet = false,
+            _ => {}
+        }
+        if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
+            self.count.failures.push(name.to_owned());
+        }
+        if let Some(result) = line.strip_prefix("test result: ") {
+            self.quiet = false;
+            self.count.passed += number(result, " passed");
+            self.count.failed += number(result, " failed");
+            self.count.ignored += number(result, " ignored");
+        }
+        !self.quiet
+    }
+
+    pub(crate) fn finish(self) -> Count {
+        let mut count = self.count;
+        count.passed = count.passed.saturating_sub(count.skipped.len());
+        count
+    }
+}
+
+/// The number before a word: `3` for ` passed` in `ok. 3 passed; 0 failed`.
+fn number(text: &str, word: &str) -> usize {
+    let before = text.split(word).next().filter(|before| before.len() < text.len());
+    before.and_then(|before| before.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(text: &str) -> (String, String) {
+        let mut reader = Reader::default();
+        let shown: Vec<_> = text.lines().filter(|line| reader.line(line)).collect();
+        (shown.join("\n"), reader.finish().to_string())
+    }
+
+    #[test]
+    fn results_of_several_binaries_are_summed() {
+        let (_, text) = count(
+            "test a::b ... ok\n\
+             test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s\n\
+             test c ... FAILED\n\
+             test result: FAILED. 12 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out\n",
+        );
+        assert!(text.ends_with("FAILED: c\n15 passed, 1 failed, 1 skipped\n"), "{text}");
+    }
+
+    #[test]
+    fn a_skipped_test_is_no_passed_test() {
+        let (shown, text) = count(
+            "test a ... ok\n\nsuccesses:\n\n---- a stdout ----\nSKIPPED: a: needs io_uring\nnoise\n\n\
+             successes:\n    a\n\ntest result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n",
+        );
+        assert!(text.ends_with("skipped: a: needs io_uring\n1 passed, 0 failed, 1 skipped\n"), "{text}");
+        assert!(!shown.contains("noise"), "{shown}");
+        assert!(shown.contains("test result"), "{shown}");
+    }
+
+    #[test]
+    fn output_of_failed_tests_is_shown() {
+        let (shown, _) = count("successes:\nquiet\nfailures:\n---- c stdout ----\npanicked\n");
+        assert!(shown.contains("panicked") && !shown.contains("quiet"), "{shown}");
+    }
+}
