@@ -1,7 +1,5 @@
 //! `tracer_provider` of the configuration file: sampler, limits, processors and their exporters.
 
-use std::time::Duration;
-
 use super::{
     file::attribute_limits,
     otlp::{self, Compression, Given, OtlpConfig, Protocol, Signal},
@@ -111,7 +109,7 @@ fn read_processor(walk: &mut Walk<'_>, processor: &mut Table<'_>, settings: &mut
 fn batch_sizes(walk: &mut Walk<'_>, table: &mut Table<'_>, batch: &mut BatchConfig) {
     let above_zero = |text: &str| text.parse::<usize>().ok().filter(|number| *number > 0);
     if let Some(delay) = walk.number(table, "schedule_delay") {
-        batch.schedule_delay = Some(Duration::from_millis(delay));
+        batch.schedule_delay = Some(otlp::delay(delay));
     }
     if let Some(timeout) = walk.number(table, "export_timeout") {
         batch.export_timeout = Some(otlp::limit(timeout));

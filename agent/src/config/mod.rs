@@ -82,8 +82,6 @@ pub struct Config {
     pub limits: LimitsConfig,
     pub http: HttpConfig,
     pub resource: ResourceConfig,
-    /// `OTEL_METRICS_EXPORTER=otlp`: the agent's own metrics go to the same endpoint. Off unless asked for.
-    pub metrics: bool,
     /// For the log: what has no effect, what was guessed.
     pub notes: Vec<String>,
 }
@@ -162,7 +160,6 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
         limits,
         http,
         resource,
-        metrics: env.get("OTEL_METRICS_EXPORTER").is_some_and(|value| value.trim().eq_ignore_ascii_case("otlp")),
         notes,
     })
 }

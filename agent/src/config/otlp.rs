@@ -242,9 +242,14 @@ pub(super) fn client(
     certificate.zip(key)
 }
 
-/// A number of milliseconds; 0 is without limit.
+/// A time to wait, in milliseconds.
+pub(super) fn delay(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds).min(NO_LIMIT)
+}
+
+/// A limit in milliseconds; 0 is none.
 pub(super) fn limit(milliseconds: u64) -> Duration {
-    if milliseconds == 0 { NO_LIMIT } else { Duration::from_millis(milliseconds).min(NO_LIMIT) }
+    if milliseconds == 0 { NO_LIMIT } else { delay(milliseconds) }
 }
 
 /// What only shows when all is known.

@@ -1,3 +1,5 @@
+//! From what is typed, set and written to a `Config`, or to all mistakes at once.
+
 use std::{
     collections::HashMap,
     sync::atomic::{AtomicU32, Ordering},

@@ -2,8 +2,6 @@
 //! known is a mistake here, not a warning: an agent that samples or exports otherwise than it was told
 //! shows something false.
 
-use std::time::Duration;
-
 use log::LevelFilter;
 
 use super::{
@@ -139,7 +137,7 @@ fn batch(vars: &mut Reader<'_>) -> BatchConfig {
     };
     let (max_queue_size, max_export_batch_size) = (size("OTEL_BSP_MAX_QUEUE_SIZE"), size(BATCH));
     let batch = BatchConfig {
-        schedule_delay: vars.number("OTEL_BSP_SCHEDULE_DELAY").map(Duration::from_millis),
+        schedule_delay: vars.number("OTEL_BSP_SCHEDULE_DELAY").map(otlp::delay),
         export_timeout: vars.number("OTEL_BSP_EXPORT_TIMEOUT").map(otlp::limit),
         max_queue_size,
         max_export_batch_size,

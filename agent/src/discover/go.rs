@@ -12,6 +12,9 @@ use object::{
 const MAGIC: &[u8] = b"\xff Go buildinf:";
 /// The flag byte's bit for strings that follow the header, instead of pointers to them.
 const INLINE: u8 = 2;
+/// Sections of an executable that is looked into. Go's linker writes 20 to 40; a file that claims more than
+/// this would make the agent read what its owner likes.
+const MAX_SECTIONS: u16 = 256;
 /// Bytes of the section that are read: the version stands at its start.
 const MAX_SECTION: u64 = 256;
 /// A version is a short word like `go1.22.3`; what is longer is none.
@@ -27,6 +30,7 @@ pub(super) fn version(executable: &Path) -> Option<String> {
     // that is asked about a process.
     let header = FileHeader64::<Endianness>::parse(&cache).ok()?;
     let endian = header.endian().ok()?;
+    (1..=MAX_SECTIONS).contains(&header.e_shnum(endian)).then_some(())?;
     let sections = header.sections(endian, &cache).ok()?;
     let (_, section) = sections.section_by_name(endian, b".go.buildinfo")?;
     let (offset, size) = section.file_range(endian)?;

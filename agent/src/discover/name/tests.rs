@@ -1,3 +1,5 @@
+//! Command lines of real programs, and the names that people would give them.
+
 use std::collections::HashMap;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The registry with processes that live, and with events about ones that are gone.
+
 use std::{
     io::{BufRead as _, BufReader},
     net::TcpListener,
