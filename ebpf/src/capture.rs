@@ -16,7 +16,7 @@ use spandrel_common::{
 
 use crate::{
     call::{Call, spandrel_gather},
-    chunk::{self, Walk},
+    chunk::{self, How},
     conn::{self, BODY, CHUNKED, HTTP, IGNORED, SHIP, SNIFFING, START, State, TO_CLOSE, WITHHELD},
     emit,
     decide::{DROP, KEEP, spandrel_decide},
@@ -392,8 +392,7 @@ fn withhold<const TX: bool>(
             end + length
         }
         Framing::Chunked => {
-            own.mode = CHUNKED;
-            own.until = at + end;
+            own.chunked(at + end);
             end
         }
         Framing::Absent | Framing::Unclear => {
@@ -461,8 +460,7 @@ fn told<const TX: bool>(
             (starts | DATA_BODY, rest, 0)
         }
         Framing::Chunked => {
-            own.mode = CHUNKED;
-            own.until = at + end;
+            own.chunked(at + end);
             (starts, end, end)
         }
         Framing::Absent | Framing::Unclear => {
@@ -500,25 +498,27 @@ fn chunks<const TX: bool>(
 ) -> u64 {
     let moved = scratch.moved;
     let (own, _) = state.flows::<TX>();
-    let (walk, place) = if own.until >= moved.base + moved.len {
+    if own.until >= moved.base + moved.len {
         return 0;
-    } else if moved.call.unseen != 0 {
-        (Walk::Unclear, own.until - moved.base)
+    }
+    let from = own.until - moved.base;
+    let (how, place) = if moved.call.unseen == 0 {
+        chunk::walk(own, scratch, &moved.call, from, moved.len)
     } else {
-        chunk::walk(&moved.call, own.until - moved.base, moved.len)
+        (How::Unclear, from)
     };
     let until = moved.base + place;
-    match walk {
-        Walk::Inside => {
+    match how {
+        How::Inside => {
             own.until = until;
             0
         }
-        Walk::Ended => {
+        How::Ended => {
             own.mode = START;
             body::<TX>(state, until, DATA_END, scratch);
             place - offset
         }
-        Walk::Unclear => {
+        How::Unclear => {
             own.mode = SHIP;
             // Of what is withheld, nothing is shipped.
             own.shipped = if own.quiet != 0 { HEAD_CAPTURE as u32 } else { 0 };

@@ -12,7 +12,7 @@ use crate::{
 pub const START: u8 = 0;
 /// `Flow::mode`: body up to the position `until`.
 pub const BODY: u8 = 1;
-/// `Flow::mode`: chunked body; the next chunk-size line is at the position `until`.
+/// `Flow::mode`: chunked body; nothing before the position `until` need be looked at.
 pub const CHUNKED: u8 = 2;
 /// `Flow::mode`: body up to the end of the connection.
 pub const TO_CLOSE: u8 = 3;
@@ -58,7 +58,11 @@ pub struct Flow {
     pub seq_known: u8,
     /// The message is not sampled: nothing of it is told.
     pub quiet: u8,
-    pub reserved: [u8; 5],
+    /// Where in a size line or the trailers a chunked body stands: see [`crate::chunk`].
+    pub chunk_phase: u8,
+    pub reserved: [u8; 4],
+    /// Value of the digits of the size line so far.
+    pub chunk_size: u64,
 }
 
 impl Flow {
@@ -66,6 +70,15 @@ impl Flow {
     #[inline(always)]
     pub fn starts(&self) -> u16 {
         if self.mode == START { DATA_START } else { 0 }
+    }
+
+    /// A chunked body begins at a position.
+    #[inline(always)]
+    pub fn chunked(&mut self, at: u64) {
+        self.mode = CHUNKED;
+        self.until = at;
+        self.chunk_size = 0;
+        self.chunk_phase = 0;
     }
 }
 
@@ -191,7 +204,9 @@ pub fn new_in_map(sk: u64, ino: u64) -> Option<&'static mut State> {
         mode: START,
         seq_known: 0,
         quiet: 0,
-        reserved: [0; 5],
+        chunk_phase: 0,
+        reserved: [0; 4],
+        chunk_size: 0,
     };
     let empty = State {
         id: 0,

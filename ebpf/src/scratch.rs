@@ -7,6 +7,7 @@ use spandrel_common::{
 
 use crate::{
     call::Call,
+    chunk::Walk,
     kernel::task::Ids,
     maps::{EXEC_SCRATCH, SCRATCH},
 };
@@ -29,6 +30,8 @@ pub struct Scratch {
     pub sk: u64,
     /// The call that is being looked at.
     pub moved: Moved,
+    /// The walk through the chunks of it.
+    pub walk: Walk,
     pub data: Data,
     pub bytes: [u8; BUFFER],
 }
