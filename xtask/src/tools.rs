@@ -5,7 +5,7 @@ use std::{env, path::PathBuf};
 
 use anyhow::{Result, bail};
 
-use crate::run::{answer, command, exists, run, succeeds};
+use crate::run::{answer, cargo, command, exists, run, succeeds};
 
 /// A program that tests or builds run, and the package that brings it.
 pub(crate) struct Tool {
@@ -92,6 +92,18 @@ pub(crate) fn installed(package: &str) -> bool {
 pub(crate) fn offered(package: &str) -> bool {
     let policy = answer(command("apt-cache").args(["policy", package])).unwrap_or_default();
     policy.lines().any(|line| line.trim().starts_with("Candidate:") && !line.contains("(none)"))
+}
+
+/// Installs one of cargo's tools at a pinned version, unless that version is there. Such builds are as
+/// given by the tool's own lock file.
+pub(crate) fn cargo_tool(name: &str, version: &str, why: &str) -> Result<()> {
+    let listed = answer(&mut cargo(["install", "--list"])).unwrap_or_default();
+    if listed.lines().any(|line| line.trim_end_matches(':') == format!("{name} v{version}")) {
+        return Ok(());
+    }
+    eprintln!("Installing {name} {version}: {why}");
+    let folder = env::temp_dir().join("spandrel-tools");
+    run(cargo(["install", "--locked", "--version", version, name]).env("CARGO_TARGET_DIR", folder))
 }
 
 /// Cargo's folder of installed programs, for those whose path lacks it.
