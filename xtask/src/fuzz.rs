@@ -16,7 +16,7 @@ const TOOLS: &[Tool] = &[Tool { needs: "c++", package: "g++", why: "builds libFu
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A target of tests/fuzz/fuzz_targets; all, one after another, if none is given
+    /// A target of tests/fuzz/targets; all, one after another, if none is given
     target: Option<String>,
     /// How long to fuzz each target
     #[arg(long, default_value_t = 60)]
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 fn targets() -> Result<Vec<String>> {
-    let folder = root().join("tests/fuzz/fuzz_targets");
+    let folder = root().join("tests/fuzz/targets");
     let entries = fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
     let mut names: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     names.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));
