@@ -20,8 +20,8 @@ const CONFINED: &[Confined] = &[
     Confined { name: "opentelemetry", rooms: &["export"], why: "only agent/src/export knows OTLP's types" },
     Confined {
         name: "tokio",
-        rooms: &["main", "lib", "kernel", "export"],
-        why: "tasks and timers live in main, lib, kernel and export; give the rest plain data",
+        rooms: &["main", "lib", "app", "kernel", "export"],
+        why: "tasks and timers live in main, lib, app, kernel and export; give the rest plain data",
     },
 ];
 
