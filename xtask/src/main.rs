@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks on its terminal")]
 
 mod build;
+mod demo;
 mod dist;
 mod fuzz;
 mod lint;
@@ -29,6 +30,8 @@ enum Verb {
     Setup,
     /// Build the agent with its kernel object inside: target/release/spandrel
     Build,
+    /// Trace a small shop of unmodified programs and show what was seen
+    Demo(demo::Args),
     /// Run every test: units, fuzz corpora, the real kernel, real programs
     Test(test::Args),
     /// Boot other kernels under QEMU and run the kernel tests there
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
     let done = match verb {
         Verb::Setup => setup::run(),
         Verb::Build => build::run(),
+        Verb::Demo(args) => demo::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Vm(args) => vm::run(&args),
         Verb::Fuzz(args) => fuzz::run(&args),
