@@ -2,7 +2,10 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks on its terminal")]
 
 mod build;
+mod demo;
 mod dist;
+mod fuzz;
+mod lint;
 mod run;
 mod setup;
 mod test;
@@ -27,10 +30,16 @@ enum Verb {
     Setup,
     /// Build the agent with its kernel object inside: target/release/spandrel
     Build,
+    /// Trace a small shop of unmodified programs and show what was seen
+    Demo(demo::Args),
     /// Run every test: units, fuzz corpora, the real kernel, real programs
     Test(test::Args),
     /// Boot other kernels under QEMU and run the kernel tests there
     Vm(vm::Args),
+    /// Fuzz the parsers for longer than `test` does
+    Fuzz(fuzz::Args),
+    /// Check format, clippy's lints, licences and duplicate dependencies
+    Lint,
     /// Check the architecture's rules on the source text
     Tidy,
     /// Build the static binary that runs on any distribution
@@ -42,8 +51,11 @@ fn main() -> ExitCode {
     let done = match verb {
         Verb::Setup => setup::run(),
         Verb::Build => build::run(),
+        Verb::Demo(args) => demo::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Vm(args) => vm::run(&args),
+        Verb::Fuzz(args) => fuzz::run(&args),
+        Verb::Lint => lint::run(),
         Verb::Tidy => tidy::run(),
         Verb::Dist => dist::run(),
     };
