@@ -61,7 +61,7 @@ fn locked<const TX: bool>(
     scratch.moved.call = bytes.call;
     scratch.moved.turned = u32::from(turned);
     account::<TX>(state, sock, tcp, bytes.len, bytes.behind, &mut scratch.moved);
-    if state.phase == SNIFFING && !recognise::<TX>(state, scratch.moved) {
+    if state.phase == SNIFFING && !recognise::<TX>(state, &scratch.moved) {
         return;
     }
     scratch.moved.request = u32::from((state.role == ROLE_SERVER) != TX);
@@ -120,7 +120,7 @@ fn account<const TX: bool>(
             first_ns = if first > before && first < last_ns { first } else { last_ns };
         }
         Some(tcp) => {
-            let arrived = tcp.segment_ns();
+            let arrived = tcp.arrived_ns();
             if arrived > before && arrived < now {
                 wait_ns = now - arrived;
             }
@@ -166,7 +166,7 @@ fn account<const TX: bool>(
 
 /// Looks for the start of a request in a connection of which nothing is known yet.
 #[inline(always)]
-fn recognise<const TX: bool>(state: &mut State, moved: Moved) -> bool {
+fn recognise<const TX: bool>(state: &mut State, moved: &Moved) -> bool {
     let want = if moved.len < SNIFF as u64 { moved.len } else { SNIFF as u64 };
     let seen = moved.call.unseen == 0 && gather(moved.call.address, moved.call.vectors, 0, want) == want;
     if seen && head::looks(want) != Looks::Other {
@@ -184,7 +184,7 @@ fn recognise<const TX: bool>(state: &mut State, moved: Moved) -> bool {
 
 /// Counts a turn without a message start, and leaves the connection alone after enough of them.
 #[inline(always)]
-fn give_up_slowly(state: &mut State, moved: Moved) {
+fn give_up_slowly(state: &mut State, moved: &Moved) {
     if moved.turned != 0 {
         state.turns += 1;
         if state.turns >= SNIFF_TURNS {

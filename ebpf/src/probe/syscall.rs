@@ -31,7 +31,12 @@ const BATCH: u32 = 1024;
 #[btf_tracepoint(function = "sys_exit")]
 pub fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     let syscall = Syscall::from_regs(ctx.arg(0));
-    if syscall.shape() != Shape::Other {
+    // In a 32-bit call the numbers mean something else.
+    if Task::current().is_compat() {
+        if filter::selected(task::ids().tgid) {
+            noticed(Unseen::Compat);
+        }
+    } else if syscall.shape() != Shape::Other {
         returned(&syscall, ctx.arg(1));
     }
     0
@@ -46,9 +51,6 @@ fn returned(syscall: &Syscall, result: i64) {
         Shape::Other => {}
         Shape::Ring => {
             noticed(Unseen::IoUring);
-        }
-        _ if Task::current().is_compat() => {
-            noticed(Unseen::Compat);
         }
         Shape::Splice if syscall.is_splice() => {
             one::<false>(syscall.args[0] as u32, result, 0, Call::of(syscall));
