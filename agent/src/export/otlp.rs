@@ -1,6 +1,6 @@
-//! Spans as OTLP protobuf: `ExportTraceServiceRequest` written straight from [`Span`], without the tree of owned
-//! messages that a generated encoder wants. Field numbers are those of opentelemetry-proto v1 (`trace.proto`,
-//! `common.proto`, `resource.proto`); every length is known before its message is written.
+//! Spans as OTLP protobuf: `ExportTraceServiceRequest` written straight from [`Span`], without the tree of
+//! owned messages that a generated encoder wants. Field numbers are those of opentelemetry-proto v1
+//! (`trace.proto`, `common.proto`, `resource.proto`); every length is known before its message is written.
 
 use std::borrow::Borrow;
 

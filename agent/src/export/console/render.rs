@@ -73,7 +73,7 @@ impl Page {
     fn single(&self, span: &Span, out: &mut String) {
         let mut line = Line::new(self.colour);
         self.label(&mut line, span, Ink::Plain, span.parent_id != [0; 8]);
-        self.facts(&mut line, span);
+        Self::facts(&mut line, span);
         if self.bars > 0 {
             line.put(Ink::Plain, "  ");
             line.put_fit(Ink::Quiet, &hex(&span.trace_id), self.bars);
@@ -91,10 +91,10 @@ impl Page {
         for node in forest.nodes.iter().take(MAX_LINES) {
             let Some(span) = spans.get(node.span) else { continue };
             let mut line = Line::new(self.colour);
-            self.indent(&mut line, node, &mut rails);
+            Self::indent(&mut line, node, &mut rails);
             let ink = if node.depth == 0 { Ink::Bold } else { Ink::Plain };
             self.label(&mut line, span, ink, node.orphan);
-            self.facts(&mut line, span);
+            Self::facts(&mut line, span);
             self.bar(&mut line, span, start, end);
             line.end(out);
         }
@@ -140,7 +140,7 @@ impl Page {
     }
 
     /// The tree's lines in front of a label.
-    fn indent(&self, line: &mut Line, node: &Node, rails: &mut Vec<bool>) {
+    fn indent(line: &mut Line, node: &Node, rails: &mut Vec<bool>) {
         rails.truncate(node.depth);
         for rail in rails.iter().skip(1).take(MAX_INDENT) {
             line.put(Ink::Quiet, if *rail { "\u{2502} " } else { "  " });
@@ -178,7 +178,7 @@ impl Page {
         line.to(self.facts);
     }
 
-    fn facts(&self, line: &mut Line, span: &Span) {
+    fn facts(line: &mut Line, span: &Span) {
         let failed = span.status == Status::Error;
         let (text, ink) = match attribute(span, "http.response.status_code") {
             Some(Value::Int(status)) => {

@@ -27,7 +27,9 @@ pub(super) fn by_place(spans: &[&Span], forest: &Forest) -> Vec<(String, f64)> {
     let mut before = 0;
     for (now, starts, at) in edges {
         let share = (now - before) as f64 / leaves.len().max(1) as f64;
-        leaves.iter().for_each(|leaf| *sums.entry(*leaf).or_default() += share);
+        for leaf in &leaves {
+            *sums.entry(*leaf).or_default() += share;
+        }
         before = now;
         if let Some(open) = open.get_mut(at) {
             *open = starts;
