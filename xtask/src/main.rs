@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks on its terminal")]
 
 mod build;
+mod demo;
 mod dist;
 mod run;
 mod setup;
@@ -27,6 +28,8 @@ enum Verb {
     Setup,
     /// Build the agent with its kernel object inside: target/release/spandrel
     Build,
+    /// Trace a small shop of ordinary programs and show what comes out
+    Demo(demo::Args),
     /// Run every test: units, fuzz corpora, the real kernel, real programs
     Test(test::Args),
     /// Boot other kernels under QEMU and run the kernel tests there
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
     let done = match verb {
         Verb::Setup => setup::run(),
         Verb::Build => build::run(),
+        Verb::Demo(args) => demo::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Vm(args) => vm::run(&args),
         Verb::Tidy => tidy::run(),
