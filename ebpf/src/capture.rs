@@ -10,20 +10,20 @@ use spandrel_common::{
         DECISION_OPEN, DECISION_SAMPLED, DIR_RX, DIR_TX, Header, ROLE_CLIENT, ROLE_SERVER, TRANSPORT_TCP,
         Unseen,
     },
-    limits::{HEAD_CAPTURE, HEAD_SCAN, SEGMENTS, SNIFF, SNIFF_TURNS},
+    limits::{ANNOUNCE_EVERY_NS, HEAD_CAPTURE, HEAD_SCAN, SEGMENTS, SNIFF, SNIFF_TURNS},
     stats::Counter,
 };
 
 use crate::{
     call::{Call, spandrel_gather},
-    chunk::{self, Walk},
+    chunk::{self, How},
     conn::{self, BODY, CHUNKED, HTTP, IGNORED, SHIP, SNIFFING, START, State, TO_CLOSE, WITHHELD},
     emit,
     decide::{DROP, KEEP, spandrel_decide},
     head::{self, Framing, Looks, spandrel_scan},
     kernel::{
-        sock::Sock,
-        task::{self, Ids, Task},
+        sock::{Memory, Sock, Tcp},
+        task::{self, Ids},
     },
     scratch::{self, Moved, Scratch},
 };
@@ -31,32 +31,34 @@ use crate::{
 /// A flag of [`tell`] alone: the head of a message is in the event.
 const HEAD: u16 = 1 << 15;
 
-/// `len` bytes moved through `sock`, sent if `TX` and received if not.
+/// `len` bytes moved through `sock`, sent if `TX` and received if not. `tcp` is its TCP part, if it has one.
 #[inline(always)]
-pub fn moved<const TX: bool>(state: &mut State, sock: Sock, len: u64, call: Call) {
-    if state.phase == IGNORED {
-        return;
-    }
-    if state.phase == conn::FRESH {
-        let transport = sock.transport();
-        if transport == 0 || Task::current().is_kernel() {
-            state.phase = IGNORED;
-            return;
-        }
-        state.begin(transport);
-    }
-    if scratch::with(|scratch| locked::<TX>(state, sock, len, call, scratch)).is_none() {
+pub fn moved<const TX: bool>(
+    state: &mut State,
+    sock: Sock,
+    tcp: Option<Tcp<impl Memory>>,
+    len: u64,
+    call: Call,
+) {
+    if scratch::with(|scratch| locked::<TX>(state, sock, tcp, len, call, scratch)).is_none() {
         emit::count(Counter::ScratchBusy);
     }
 }
 
 #[inline(always)]
-fn locked<const TX: bool>(state: &mut State, sock: Sock, len: u64, call: Call, scratch: &mut Scratch) {
+fn locked<const TX: bool>(
+    state: &mut State,
+    sock: Sock,
+    tcp: Option<Tcp<impl Memory>>,
+    len: u64,
+    call: Call,
+    scratch: &mut Scratch,
+) {
     let dir = if TX { DIR_TX } else { DIR_RX };
     let turned = state.last_dir != dir;
     state.last_dir = dir;
     scratch.sk = sock.0;
-    account::<TX>(state, sock, len, &mut scratch.moved);
+    account::<TX>(state, sock, tcp, len, &mut scratch.moved);
     scratch.moved.call = call;
     scratch.moved.turned = u32::from(turned);
     if state.phase == SNIFFING && !recognise::<TX>(state, scratch.moved) {
@@ -112,30 +114,38 @@ pub extern "C" fn spandrel_step_rx(state: *mut State, offset: u64) -> u64 {
 
 /// Advances positions and finds out when the bytes moved and whether some are missing before them.
 #[inline(always)]
-fn account<const TX: bool>(state: &mut State, sock: Sock, len: u64, moved: &mut Moved) {
+fn account<const TX: bool>(
+    state: &mut State,
+    sock: Sock,
+    tcp: Option<Tcp<impl Memory>>,
+    len: u64,
+    moved: &mut Moved,
+) {
     let now = emit::now();
-    let tcp = state.transport == TRANSPORT_TCP;
     let (own, other) = state.flows::<TX>();
     let before = if own.last_ns > other.last_ns { own.last_ns } else { other.last_ns };
     let (mut first_ns, mut last_ns, mut wait_ns) = (now, now, 0);
-    if tcp && TX {
-        // This hook runs after the bytes have left, and on one machine the receiver may have run before.
-        let sent = sock.transmitted_ns();
-        if sent > before && sent < now {
-            last_ns = sent;
+    match tcp {
+        Some(tcp) if TX => {
+            // This hook runs after the bytes have left, and on one machine the receiver may have run before.
+            let sent = tcp.transmitted_ns();
+            if sent > before && sent < now {
+                last_ns = sent;
+            }
+            let first = tcp.first_transmitted_ns();
+            first_ns = if first > before && first < last_ns { first } else { last_ns };
         }
-        let first = sock.first_transmitted_ns();
-        first_ns = if first > before && first < last_ns { first } else { last_ns };
-    }
-    if tcp && !TX {
-        let arrived = sock.segment_ns();
-        if arrived > before && arrived < now {
-            wait_ns = now - arrived;
+        Some(tcp) => {
+            let arrived = tcp.segment_ns();
+            if arrived > before && arrived < now {
+                wait_ns = now - arrived;
+            }
         }
+        None => {}
     }
     own.last_ns = last_ns;
-    if tcp {
-        let seq = if TX { sock.sent_seq() } else { sock.received_seq() };
+    if let Some(tcp) = tcp {
+        let seq = if TX { tcp.sent_seq() } else { tcp.received_seq() };
         if let Some(seq) = seq {
             let mut missing = seq.wrapping_sub(own.seq).wrapping_sub(len as u32);
             // The peer's FIN takes a number, too, and is consumed with the last bytes.
@@ -161,6 +171,7 @@ fn account<const TX: bool>(state: &mut State, sock: Sock, len: u64, moved: &mut 
     moved.first_ns = first_ns;
     moved.last_ns = last_ns;
     moved.wait_ns = wait_ns;
+    moved.now = now;
     own.pos += len;
 }
 
@@ -381,8 +392,7 @@ fn withhold<const TX: bool>(
             end + length
         }
         Framing::Chunked => {
-            own.mode = CHUNKED;
-            own.until = at + end;
+            own.chunked(at + end);
             end
         }
         Framing::Absent | Framing::Unclear => {
@@ -450,8 +460,7 @@ fn told<const TX: bool>(
             (starts | DATA_BODY, rest, 0)
         }
         Framing::Chunked => {
-            own.mode = CHUNKED;
-            own.until = at + end;
+            own.chunked(at + end);
             (starts, end, end)
         }
         Framing::Absent | Framing::Unclear => {
@@ -489,25 +498,27 @@ fn chunks<const TX: bool>(
 ) -> u64 {
     let moved = scratch.moved;
     let (own, _) = state.flows::<TX>();
-    let (walk, place) = if own.until >= moved.base + moved.len {
+    if own.until >= moved.base + moved.len {
         return 0;
-    } else if moved.call.unseen != 0 {
-        (Walk::Unclear, own.until - moved.base)
+    }
+    let from = own.until - moved.base;
+    let (how, place) = if moved.call.unseen == 0 {
+        chunk::walk(own, scratch, &moved.call, from, moved.len)
     } else {
-        chunk::walk(&moved.call, own.until - moved.base, moved.len)
+        (How::Unclear, from)
     };
     let until = moved.base + place;
-    match walk {
-        Walk::Inside => {
+    match how {
+        How::Inside => {
             own.until = until;
             0
         }
-        Walk::Ended => {
+        How::Ended => {
             own.mode = START;
             body::<TX>(state, until, DATA_END, scratch);
             place - offset
         }
-        Walk::Unclear => {
+        How::Unclear => {
             own.mode = SHIP;
             // Of what is withheld, nothing is shipped.
             own.shipped = if own.quiet != 0 { HEAD_CAPTURE as u32 } else { 0 };
@@ -590,13 +601,17 @@ fn tell<const TX: bool>(
     }
     state.flows::<TX>().0.sent = pos + len;
     let mut what = if starts { TELL_REQUEST } else { 0 };
-    if state.announced == 0 {
+    // Userspace may have forgotten it, or its event was lost: requests renew it now and then.
+    if state.announced == 0 || (starts && moved.now - state.announced_ns > ANNOUNCE_EVERY_NS) {
         scratch.seed = state.seed;
         scratch.transport = u64::from(state.transport);
         what |= TELL_CONN;
     }
     if spandrel_tell(captured, what) != 0 {
         state.announced = 1;
+        if what & TELL_CONN != 0 {
+            state.announced_ns = moved.now;
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
 pub const START: u8 = 0;
 /// `Flow::mode`: body up to the position `until`.
 pub const BODY: u8 = 1;
-/// `Flow::mode`: chunked body; the next chunk-size line is at the position `until`.
+/// `Flow::mode`: chunked body; nothing before the position `until` need be looked at.
 pub const CHUNKED: u8 = 2;
 /// `Flow::mode`: body up to the end of the connection.
 pub const TO_CLOSE: u8 = 3;
@@ -58,7 +58,11 @@ pub struct Flow {
     pub seq_known: u8,
     /// The message is not sampled: nothing of it is told.
     pub quiet: u8,
-    pub reserved: [u8; 5],
+    /// Where in a size line or the trailers a chunked body stands: see [`crate::chunk`].
+    pub chunk_phase: u8,
+    pub reserved: [u8; 4],
+    /// Value of the digits of the size line so far.
+    pub chunk_size: u64,
 }
 
 impl Flow {
@@ -66,6 +70,15 @@ impl Flow {
     #[inline(always)]
     pub fn starts(&self) -> u16 {
         if self.mode == START { DATA_START } else { 0 }
+    }
+
+    /// A chunked body begins at a position.
+    #[inline(always)]
+    pub fn chunked(&mut self, at: u64) {
+        self.mode = CHUNKED;
+        self.until = at;
+        self.chunk_size = 0;
+        self.chunk_phase = 0;
     }
 }
 
@@ -80,6 +93,8 @@ pub struct State {
     pub ino: u64,
     pub rx: Flow,
     pub tx: Flow,
+    /// When the connection's event was last sent, nanoseconds.
+    pub announced_ns: u64,
     /// Vector of the `recvmmsg` or `sendmmsg` that is under way, its thread and its next index.
     pub batch: u64,
     pub batch_tid: u32,
@@ -175,15 +190,10 @@ pub fn in_map(sk: u64) -> Option<&'static mut State> {
     Some(unsafe { &mut *state })
 }
 
-/// The state of the socket at an address, made now if there is none or if it is a former socket's.
+/// New state for the socket at an address, in place of a former socket's.
 #[inline(always)]
-pub fn in_map_or_new(sk: u64, ino: u64) -> Option<&'static mut State> {
-    if let Some(state) = in_map(sk) {
-        if state.ino == ino {
-            return Some(state);
-        }
-        forget(sk);
-    }
+pub fn new_in_map(sk: u64, ino: u64) -> Option<&'static mut State> {
+    forget(sk);
     const FLOW: Flow = Flow {
         pos: 0,
         sent: 0,
@@ -194,7 +204,9 @@ pub fn in_map_or_new(sk: u64, ino: u64) -> Option<&'static mut State> {
         mode: START,
         seq_known: 0,
         quiet: 0,
-        reserved: [0; 5],
+        chunk_phase: 0,
+        reserved: [0; 4],
+        chunk_size: 0,
     };
     let empty = State {
         id: 0,
@@ -202,6 +214,7 @@ pub fn in_map_or_new(sk: u64, ino: u64) -> Option<&'static mut State> {
         ino,
         rx: FLOW,
         tx: FLOW,
+        announced_ns: 0,
         batch: 0,
         batch_tid: 0,
         batch_index: 0,

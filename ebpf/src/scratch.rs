@@ -7,6 +7,7 @@ use spandrel_common::{
 
 use crate::{
     call::Call,
+    chunk::Walk,
     kernel::task::Ids,
     maps::{EXEC_SCRATCH, SCRATCH},
 };
@@ -29,6 +30,8 @@ pub struct Scratch {
     pub sk: u64,
     /// The call that is being looked at.
     pub moved: Moved,
+    /// The walk through the chunks of it.
+    pub walk: Walk,
     pub data: Data,
     pub bytes: [u8; BUFFER],
 }
@@ -46,6 +49,8 @@ pub struct Moved {
     pub first_ns: u64,
     pub last_ns: u64,
     pub wait_ns: u64,
+    /// When the hook began.
+    pub now: u64,
     /// 1 if bytes of the peer's direction came since the last call of this one.
     pub turned: u32,
     /// 1 if these bytes belong to requests.

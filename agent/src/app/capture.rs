@@ -210,10 +210,10 @@ impl Rest {
             }
             Event::Fork(fork) => {
                 self.registry.on_fork(fork);
+                // Its id may have been that of a refused process.
+                self.refused_set.remove(&fork.child);
             }
-            Event::Listen(listen) => {
-                self.registry.on_listen(listen);
-            }
+            Event::Listen(listen) => self.decide(tgid, |registry| registry.on_listen(listen)),
             Event::Exit(header) => {
                 self.registry.on_exit(header);
                 self.refused_set.remove(&header.tgid);

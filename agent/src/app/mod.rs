@@ -92,7 +92,7 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
         })?),
     };
     let stats = Arc::new(Stats::default());
-    let exporter = rooms::export(config).map_err(|error| fail(exit::CONFIG)(&error))?;
+    let exporter = rooms::export(config);
     let (sender, pipeline) = export::start(&exporter, Arc::clone(&stats), &tokio::runtime::Handle::current())
         .map_err(|error| fail(exit::UNAVAILABLE)(&error))?;
 

@@ -341,6 +341,9 @@ impl Registry {
         if pid == self.agent {
             return Verdict::No(Ignored::Agent);
         }
+        if let Some(verdict) = self.verdict(pid) {
+            return verdict;
+        }
         let Some(look) = Look::at(pid) else { return Verdict::No(Ignored::NoMatch) };
         if look.parent == self.agent
             && look.image != 0

@@ -7,11 +7,12 @@ pub mod layout;
 mod loader;
 mod ring;
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use aya::{
     Ebpf,
     maps::{Array, HashMap, MapError, PerCpuArray},
+    programs::BtfTracePoint,
 };
 use spandrel_common::{sample::Policy, stats::Counter};
 
@@ -100,20 +101,18 @@ impl Kernel {
         Ok(Counters(values))
     }
 
-    /// Sockets that the system call profile follows, to find those whose sockets are gone.
+    /// What the kernel says about our programs.
     pub fn run_time(&self) -> Vec<RunTime> {
-        let wanted: Vec<&str> = self.hooks.iter().map(|hook| hook.program).collect();
-        aya::programs::loaded_programs()
-            .flatten()
-            .filter_map(|program| {
-                // The kernel cuts names at 15 bytes.
-                let name = program.name_as_str()?;
-                let hook = wanted.iter().find(|hook| hook.starts_with(name) && name.len() >= hook.len().min(15))?;
+        self.hooks
+            .iter()
+            .filter_map(|hook| {
+                let program: &BtfTracePoint = self.ebpf.program(hook.program)?.try_into().ok()?;
+                let info = program.info().ok()?;
                 Some(RunTime {
-                    program: hook,
-                    runs: program.run_count(),
-                    ns: program.run_time().as_nanos() as u64,
-                    instructions: program.verified_instruction_count().unwrap_or(0),
+                    program: hook.program,
+                    runs: info.run_count(),
+                    ns: info.run_time().as_nanos() as u64,
+                    instructions: info.verified_instruction_count().unwrap_or(0),
                 })
             })
             .collect()
@@ -157,13 +156,4 @@ pub struct RunTime {
     pub ns: u64,
     /// Instructions that the verifier walked.
     pub instructions: u32,
-}
-
-/// Whether this process may load programs and this kernel has type information.
-pub fn preconditions() -> Vec<&'static str> {
-    let mut missing = Vec::new();
-    if !Path::new(BTF_PATH).exists() {
-        missing.push("the kernel has no type information (CONFIG_DEBUG_INFO_BTF): use a distribution kernel");
-    }
-    missing
 }

@@ -3,17 +3,17 @@
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use spandrel_common::{
-    event::{CLOSE_ERROR, CLOSE_PEER, Unseen},
+    event::{CLOSE_ERROR, CLOSE_PEER, TRANSPORT_TCP, Unseen},
     stats::Counter,
 };
 
 use crate::{
     call::Call,
     capture,
-    conn::{self, HTTP, State},
+    conn::{self, FRESH, HTTP, IGNORED, State},
     emit, filter,
     kernel::{
-        sock::Sock,
+        sock::{Sock, Tcp, Typed},
         syscall::{Shape, Syscall, Way},
         task::{self, Task},
     },
@@ -54,12 +54,25 @@ fn moved<const TX: bool>(sk: *const u8, result: i32, flags: i32) {
         }
         return;
     }
-    let Some(state) = conn::on_socket(sk).or_else(|| conn::on_socket_or_new(sk)) else { return };
-    if state.phase == conn::IGNORED {
+    let Some(state) = conn::on_socket(sk).or_else(|| met(sk)) else { return };
+    if state.phase == IGNORED {
         return;
     }
+    if state.phase == FRESH {
+        state.begin(Sock(sk as u64).transport());
+    }
     let call = if flags & MSG_TRUNC != 0 { Call::unseen(Unseen::Discarded) } else { memory::<TX>(state, result) };
-    capture::moved::<TX>(state, Sock(sk as u64), result as u64, call);
+    let tcp = if state.transport == TRANSPORT_TCP { Typed::of(sk).map(Tcp) } else { None };
+    capture::moved::<TX>(state, Sock(sk as u64), tcp, result as u64, call);
+}
+
+/// State for a socket that is met for the first time, if it is one that is followed.
+#[inline(always)]
+fn met(sk: *const u8) -> Option<&'static mut State> {
+    if Sock(sk as u64).transport() == 0 || Task::current().is_kernel() {
+        return None;
+    }
+    conn::on_socket_or_new(sk)
 }
 
 /// The memory of the running call.

@@ -2,16 +2,17 @@
 //! task's descriptor table.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use spandrel_common::event::{CLOSE_ERROR, CLOSE_PEER, Unseen};
+use spandrel_common::event::{CLOSE_ERROR, CLOSE_PEER, TRANSPORT_TCP, Unseen};
 
 use super::socket::noticed;
 use crate::{
     call::{self, Call},
     capture,
-    conn::{self, HTTP, IGNORED},
+    conn::{self, FRESH, HTTP, IGNORED, State},
     filter,
     kernel::{
         files,
+        sock::{Raw, Sock, Tcp},
         syscall::{Shape, Syscall, Way},
         task::{self, Task},
     },
@@ -78,6 +79,15 @@ fn returned(syscall: &Syscall, result: i64) {
     }
 }
 
+/// State for a socket that is met for the first time, if it is one that is followed.
+#[inline(always)]
+fn met(sock: Sock, ino: u64) -> Option<&'static mut State> {
+    if sock.transport() == 0 {
+        return None;
+    }
+    conn::new_in_map(sock.0, ino)
+}
+
 /// `result` of moving bytes through descriptor `fd`.
 #[inline(always)]
 fn one<const TX: bool>(fd: u32, result: i64, memory: Call) {
@@ -98,8 +108,15 @@ fn one<const TX: bool>(fd: u32, result: i64, memory: Call) {
         }
         return;
     }
-    let Some(state) = conn::in_map_or_new(sock.0, ino) else { return };
-    if state.phase != IGNORED {
-        capture::moved::<TX>(state, sock, result as u64, memory);
+    let Some(state) = conn::in_map(sock.0).filter(|state| state.ino == ino).or_else(|| met(sock, ino)) else {
+        return;
+    };
+    if state.phase == IGNORED {
+        return;
     }
+    if state.phase == FRESH {
+        state.begin(sock.transport());
+    }
+    let tcp = (state.transport == TRANSPORT_TCP).then_some(Tcp(Raw(sock.0)));
+    capture::moved::<TX>(state, sock, tcp, result as u64, memory);
 }
