@@ -62,6 +62,7 @@ pub(crate) fn server_span(n: u64, resource: &Arc<Resource>) -> Span {
             attribute("http.request.body.size", Value::Int(0)),
             attribute("http.response.body.size", Value::Int(18_231)),
         ],
+        dropped_attributes: 0,
         resource: Arc::clone(resource),
     }
 }
@@ -119,6 +120,7 @@ pub(crate) fn any_spans() -> impl Strategy<Value = Vec<Span>> {
                 end_ns,
                 status: if error { Status::Error } else { Status::Unset },
                 attributes,
+                dropped_attributes: 0,
                 resource: Arc::clone(&resources[of]),
             }
         };
