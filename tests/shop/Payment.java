@@ -38,7 +38,7 @@ public class Payment {
     }
 
     private static int reserve(HttpExchange exchange) throws IOException, InterruptedException {
-        HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(CART + "/reserve?sku=honey"));
+        HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(CART + "/reserve/jam"));
         // What a caller says about its trace goes on to those who are asked on its behalf.
         for (String name : List.of("traceparent", "tracestate")) {
             String value = exchange.getRequestHeaders().getFirst(name);

@@ -4,7 +4,6 @@ import json
 import os
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
 from urllib.request import Request, urlopen
 
 PRICING = os.environ.get("PRICING")
@@ -27,16 +26,15 @@ class Cart(BaseHTTPRequestHandler):
         # What a caller says about its trace goes on to those who are asked on its behalf.
         names = ("traceparent", "tracestate")
         headers = {name: self.headers[name] for name in names if name in self.headers}
-        with urlopen(Request(f"{PRICING}/price?sku={sku}", headers=headers)) as response:
+        with urlopen(Request(f"{PRICING}/price/{sku}", headers=headers)) as response:
             return {"total": json.load(response)["price"]}
 
     def reserve(self, sku):
         return {"left": STOCK[sku] - 1}  # Nobody thought of goods that were never stocked.
 
     def answer(self, action):
-        sku = parse_qs(urlsplit(self.path).query).get("sku", [""])[0]
         try:
-            status, body = 200, action(sku)
+            status, body = 200, action(self.path.split("/")[-1])
         except Exception as error:
             status, body = 500, {"error": repr(error)}
         text = json.dumps(body).encode()

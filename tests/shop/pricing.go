@@ -7,12 +7,13 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"path"
 )
 
 var prices = map[string]int{"tea": 4, "cup": 9}
 
 func price(w http.ResponseWriter, r *http.Request) {
-	price, known := prices[r.URL.Query().Get("sku")]
+	price, known := prices[path.Base(r.URL.Path)]
 	if !known {
 		http.NotFound(w, r)
 		return
@@ -22,7 +23,7 @@ func price(w http.ResponseWriter, r *http.Request) {
 }
 
 func main() {
-	http.HandleFunc("/price", price)
+	http.HandleFunc("/price/", price)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		log.Fatal(err)

@@ -21,11 +21,11 @@ async function ask(method, url, headers) {
 const pages = {
   "GET /browse": (headers) => {
     const prices = PRICING ? ["tea", "cup"] : [];
-    return Promise.all(prices.map((sku) => ask("GET", `${PRICING}/price?sku=${sku}`, headers)));
+    return Promise.all(prices.map((sku) => ask("GET", `${PRICING}/price/${sku}`, headers)));
   },
-  "GET /cart": (headers) => ask("GET", `${CART}/total?sku=tea`, headers),
+  "GET /cart": (headers) => ask("GET", `${CART}/total/tea`, headers),
   "POST /checkout": (headers) =>
-    PAYMENT ? ask("POST", `${PAYMENT}/pay`, headers) : ask("POST", `${CART}/reserve?sku=honey`, headers),
+    PAYMENT ? ask("POST", `${PAYMENT}/pay`, headers) : ask("POST", `${CART}/reserve/jam`, headers),
 };
 
 async function answer(request) {

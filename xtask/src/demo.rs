@@ -65,11 +65,8 @@ fn visit(cleaner: &Cleaner, binary: &Path, keep: bool) -> Result<()> {
     let agent = Agent::start(cleaner, binary, &shop, Stdio::inherit())?;
     page.requests(shop.port);
     driver::visit(shop.port)?;
-    let warnings = agent.warnings();
     let ledger = agent.stop(cleaner)?;
-    if !warnings.is_empty() {
-        eprint!("{warnings}");
-    }
+    eprint!("{}", agent.warnings());
     let expected: u64 = REQUESTS.iter().map(|request| request.spans(&shop)).sum();
     if (ledger.seen, ledger.shown) != (expected, expected) {
         bail!(

@@ -30,6 +30,8 @@ pub(super) struct Agent {
     pid: u32,
     report: PathBuf,
     log: PathBuf,
+    /// Where it tells how it is. Held, so that it can tell that it stops.
+    _socket: UnixDatagram,
 }
 
 /// What the agent says about requests when it ends.
@@ -50,11 +52,10 @@ impl Ledger {
 
 /// What selects the shop's programs and nothing else: their ports; who has none, by process id.
 pub(super) fn selectors(shop: &Shop) -> Vec<String> {
-    let one = |(port, pid): (Option<u16>, u32)| match port {
-        Some(port) => ["--port".to_owned(), port.to_string()],
-        None => ["--pid".to_owned(), pid.to_string()],
-    };
-    shop.programs.iter().flat_map(|program| one((program.port, program.pid))).collect()
+    let (ports, others): (Vec<_>, Vec<_>) = shop.programs.iter().partition(|program| program.port.is_some());
+    let ports = ports.iter().filter_map(|program| Some(["--port".to_owned(), program.port?.to_string()]));
+    let others = others.iter().map(|program| ["--pid".to_owned(), program.pid.to_string()]);
+    ports.chain(others).flatten().collect()
 }
 
 impl Agent {
@@ -68,6 +69,8 @@ impl Agent {
         let folder = cleaner.folder();
         let (report, log, notify) =
             (folder.join("report.json"), folder.join("agent.log"), folder.join("notify"));
+        // An agent before this one may have had a socket there.
+        fs::remove_file(&notify).ok();
         let socket = UnixDatagram::bind(&notify).context("cannot make a socket")?;
         socket.set_nonblocking(true).context("cannot wait for the agent")?;
         let mut run = command(binary);
@@ -82,13 +85,12 @@ impl Agent {
             }
             heard(&socket).unwrap_or_else(|error| Some(Err(error.into())))
         });
-        fs::remove_file(&notify).ok();
         attached.unwrap_or_else(|| bail!("the agent does not get ready:\n{}", last_words(&log)))?;
-        Ok(Self { pid, report, log })
+        Ok(Self { pid, report, log, _socket: socket })
     }
 
     /// Ends the agent, which shows what it still has, and gives its ledger.
-    pub(super) fn stop(self, cleaner: &Cleaner) -> Result<Ledger> {
+    pub(super) fn stop(&self, cleaner: &Cleaner) -> Result<Ledger> {
         let pid = Pid::from_raw(self.pid as i32).context("the agent has no process id")?;
         kill_process(pid, Signal::TERM).context("cannot stop the agent")?;
         let status = within(STOP, || cleaner.ended(self.pid)).context("the agent does not stop")?;

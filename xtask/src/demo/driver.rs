@@ -81,12 +81,12 @@ pub(super) fn visit(port: u16) -> Result<()> {
 
 /// A new trace: sampled, with random ids (W3C Trace Context Level 2, section 3.2).
 fn traceparent() -> Result<String> {
-    let mut ids = [0_u8; 24];
+    let (mut trace, mut span) = ([0; 16], [0; 8]);
     let mut random = File::open("/dev/urandom").context("there are no random numbers")?;
-    random.read_exact(&mut ids).context("there are no random numbers")?;
-    let hex = |ids: &[u8]| ids.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let (trace, span) = ids.split_at(16);
-    Ok(format!("00-{}-{}-03", hex(trace), hex(span)))
+    for id in [&mut trace[..], &mut span] {
+        random.read_exact(id).context("there are no random numbers")?;
+    }
+    Ok(format!("00-{:032x}-{:016x}-03", u128::from_be_bytes(trace), u64::from_be_bytes(span)))
 }
 
 #[cfg(test)]

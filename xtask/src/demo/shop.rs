@@ -178,7 +178,8 @@ pub(super) fn without_variables(run: &mut Command) {
 pub(super) fn last_words(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<_> = text.lines().collect();
-    lines.iter().skip(lines.len().saturating_sub(LAST_WORDS)).map(|line| format!("  {line}\n")).collect()
+    let last = lines.get(lines.len().saturating_sub(LAST_WORDS)..).unwrap_or_default();
+    last.iter().flat_map(|line| ["  ", line, "\n"]).collect()
 }
 
 fn free_port() -> Result<u16> {

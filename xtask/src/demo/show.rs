@@ -41,7 +41,7 @@ impl Page {
 
     /// The programs.
     pub(super) fn shop(self, shop: &Shop) {
-        println!("\nA small shop, each program asking the next:");
+        println!("\nA small shop of ordinary programs, each asking the next:");
         for program in &shop.programs {
             let place = program.port.map_or("a Unix socket".to_owned(), |port| format!("127.0.0.1:{port}"));
             println!("  {:<11} {}", program.name, self.quiet(&format!("{:<8} {place}", program.language)));
@@ -50,16 +50,18 @@ impl Page {
             let missing = format!("  Not on this machine, so left out: {}.", shop.missing.join(", "));
             println!("{}", self.quiet(&missing));
         }
-        println!("They trace nothing. They only hand the header `traceparent` of their callers on.\n");
+        println!("None of them traces anything; each hands its caller's `traceparent` header on.\n");
     }
 
     /// How the agent is started.
     pub(super) fn agent(self, selectors: &[String]) {
+        println!("The agent, beside programs that run already:");
         self.typed(&format!("spandrel run {}", selectors.join(" ")), "");
     }
 
     /// What the shop is asked.
     pub(super) fn requests(self, port: u16) {
+        println!("\nThree requests, each with a `traceparent` of its own:");
         for request in REQUESTS {
             self.typed(&request.typed(port), request.note);
         }
@@ -68,12 +70,12 @@ impl Page {
 
     /// What was seen, and what to try.
     pub(super) fn end(self, shop: &Shop, spans: u64, binary: &Path) {
-        let (programs, visits) = (shop.programs.len(), REQUESTS.len());
+        let programs = shop.programs.len();
         println!(
-            "Seen: {spans} of {spans} requests, sent and received by {programs} running programs, as {visits} traces."
+            "Seen: {spans} of {spans} spans of {programs} programs, none of them changed, linked or restarted."
         );
         let command = format!("sudo {} run --port 8080", binary.display());
-        println!("Yours: {}  {}", self.bold(&command), self.quiet("# the port that your program listens on"));
+        println!("Yours: {}  {}", self.bold(&command), self.quiet("# your program's port"));
     }
 
     /// How to go on, and how to stop.
