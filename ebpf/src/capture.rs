@@ -592,8 +592,14 @@ fn tell<const TX: bool>(
         data.unseen = 0;
     }
     data.orphans = 0;
+    data.framing = 0;
     data.reserved = 0;
     data.wait_ns = 0;
+    if flags & DATA_BODY != 0 {
+        let own = state.flows::<TX>().0;
+        data.framing = own.framing;
+        own.framing = 0;
+    }
     if starts {
         data.orphans = state.orphans;
         data.wait_ns = moved.wait_ns;

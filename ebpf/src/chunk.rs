@@ -37,6 +37,8 @@ pub struct Walk {
     len: u64,
     /// Value of the digits so far.
     size: u64,
+    /// Bytes so far that are not content.
+    framing: u64,
     vectors: u32,
     /// One of the phases below.
     phase: u32,
@@ -68,12 +70,14 @@ pub fn walk(flow: &mut Flow, scratch: &mut Scratch, call: &Call, place: u64, len
         place,
         len,
         size: flow.chunk_size,
+        framing: 0,
         vectors: call.vectors,
         phase: u32::from(flow.chunk_phase),
         how: UNCLEAR,
         reserved: 0,
     };
     spandrel_walk();
+    flow.framing += scratch.walk.framing;
     flow.chunk_size = scratch.walk.size;
     flow.chunk_phase = scratch.walk.phase as u8;
     let how = match scratch.walk.how {
@@ -140,6 +144,7 @@ pub extern "C" fn spandrel_window(len: u32) -> u32 {
         }
         let byte = byte(bytes, index);
         walk.place += 1;
+        walk.framing += 1;
         let feed = byte == b'\n';
         match walk.phase {
             FIRST | SIZE => {
@@ -198,6 +203,7 @@ pub extern "C" fn spandrel_window(len: u32) -> u32 {
         }
         // The data, and the line end behind it.
         walk.place += walk.size + 2;
+        walk.framing += 2;
         walk.size = 0;
         walk.phase = FIRST;
         return 0;
@@ -209,6 +215,7 @@ pub extern "C" fn spandrel_window(len: u32) -> u32 {
 fn unclear(walk: &mut Walk) -> u32 {
     walk.how = UNCLEAR;
     walk.place -= 1;
+    walk.framing -= 1;
     walk.size = 0;
     walk.phase = FIRST;
     1

@@ -63,6 +63,8 @@ pub struct Flow {
     pub reserved: [u8; 4],
     /// Value of the digits of the size line so far.
     pub chunk_size: u64,
+    /// Bytes of chunk framing that no event has told of.
+    pub framing: u64,
 }
 
 impl Flow {
@@ -79,6 +81,7 @@ impl Flow {
         self.until = at;
         self.chunk_size = 0;
         self.chunk_phase = 0;
+        self.framing = 0;
     }
 }
 
@@ -207,6 +210,7 @@ pub fn new_in_map(sk: u64, ino: u64) -> Option<&'static mut State> {
         chunk_phase: 0,
         reserved: [0; 4],
         chunk_size: 0,
+        framing: 0,
     };
     let empty = State {
         id: 0,

@@ -4,6 +4,8 @@
 mod build;
 mod demo;
 mod dist;
+mod fuzz;
+mod lint;
 mod run;
 mod setup;
 mod test;
@@ -34,6 +36,10 @@ enum Verb {
     Test(test::Args),
     /// Boot other kernels under QEMU and run the kernel tests there
     Vm(vm::Args),
+    /// Fuzz the parsers for longer than `test` does
+    Fuzz(fuzz::Args),
+    /// Check format, clippy's lints, licences and duplicate dependencies
+    Lint,
     /// Check the architecture's rules on the source text
     Tidy,
     /// Build the static binary that runs on any distribution
@@ -48,6 +54,8 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Vm(args) => vm::run(&args),
+        Verb::Fuzz(args) => fuzz::run(&args),
+        Verb::Lint => lint::run(),
         Verb::Tidy => tidy::run(),
         Verb::Dist => dist::run(),
     };

@@ -110,12 +110,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         total.add(group(name, &mut test, args)?);
     }
 
+    if total.passed + total.failed == 0 {
+        bail!("no test ran");
+    }
+    // The closing line is the last one, also when something failed.
     print!("{total}");
     if total.failed > 0 {
-        bail!("{} failed", total.failed);
-    }
-    if total.passed == 0 {
-        bail!("no test ran");
+        std::process::exit(1);
     }
     Ok(())
 }

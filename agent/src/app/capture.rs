@@ -3,10 +3,7 @@
 use std::{
     collections::{HashSet, VecDeque},
     io::{self, Write as _},
-    os::{
-        fd::AsRawFd as _,
-        unix::net::UnixStream,
-    },
+    os::{fd::AsRawFd as _, unix::net::UnixStream},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };

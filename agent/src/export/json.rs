@@ -52,6 +52,10 @@ fn put_span(out: &mut Vec<u8>, span: &Span) {
         hex(out, &span.parent_id);
         out.push(b'"');
     }
+    if span.dropped_attributes != 0 {
+        out.extend_from_slice(br#","droppedAttributesCount":"#);
+        number(out, span.dropped_attributes);
+    }
     out.extend_from_slice(br#","flags":"#);
     number(out, otlp::flags(span));
     out.extend_from_slice(br#","name":"#);

@@ -4,12 +4,7 @@ use std::fs;
 
 use spandrel_common::layout::Need;
 
-use super::{
-    BTF_PATH, HOOKS, Kernel, Options,
-    btf::Btf,
-    hooks::Profile,
-    layout, loader,
-};
+use super::{BTF_PATH, HOOKS, Kernel, Options, btf::Btf, hooks::Profile, layout, loader};
 
 /// Something that the agent uses, or would use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +87,8 @@ pub fn survey() -> Survey {
             name: format!("member {}", missing.name),
             present: false,
             required,
-            purpose: if required { "reading sockets and tasks" } else { "exact times and positions" }.to_owned(),
+            purpose: if required { "reading sockets and tasks" } else { "exact times and positions" }
+                .to_owned(),
             advice: "report this kernel".to_owned(),
         });
     }

@@ -29,7 +29,9 @@ pub struct Options {
 /// Why the kernel side could not be loaded. Every message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    #[error("cannot read {BTF_PATH}: {0}. The kernel needs type information (CONFIG_DEBUG_INFO_BTF): use a distribution kernel of 5.15 or newer")]
+    #[error(
+        "cannot read {BTF_PATH}: {0}. The kernel needs type information (CONFIG_DEBUG_INFO_BTF): use a distribution kernel of 5.15 or newer"
+    )]
     NoBtf(#[source] std::io::Error),
     #[error("{BTF_PATH} is not type information of this machine: please report this kernel")]
     BadBtf,
@@ -39,7 +41,9 @@ pub enum LoadError {
     NoMember(String),
     #[error("the kernel object was not built into this binary: build with `cargo xtask build`")]
     NoObject,
-    #[error("the kernel refused the kernel side: {0}. Run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN")]
+    #[error(
+        "the kernel refused the kernel side: {0}. Run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"
+    )]
     Load(#[source] Box<aya::EbpfError>),
     #[error("the kernel refused program {program}: {source}")]
     Program {

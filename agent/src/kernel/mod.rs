@@ -89,10 +89,7 @@ impl Kernel {
 
     /// The kernel side's counters, summed over the CPUs.
     pub fn counters(&self) -> Result<Counters, MapError> {
-        let map = self
-            .ebpf
-            .map("COUNTERS")
-            .ok_or(MapError::InvalidName { name: "COUNTERS".into() })?;
+        let map = self.ebpf.map("COUNTERS").ok_or(MapError::InvalidName { name: "COUNTERS".into() })?;
         let map: PerCpuArray<_, u64> = PerCpuArray::try_from(map)?;
         let mut values = BTreeMap::new();
         for counter in Counter::ALL {

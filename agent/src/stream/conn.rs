@@ -264,7 +264,8 @@ impl Conn {
             self.gap(side, len, data.last_ns, context);
         }
         if ends || (len > 0 && body) {
-            let len = if body { len } else { 0 };
+            // Content is counted without chunk framing.
+            let len = if body { len.saturating_sub(data.framing) } else { 0 };
             self.feed(side, Input::Body { len, end: ends }, data.last_ns, context);
         }
     }

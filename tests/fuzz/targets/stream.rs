@@ -100,6 +100,7 @@ fuzz_target!(|bytes: &[u8]| {
                         orphans,
                         reserved: 0,
                         wait_ns: 0,
+            framing: 0,
                     },
                     payload,
                 )

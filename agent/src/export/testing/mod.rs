@@ -46,6 +46,7 @@ pub(crate) fn server_span(n: u64, resource: &Arc<Resource>) -> Span {
         start_ns: 1_790_000_000_000_000_000 + n * 1_000_000,
         end_ns: 1_790_000_000_012_000_000 + n * 1_000_000,
         status: Status::Unset,
+        dropped_attributes: 0,
         attributes: vec![
             attribute("http.request.method", Value::Static("GET")),
             text("url.path", "/api/v1/products/4711"),
@@ -119,6 +120,7 @@ pub(crate) fn any_spans() -> impl Strategy<Value = Vec<Span>> {
                 start_ns,
                 end_ns,
                 status: if error { Status::Error } else { Status::Unset },
+                dropped_attributes: u32::from(flags) * 3,
                 attributes,
                 dropped_attributes: 0,
                 resource: Arc::clone(&resources[of]),
@@ -173,6 +175,7 @@ pub(crate) fn expected(spans: &[Span]) -> opentelemetry_proto::tonic::trace::v1:
         start_time_unix_nano: s.start_ns,
         end_time_unix_nano: s.end_ns,
         attributes: attributes(&s.attributes),
+        dropped_attributes_count: s.dropped_attributes,
         flags: u32::from(s.flags) | 0x100 | if s.parent_remote { 0x200 } else { 0 },
         status: (s.status == Status::Error).then(|| ProtoStatus { code: 2, ..ProtoStatus::default() }),
         ..ProtoSpan::default()
