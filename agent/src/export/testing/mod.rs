@@ -63,7 +63,6 @@ pub(crate) fn server_span(n: u64, resource: &Arc<Resource>) -> Span {
             attribute("http.request.body.size", Value::Int(0)),
             attribute("http.response.body.size", Value::Int(18_231)),
         ],
-        dropped_attributes: 0,
         resource: Arc::clone(resource),
     }
 }
@@ -122,7 +121,6 @@ pub(crate) fn any_spans() -> impl Strategy<Value = Vec<Span>> {
                 status: if error { Status::Error } else { Status::Unset },
                 dropped_attributes: u32::from(flags) * 3,
                 attributes,
-                dropped_attributes: 0,
                 resource: Arc::clone(&resources[of]),
             }
         };
