@@ -10,7 +10,6 @@ use std::{
     env,
     fs::File,
     path::{Path, PathBuf},
-    process::Stdio,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -62,7 +61,7 @@ fn visit(cleaner: &Cleaner, binary: &Path, keep: bool) -> Result<()> {
     driver::visit(shop.port)?;
 
     page.agent(&agent::selectors(&shop));
-    let agent = Agent::start(cleaner, binary, &shop, Stdio::inherit())?;
+    let agent = Agent::start(cleaner, binary, &shop)?;
     page.requests(shop.port);
     driver::visit(shop.port)?;
     let ledger = agent.stop(cleaner)?;
@@ -81,7 +80,7 @@ fn visit(cleaner: &Cleaner, binary: &Path, keep: bool) -> Result<()> {
     if keep {
         let traces = cleaner.folder().join("traces");
         let file = File::create(&traces).with_context(|| format!("cannot write {}", traces.display()))?;
-        Agent::start(cleaner, binary, &shop, file)?;
+        Agent::stay(cleaner, binary, &shop, file)?;
         page.keep(shop.port, &cleaner.folder(), cleaner.group());
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::{
     io,
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::Command,
     time::Duration,
 };
 
@@ -59,24 +59,32 @@ pub(super) fn selectors(shop: &Shop) -> Vec<String> {
 }
 
 impl Agent {
-    /// Starts the agent and waits until it is attached, which it tells as it tells systemd.
-    pub(super) fn start(
-        cleaner: &Cleaner,
-        binary: &Path,
-        shop: &Shop,
-        traces: impl Into<Stdio>,
-    ) -> Result<Self> {
+    /// Starts an agent for a while and waits until it is attached. It shows traces here.
+    pub(super) fn start(cleaner: &Cleaner, binary: &Path, shop: &Shop) -> Result<Self> {
+        let report = cleaner.folder().join("report.json");
+        let mut run = command(binary);
+        run.arg("run").args(selectors(shop)).arg("--report").arg(&report);
+        Self::attach(cleaner, run, report)
+    }
+
+    /// Starts an agent that stays and waits until it is attached. It shows traces in a file, and writes
+    /// nothing when it ends: the folder may be gone by then.
+    pub(super) fn stay(cleaner: &Cleaner, binary: &Path, shop: &Shop, traces: File) -> Result<()> {
+        let mut run = command(binary);
+        run.arg("run").args(selectors(shop)).stdout(traces);
+        Self::attach(cleaner, run, PathBuf::new()).map(drop)
+    }
+
+    /// It tells that it is ready as it tells systemd.
+    fn attach(cleaner: &Cleaner, mut run: Command, report: PathBuf) -> Result<Self> {
         let folder = cleaner.folder();
-        let (report, log, notify) =
-            (folder.join("report.json"), folder.join("agent.log"), folder.join("notify"));
+        let (log, notify) = (folder.join("agent.log"), folder.join("notify"));
         // An agent before this one may have had a socket there.
         fs::remove_file(&notify).ok();
         let socket = UnixDatagram::bind(&notify).context("cannot make a socket")?;
         socket.set_nonblocking(true).context("cannot wait for the agent")?;
-        let mut run = command(binary);
         without_variables(&mut run);
-        run.arg("run").args(selectors(shop)).args(["--console", "text", "--log-level", "warn", "--report"]);
-        run.arg(&report).env("NOTIFY_SOCKET", &notify).stdout(traces);
+        run.args(["--console", "text", "--log-level", "warn"]).env("NOTIFY_SOCKET", &notify);
         run.stderr(File::create(&log).with_context(|| format!("cannot write {}", log.display()))?);
         let (pid, ()) = cleaner.spawn(&mut run, |_| ())?;
         let attached = within(START, || {

@@ -87,6 +87,6 @@ impl Page {
         }
         self.typed(&format!("tail -f {folder}/traces"), "what the agent sees");
         let group = group.map(|group| format!("kill -- -{group}; ")).unwrap_or_default();
-        self.typed(&format!("{group}rm -r {folder}"), "stops everything");
+        self.typed(&format!("{group}rm -rf {folder}"), "stops everything");
     }
 }
