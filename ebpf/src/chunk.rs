@@ -1,15 +1,12 @@
 //! Chunked bodies (RFC 9112, section 7.1): from size line to size line, without looking at what lies
 //! between. What is known in the middle of a line is kept from call to call, because calls end anywhere.
 
-use aya_ebpf::helpers::generated::bpf_loop;
 use spandrel_common::limits::{CHUNK_WINDOW, CHUNKS, CHUNKS_LOOP};
 
 use crate::{
-    call::{Call, spandrel_gather},
+    call::{Call, gather},
     conn::Flow,
-    globals,
-    head::byte,
-    read,
+    globals, read,
     scratch::{self, Scratch},
 };
 
@@ -95,11 +92,7 @@ pub fn walk(flow: &mut Flow, scratch: &mut Scratch, call: &Call, place: u64, len
 #[inline(never)]
 pub extern "C" fn spandrel_walk() -> u32 {
     if globals::has_loop() {
-        let mut context = 0_u64;
-        // SAFETY: `turn` has the signature that the helper asks for, and `context` outlives the call.
-        unsafe {
-            bpf_loop(CHUNKS_LOOP, turn as *mut core::ffi::c_void, (&raw mut context).cast(), 0);
-        }
+        read::repeat(CHUNKS_LOOP, turn);
         return 0;
     }
     for index in 0..CHUNKS {
@@ -113,8 +106,6 @@ pub extern "C" fn spandrel_walk() -> u32 {
 /// Looks at one window. Returns 1 to end the walk.
 extern "C" fn turn(_: u32, _: *mut u64) -> i64 {
     let Some(scratch) = scratch::held() else { return 1 };
-    // SAFETY: the holder of the slot waits for the end of the walk.
-    let scratch = unsafe { &mut *scratch };
     let (place, len) = (scratch.walk.place, scratch.walk.len);
     if place >= len {
         scratch.walk.how = INSIDE;
@@ -122,7 +113,7 @@ extern "C" fn turn(_: u32, _: *mut u64) -> i64 {
     }
     let left = len - place;
     let want = if left < CHUNK_WINDOW as u64 { left } else { CHUNK_WINDOW as u64 };
-    if spandrel_gather(scratch.walk.address, scratch.walk.vectors, place, want) != want {
+    if gather(scratch.walk.address, scratch.walk.vectors, place, want) != want {
         return 1;
     }
     // The verifier wants to see that it is 0 or 1.
@@ -134,15 +125,13 @@ extern "C" fn turn(_: u32, _: *mut u64) -> i64 {
 #[inline(never)]
 pub extern "C" fn spandrel_window(len: u32) -> u32 {
     let Some(scratch) = scratch::held() else { return 1 };
-    // SAFETY: as above.
-    let scratch = unsafe { &mut *scratch };
-    let bytes = (&raw const scratch.bytes).cast::<u8>();
+    let bytes = scratch.view();
     let walk = &mut scratch.walk;
     for index in 0..CHUNK_WINDOW as u32 {
         if index >= len {
             return 0;
         }
-        let byte = byte(bytes, index);
+        let byte = bytes.byte(index);
         walk.place += 1;
         walk.framing += 1;
         let feed = byte == b'\n';

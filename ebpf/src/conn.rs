@@ -130,6 +130,13 @@ impl State {
         if TX { (&mut self.tx, &mut self.rx) } else { (&mut self.rx, &mut self.tx) }
     }
 
+    /// The state that a global function is given: the verifier asks it to check for null.
+    #[inline(always)]
+    pub fn given(state: *mut Self) -> Option<&'static mut Self> {
+        // SAFETY: the caller has it from one of the functions below, and waits.
+        unsafe { state.as_mut() }
+    }
+
     /// Draws identity and seed.
     #[inline(always)]
     pub fn begin(&mut self, transport: u8) {
@@ -164,9 +171,14 @@ pub fn on_socket(sk: *const u8) -> Option<&'static mut State> {
     // SAFETY: the helper checks the pointer's type; the value lives as long as the socket, and the socket
     // longer than this program's run.
     unsafe {
-        bpf_sk_storage_get((&raw const SOCKETS).cast_mut().cast(), sk.cast_mut().cast(), core::ptr::null_mut(), 0)
-            .cast::<State>()
-            .as_mut()
+        bpf_sk_storage_get(
+            (&raw const SOCKETS).cast_mut().cast(),
+            sk.cast_mut().cast(),
+            core::ptr::null_mut(),
+            0,
+        )
+        .cast::<State>()
+        .as_mut()
     }
 }
 
@@ -175,9 +187,14 @@ pub fn on_socket(sk: *const u8) -> Option<&'static mut State> {
 pub fn on_socket_or_new(sk: *const u8) -> Option<&'static mut State> {
     // SAFETY: as above; 1 is BPF_SK_STORAGE_GET_F_CREATE, which gives a zeroed value.
     let state = unsafe {
-        bpf_sk_storage_get((&raw const SOCKETS).cast_mut().cast(), sk.cast_mut().cast(), core::ptr::null_mut(), 1)
-            .cast::<State>()
-            .as_mut()
+        bpf_sk_storage_get(
+            (&raw const SOCKETS).cast_mut().cast(),
+            sk.cast_mut().cast(),
+            core::ptr::null_mut(),
+            1,
+        )
+        .cast::<State>()
+        .as_mut()
     };
     if state.is_none() {
         emit::count(Counter::NoState);
@@ -188,7 +205,7 @@ pub fn on_socket_or_new(sk: *const u8) -> Option<&'static mut State> {
 /// The state of the socket at an address (system call profile).
 #[inline(always)]
 pub fn in_map(sk: u64) -> Option<&'static mut State> {
-    let state = SOCKET_MAP.get_ptr_mut(&sk)?;
+    let state = SOCKET_MAP.get_ptr_mut(sk)?;
     // SAFETY: a live map value; it is freed only after a grace period that this program's run is part of.
     Some(unsafe { &mut *state })
 }
@@ -234,7 +251,7 @@ pub fn new_in_map(sk: u64, ino: u64) -> Option<&'static mut State> {
         awaiting: 0,
         reserved: [0; 6],
     };
-    if SOCKET_MAP.insert(&sk, &empty, 0).is_err() {
+    if SOCKET_MAP.insert(sk, empty, 0).is_err() {
         emit::count(Counter::NoState);
     }
     in_map(sk)
@@ -244,5 +261,5 @@ pub fn new_in_map(sk: u64, ino: u64) -> Option<&'static mut State> {
 #[inline(always)]
 pub fn forget(sk: u64) {
     // A key that is not there is the wished-for state, too.
-    let _ = SOCKET_MAP.remove(&sk);
+    let _ = SOCKET_MAP.remove(sk);
 }

@@ -1,6 +1,8 @@
 //! The only writer of the ring and of the counters.
 
-use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_ringbuf_output, bpf_ringbuf_query};
+use aya_ebpf::helpers::generated::{
+    bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_ringbuf_output, bpf_ringbuf_query,
+};
 use spandrel_common::{
     event::{Close, Conn, Data, Exec, Fork, Header, Kind, Listen, Notice},
     limits::{self, EXEC_AREA, HEAD_CAPTURE},
@@ -86,9 +88,9 @@ fn fixed<T>(event: &T) -> bool {
 
 /// Announces a connection.
 #[inline(always)]
-pub fn conn(ids: Ids, mut event: Conn) -> bool {
+pub fn conn(ids: Ids, event: &mut Conn) -> bool {
     event.header = header(Kind::Conn, ids, 0, now());
-    fixed(&event)
+    fixed(event)
 }
 
 /// Sends `scratch.data` with the first `captured` bytes of the buffer. `request` says that a request
@@ -97,7 +99,11 @@ pub fn conn(ids: Ids, mut event: Conn) -> bool {
 pub fn data(scratch: &mut Scratch, ids: Ids, captured: u64, request: bool) -> bool {
     let captured = read::at_most(captured, 2 * HEAD_CAPTURE as u64 - 1);
     scratch.data.header = header(Kind::Data, ids, captured as u32, scratch.moved.now);
-    let sent = output((&raw const scratch.data).cast(), size_of::<Data>() as u64 + captured, lazily(scratch.data.header.seq));
+    let sent = output(
+        (&raw const scratch.data).cast(),
+        size_of::<Data>() as u64 + captured,
+        lazily(scratch.data.header.seq),
+    );
     if !sent && request {
         count(Counter::RequestsLost);
     }

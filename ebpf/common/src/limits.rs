@@ -17,9 +17,12 @@ pub const SNIFF: usize = 24;
 /// for early responses and interleaved polls.
 pub const SNIFF_TURNS: u8 = 8;
 
-/// Input or output vectors of one call that are walked. Content beyond them is counted as not seen; a
-/// head spread over more than this is not known from any real program.
-pub const IOVECS: usize = 64;
+/// Input or output vectors of one call that are walked: as many as the kernel accepts (`UIO_MAXIOV`).
+pub const IOVECS: u32 = 1024;
+
+/// The same on kernels without `bpf_loop`, where the verifier walks every one. Heads are in the first few;
+/// content beyond them is counted as not seen.
+pub const IOVECS_PLAIN: u32 = 8;
 
 /// Windows of a chunked body that are looked at in one call on kernels without `bpf_loop`, about one a
 /// chunk. Beyond them the call is shipped instead.

@@ -56,25 +56,23 @@ impl Sock {
         u16::from_be(read::kernel(self.0, globals::sk_dport()).unwrap_or(0))
     }
 
-    /// Local and peer IPv4 addresses, network order.
+    /// Local and peer IPv4 addresses, network order, in the first four bytes.
     #[inline(always)]
-    pub fn v4(self) -> ([u8; 4], [u8; 4]) {
-        (
-            read::kernel(self.0, globals::sk_rcv_saddr()).unwrap_or([0; 4]),
-            read::kernel(self.0, globals::sk_daddr()).unwrap_or([0; 4]),
-        )
+    pub fn v4(self, local: &mut [u8; 16], peer: &mut [u8; 16]) {
+        read::kernel_bytes::<4>(local, self.0, globals::sk_rcv_saddr());
+        read::kernel_bytes::<4>(peer, self.0, globals::sk_daddr());
     }
 
     /// Local IPv6 address.
     #[inline(always)]
-    pub fn v6_local(self) -> [u8; 16] {
-        read::kernel(self.0, globals::sk_v6_rcv_saddr()).unwrap_or([0; 16])
+    pub fn v6_local(self, to: &mut [u8; 16]) {
+        read::kernel_bytes::<16>(to, self.0, globals::sk_v6_rcv_saddr());
     }
 
     /// Peer IPv6 address.
     #[inline(always)]
-    pub fn v6_peer(self) -> [u8; 16] {
-        read::kernel(self.0, globals::sk_v6_daddr()).unwrap_or([0; 16])
+    pub fn v6_peer(self, to: &mut [u8; 16]) {
+        read::kernel_bytes::<16>(to, self.0, globals::sk_v6_daddr());
     }
 
     /// Inode number of the network namespace.

@@ -9,7 +9,7 @@ use spandrel_common::{
 
 use crate::{
     call::Call,
-    capture,
+    capture::{self, Bytes},
     conn::{self, FRESH, HTTP, IGNORED, State},
     emit, filter,
     kernel::{
@@ -17,7 +17,7 @@ use crate::{
         syscall::{Shape, Syscall, Way},
         task::{self, Task},
     },
-    maps::NOTICED,
+    maps::{self, NOTICED},
 };
 
 const MSG_OOB: i32 = 0x1;
@@ -61,9 +61,10 @@ fn moved<const TX: bool>(sk: *const u8, result: i32, flags: i32) {
     if state.phase == FRESH {
         state.begin(Sock(sk as u64).transport());
     }
-    let call = if flags & MSG_TRUNC != 0 { Call::unseen(Unseen::Discarded) } else { memory::<TX>(state, result) };
+    let call =
+        if flags & MSG_TRUNC != 0 { Call::unseen(Unseen::Discarded) } else { memory::<TX>(state, result) };
     let tcp = if state.transport == TRANSPORT_TCP { Typed::of(sk).map(Tcp) } else { None };
-    capture::moved::<TX>(state, Sock(sk as u64), tcp, result as u64, call);
+    capture::moved::<TX>(state, Sock(sk as u64), tcp, Bytes { len: result as u64, behind: 0, call });
 }
 
 /// State for a socket that is met for the first time, if it is one that is followed.
@@ -134,8 +135,7 @@ pub fn noticed(cause: Unseen) -> Call {
     });
     let ids = task::ids();
     let key = (u64::from(ids.tgid) << 8) | cause as u64;
-    // SAFETY: only the presence of the entry is asked.
-    if unsafe { NOTICED.get(&key) }.is_none() && NOTICED.insert(&key, &1, 0).is_ok() {
+    if !maps::noticed(key) && NOTICED.insert(key, 1, 0).is_ok() {
         emit::notice(ids, cause as u8);
     }
     Call::unseen(cause)

@@ -7,7 +7,7 @@ use spandrel_common::event::{CLOSE_ERROR, CLOSE_PEER, TRANSPORT_TCP, Unseen};
 use super::socket::noticed;
 use crate::{
     call::{self, Call},
-    capture,
+    capture::{self, Bytes},
     conn::{self, FRESH, HTTP, IGNORED, State},
     filter,
     kernel::{
@@ -23,8 +23,9 @@ const MSG_TRUNC: u64 = 0x20;
 const ECONNRESET: i64 = 104;
 const EPIPE: i64 = 32;
 const ETIMEDOUT: i64 = 110;
-/// Messages of one `sendmmsg` or `recvmmsg` that are followed; on a stream socket more than two were never seen.
-const BATCH: u32 = 4;
+/// Messages of one `sendmmsg` or `recvmmsg` that are followed. Stream sockets have no use for these calls: more
+/// than two messages were never seen on one.
+const BATCH: u32 = 16;
 
 /// A system call returned: `(registers, result)`.
 #[btf_tracepoint(function = "sys_exit")]
@@ -50,31 +51,48 @@ fn returned(syscall: &Syscall, result: i64) {
             noticed(Unseen::Compat);
         }
         Shape::Splice if syscall.is_splice() => {
-            one::<false>(syscall.args[0] as u32, result, Call::of(syscall));
-            one::<true>(syscall.args[2] as u32, result, Call::of(syscall));
+            one::<false>(syscall.args[0] as u32, result, 0, Call::of(syscall));
+            one::<true>(syscall.args[2] as u32, result, 0, Call::of(syscall));
         }
-        Shape::Messages => {
-            for index in 0..BATCH {
-                if i64::from(index) >= result {
-                    break;
-                }
-                let len = i64::from(call::batched_len(syscall.args[1], index));
-                let memory = Call::batched(syscall.args[1], index);
-                if syscall.way() == Way::Tx {
-                    one::<true>(syscall.args[0] as u32, len, memory);
-                } else {
-                    one::<false>(syscall.args[0] as u32, len, memory);
-                }
-            }
-        }
+        Shape::Messages => messages(syscall, result),
         _ => {
             let truncated = syscall.receive_flags() & MSG_TRUNC != 0;
             let memory = if truncated { Call::unseen(Unseen::Discarded) } else { Call::of(syscall) };
             if syscall.way() == Way::Tx {
-                one::<true>(syscall.args[0] as u32, result, memory);
+                one::<true>(syscall.args[0] as u32, result, 0, memory);
             } else {
-                one::<false>(syscall.args[0] as u32, result, memory);
+                one::<false>(syscall.args[0] as u32, result, 0, memory);
             }
+        }
+    }
+}
+
+/// `count` messages of one `sendmmsg` or `recvmmsg`.
+#[inline(always)]
+fn messages(syscall: &Syscall, count: i64) {
+    let array = syscall.args[1];
+    let mut behind = 0_u64;
+    for index in 0..BATCH {
+        if i64::from(index) < count {
+            behind += u64::from(call::batched_len(array, index));
+        }
+    }
+    for index in 0..BATCH {
+        if i64::from(index) >= count {
+            return;
+        }
+        let len = call::batched_len(array, index);
+        behind = behind.saturating_sub(u64::from(len));
+        // What is beyond the batch is in the last one's account, as not seen.
+        let memory = if index + 1 == BATCH && count > i64::from(BATCH) {
+            Call::unseen(Unseen::Vectors)
+        } else {
+            Call::batched(array, index)
+        };
+        if syscall.way() == Way::Tx {
+            one::<true>(syscall.args[0] as u32, i64::from(len), behind, memory);
+        } else {
+            one::<false>(syscall.args[0] as u32, i64::from(len), behind, memory);
         }
     }
 }
@@ -88,9 +106,35 @@ fn met(sock: Sock, ino: u64) -> Option<&'static mut State> {
     conn::new_in_map(sock.0, ino)
 }
 
-/// `result` of moving bytes through descriptor `fd`.
+/// `result` of moving bytes through descriptor `fd`, with `behind` more bytes of the same call behind them.
 #[inline(always)]
-fn one<const TX: bool>(fd: u32, result: i64, memory: Call) {
+fn one<const TX: bool>(fd: u32, result: i64, behind: u64, memory: Call) {
+    let (address, packed) = memory.packed();
+    if TX {
+        spandrel_sent(fd, result, behind, address, packed);
+    } else {
+        spandrel_received(fd, result, behind, address, packed);
+    }
+}
+
+/// See [`one`]. A global function, like its twin: the verifier checks it once, whoever calls it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn spandrel_sent(fd: u32, result: i64, behind: u64, address: u64, packed: u64) -> u32 {
+    finished::<true>(fd, result, behind, Call::unpacked(address, packed));
+    0
+}
+
+/// The same for received bytes.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn spandrel_received(fd: u32, result: i64, behind: u64, address: u64, packed: u64) -> u32 {
+    finished::<false>(fd, result, behind, Call::unpacked(address, packed));
+    0
+}
+
+#[inline(always)]
+fn finished<const TX: bool>(fd: u32, result: i64, behind: u64, memory: Call) {
     if result < 0 && result != -ECONNRESET && result != -EPIPE && result != -ETIMEDOUT {
         return;
     }
@@ -118,5 +162,5 @@ fn one<const TX: bool>(fd: u32, result: i64, memory: Call) {
         state.begin(sock.transport());
     }
     let tcp = (state.transport == TRANSPORT_TCP).then_some(Tcp(Raw(sock.0)));
-    capture::moved::<TX>(state, sock, tcp, result as u64, memory);
+    capture::moved::<TX>(state, sock, tcp, Bytes { len: result as u64, behind, call: memory });
 }
