@@ -41,21 +41,22 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         bail!("the agent loads programs into the kernel: run this as root");
     }
     tools::ensure(TOOLS)?;
+    let pricing = shop::Build::begin();
     let binary = match env::var_os("SPANDREL_BIN") {
         Some(path) => PathBuf::from(path),
         None => build::agent()?,
     };
     let cleaner = Cleaner::start()?;
-    let done = visit(&cleaner, &binary, args.keep);
+    let done = visit(&cleaner, &binary, pricing, args.keep);
     if done.is_err() || !args.keep {
         cleaner.clean();
     }
     done
 }
 
-fn visit(cleaner: &Cleaner, binary: &Path, keep: bool) -> Result<()> {
+fn visit(cleaner: &Cleaner, binary: &Path, pricing: shop::Build, keep: bool) -> Result<()> {
     let page = Page::of_terminal();
-    let shop = Shop::open(cleaner)?;
+    let shop = Shop::open(cleaner, pricing)?;
     page.shop(&shop);
     // Once without an audience: the first time, programs load what they need.
     driver::visit(shop.port)?;

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead as _, BufReader},
     net::{Ipv4Addr, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
     time::Duration,
@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::cleaner::{Cleaner, within};
-use crate::run::{command, exists, output, root, target_dir};
+use crate::run::{command, exists, find, root, target_dir};
 
 /// How long a program may take until it listens. The JVM compiles first, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -47,7 +47,7 @@ pub(super) struct Shop {
 
 impl Shop {
     /// Starts what can be had. Who is asked by others starts before them.
-    pub(super) fn open(cleaner: &Cleaner) -> Result<Self> {
+    pub(super) fn open(cleaner: &Cleaner, pricing: Build) -> Result<Self> {
         let folder = cleaner.folder();
         let source = root().join("tests/shop");
         let start = |name, language, command| Program::start(cleaner, name, language, command);
@@ -55,7 +55,7 @@ impl Shop {
         let mut programs = Vec::new();
         let mut missing = Vec::new();
 
-        if let Some(binary) = pricing(&source) {
+        if let Some(binary) = pricing.end() {
             let pricing = start("pricing", "Go", command(binary))?;
             addresses.extend(pricing.address("PRICING"));
             programs.push(pricing);
@@ -133,7 +133,7 @@ fn nginx(cleaner: &Cleaner, source: &Path, folder: &Path, port: u16) -> Result<P
         fs::read_to_string(source.join("nginx.conf")).context("cannot read tests/shop/nginx.conf")?;
     let config = folder.join("nginx.conf");
     fs::write(&config, template.replace("@PORT@", &port.to_string())).context("cannot write nginx.conf")?;
-    let mut run = command(crate::run::find("nginx").context("nginx is not there")?);
+    let mut run = command(find("nginx").context("nginx is not there")?);
     run.arg("-p").arg(folder).arg("-c").arg(&config).args(["-e", "stderr"]);
     let log = prepare(cleaner, "nginx", &mut run)?;
     let (pid, ()) = cleaner.spawn(run.stdout(Stdio::null()), |_| ())?;
@@ -145,14 +145,39 @@ fn nginx(cleaner: &Cleaner, source: &Path, folder: &Path, port: u16) -> Result<P
     Ok(Program { name: "nginx", language: "C", pid, port: Some(port) })
 }
 
-/// Builds the Go program, if there is Go. Its own cache makes the second time quick.
-fn pricing(source: &Path) -> Option<PathBuf> {
-    let binary = target_dir().join("demo/pricing");
-    let mut build = command(crate::run::find("go")?);
-    build.args(["build", "-o"]).arg(&binary).arg(source.join("pricing.go"));
-    // Only what is here: no other toolchain, no modules.
-    build.envs([("GOTOOLCHAIN", "local"), ("GOPROXY", "off"), ("GOFLAGS", "")]);
-    output(&mut build).is_ok_and(|out| out.status.success()).then_some(binary)
+/// The Go program while it is being built. With a cold cache that takes as long as a part of the agent, so
+/// it begins first.
+#[derive(Debug)]
+pub(super) struct Build(Option<(Child, PathBuf)>);
+
+impl Build {
+    /// Begins, if there is Go.
+    pub(super) fn begin() -> Self {
+        let binary = target_dir().join("demo/pricing");
+        let child = find("go").and_then(|go| {
+            let mut build = command(go);
+            build.args(["build", "-o"]).arg(&binary).arg(root().join("tests/shop/pricing.go"));
+            // Only what is here: no other toolchain, no modules, no C compiler.
+            build.envs([("GOTOOLCHAIN", "local"), ("GOPROXY", "off"), ("GOFLAGS", ""), ("CGO_ENABLED", "0")]);
+            build.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
+        });
+        Self(child.map(|child| (child, binary)))
+    }
+
+    /// Waits for the program. `None` if there is no Go that can build it.
+    fn end(mut self) -> Option<PathBuf> {
+        let (mut child, binary) = self.0.take()?;
+        child.wait().is_ok_and(|status| status.success()).then_some(binary)
+    }
+}
+
+impl Drop for Build {
+    fn drop(&mut self) {
+        if let Some((child, _)) = &mut self.0 {
+            child.kill().ok();
+            child.wait().ok();
+        }
+    }
 }
 
 /// A program runs in the shop's folder, untouched by what the reader's variables say to programs like it.

@@ -73,7 +73,8 @@ impl Forest {
         let mut children: HashMap<Option<Entry>, Vec<Entry>> = HashMap::new();
         for at in order {
             let above = parents.get(at).copied().flatten().map(Entry::Span).or_else(|| shared(at));
-            if above.is_some_and(|entry| matches!(entry, Entry::Unseen(_)) && !children.contains_key(&above)) {
+            if above.is_some_and(|entry| matches!(entry, Entry::Unseen(_)) && !children.contains_key(&above))
+            {
                 children.entry(None).or_default().extend(above);
             }
             children.entry(above).or_default().push(Entry::Span(at));

@@ -119,7 +119,7 @@ fn check(ended: &Ended) {
     assert!(browse.contains("nginx GET /browse") && browse.contains("storefront GET /browse"), "{out}");
     assert!(!browse.contains("failed") && !cart.contains("failed"), "{out}");
     assert!(cart.contains("cart GET /total/tea"), "{out}");
-    assert!(cart.contains("\ntime: cart 9"), "the time was spent in the cart:\n{out}");
+    assert!(cart.contains("\ntime: cart "), "the time was spent in the cart:\n{out}");
     assert!(checkout.contains("failed at cart,"), "it failed in the cart:\n{out}");
     assert_eq!(checkout.lines().filter(|line| line.contains(" 502 ")).count(), 3, "{out}");
     assert!(!out.contains('\x1b'), "colours are for terminals");
