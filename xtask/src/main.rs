@@ -30,7 +30,7 @@ enum Verb {
     Setup,
     /// Build the agent with its kernel object inside: target/release/spandrel
     Build,
-    /// Trace a small shop of unmodified programs and show what was seen
+    /// Trace a small shop of ordinary programs and show what comes out
     Demo(demo::Args),
     /// Run every test: units, fuzz corpora, the real kernel, real programs
     Test(test::Args),
