@@ -1,0 +1,113 @@
+//! A conversation over one connection, both ends of it in this thread: send, receive, answer, receive.
+
+use std::{io, os::fd::BorrowedFd};
+
+use crate::{
+    http,
+    sock::{Family, Pair},
+    truth::{End, Line, Look, Truth},
+    way::{Rx, Seen, Tx},
+};
+
+/// By which ways an exchange goes: request out, request in, response out, response in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ways(pub(crate) Tx, pub(crate) Rx, pub(crate) Tx, pub(crate) Rx);
+
+impl Ways {
+    pub(crate) const PLAIN: Self = Self(Tx::Write, Rx::Read, Tx::Write, Rx::Read);
+
+    /// What client and server can have seen.
+    const fn looks(self) -> (Look, Look) {
+        (look(self.0.seen(), self.3.seen()), look(self.1.seen(), self.2.seen()))
+    }
+}
+
+const fn look(request: Seen, response: Seen) -> Look {
+    match (request, response) {
+        (Seen::Nothing, _) => Look::Hidden,
+        (Seen::All, Seen::All) => Look::Exact,
+        _ => Look::Gap,
+    }
+}
+
+/// A connection, and how many exchanges it has had.
+pub(crate) struct Talk<'t> {
+    truth: &'t Truth,
+    name: String,
+    pub(crate) pair: Pair,
+    round: u16,
+}
+
+impl<'t> Talk<'t> {
+    pub(crate) fn new(truth: &'t Truth, name: &str, family: Family) -> io::Result<Self> {
+        Ok(Self::over(truth, name, Pair::new(family)?))
+    }
+
+    pub(crate) fn over(truth: &'t Truth, name: &str, pair: Pair) -> Self {
+        Self { truth, name: name.to_owned(), pair, round: 0 }
+    }
+
+    /// The next path, which ends with the status that the answer will have, so that a wrong answer shows.
+    pub(crate) fn next(&mut self) -> (String, u16) {
+        self.round += 1;
+        let status = 230 + self.round % 60;
+        (format!("/{}/{}/{status}", self.name, self.round), status)
+    }
+
+    /// One exchange with bodies of these lengths.
+    pub(crate) fn exchange(&mut self, ways: Ways, request_body: usize, response_body: usize) -> io::Result<()> {
+        let (path, status) = self.next();
+        let request = http::request(&path, request_body, "");
+        let response = http::response(status, response_body, "");
+        let (client, server) = self.pair.ends();
+        pass(client, server, ways.0, ways.1, &request)?;
+        pass(server, client, ways.2, ways.3, &response)?;
+        self.told(&path, status, request_body, response_body, ways.looks())
+    }
+
+    /// An exchange without anything special.
+    pub(crate) fn plain(&mut self) -> io::Result<()> {
+        self.exchange(Ways::PLAIN, 0, 5)
+    }
+
+    /// Writes down both ends of an exchange.
+    pub(crate) fn told(
+        &self,
+        path: &str,
+        status: u16,
+        request_body: usize,
+        response_body: usize,
+        (client, server): (Look, Look),
+    ) -> io::Result<()> {
+        let line = |end, peer, look| Line {
+            end,
+            path,
+            status: Some(status),
+            request_body,
+            response_body,
+            peer,
+            look,
+        };
+        self.truth.tell(&line(End::Client, self.pair.server_addr, client))?;
+        self.truth.tell(&line(End::Server, self.pair.client_addr, server))
+    }
+}
+
+/// Moves a message from one socket to the other; it has to arrive as it was sent.
+pub(crate) fn pass(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    tx: Tx,
+    rx: Rx,
+    message: &[u8],
+) -> io::Result<()> {
+    let head = http::head_len(message);
+    tx.send(from, head, message)?;
+    let came = rx.receive(to, head, message.len())?;
+    let counts = if rx.keeps_body() { message.len() } else { head };
+    if came.get(..counts) == message.get(..counts) {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("{tx:?} to {rx:?}: other bytes came than were sent")))
+    }
+}
