@@ -1,6 +1,6 @@
 //! Spans as a backend receives them: OTLP/JSON, typed.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use serde_json::Value as Json;
 
@@ -42,8 +42,8 @@ impl PartialEq<bool> for Value {
 /// Attributes by their names.
 pub type Attributes = BTreeMap<String, Value>;
 
-/// One span with its resource.
-#[derive(Clone, Debug)]
+/// One span with its resource. `{:?}` leaves the resource out, but for the service and the process.
+#[derive(Clone)]
 pub struct Span {
     /// 32 lower-case hex digits.
     pub trace_id: String,
@@ -64,6 +64,41 @@ pub struct Span {
     pub error: bool,
     pub attributes: Attributes,
     pub resource: Arc<Attributes>,
+}
+
+impl fmt::Debug for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { trace_id, span_id, flags, name, kind, error, .. } = self;
+        let parent = self.parent_id.as_deref().unwrap_or("none");
+        write!(f, "{kind:?} {name} of {} ({}), ", self.service(), self.pid())?;
+        write!(f, "trace {trace_id} span {span_id} parent {parent} flags {flags:#x} ")?;
+        write!(
+            f,
+            "state {:?} start {} took {} ns",
+            self.trace_state,
+            self.start_ns,
+            self.end_ns.wrapping_sub(self.start_ns)
+        )?;
+        if *error {
+            write!(f, ", error")?;
+        }
+        for (key, value) in &self.attributes {
+            write!(f, ", {key}={value}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Str(text) => write!(f, "{text:?}"),
+            Self::Int(number) => write!(f, "{number}"),
+            Self::Double(number) => write!(f, "{number}"),
+            Self::Bool(flag) => write!(f, "{flag}"),
+            Self::List(values) => f.debug_list().entries(values).finish(),
+        }
+    }
 }
 
 impl Span {
@@ -146,6 +181,12 @@ impl From<String> for Value {
 impl From<i64> for Value {
     fn from(number: i64) -> Self {
         Self::Int(number)
+    }
+}
+
+impl From<i32> for Value {
+    fn from(number: i32) -> Self {
+        Self::Int(number.into())
     }
 }
 
