@@ -86,7 +86,6 @@ pub(crate) fn assert_sane(finished: &Finished) {
         assert!(span.trace_id.bytes().any(|b| b != b'0') && span.span_id.bytes().any(|b| b != b'0'));
         assert!(span.get("http.request.method").is_some(), "{span:#?}");
         assert!(!span.service().is_empty() && span.pid() != 0, "{span:#?}");
-        assert!(span.get("spandrel.gap").is_none(), "{span:#?}");
         match span.kind {
             Kind::Server => assert!(span.get("url.path").is_some() && span.get("url.scheme").is_some()),
             Kind::Client => assert!(span.get("url.full").is_some(), "{span:#?}"),
@@ -101,6 +100,14 @@ pub(crate) fn assert_counts(finished: &Finished, servers: usize, clients: usize)
     assert_eq!(found, (servers, clients), "(server, client) spans: {:#?}", finished.spans);
     finished.assert_complete();
     assert_sane(finished);
+}
+
+/// Fails the test unless every exchange was seen to its end, without a gap.
+#[track_caller]
+pub(crate) fn assert_whole(finished: &Finished) {
+    for span in &finished.spans {
+        span.assert_lacks(&["spandrel.gap", "spandrel.outcome"]);
+    }
 }
 
 /// The client span of a server span: by the port that the server sees, and by time. Fails the test unless there

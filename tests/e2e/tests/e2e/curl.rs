@@ -4,7 +4,7 @@ use std::{fs::File, path::Path};
 
 use spandrel_test_support::{Agent, Lab, Program, Span, process::run, require};
 
-use crate::common::{PYTHON, assert_counts, assert_enclosed, curl, echo, profiles, traced};
+use crate::common::{PYTHON, assert_counts, assert_enclosed, assert_whole, curl, echo, profiles, traced};
 
 profiles!(methods, keep_alive, bodies, chunked, old_and_empty);
 
@@ -69,6 +69,7 @@ fn keep_alive(profile: &str) {
     let finished = agent.stop();
     assert_counts(&finished, 50, 50);
     assert_enclosed(&finished);
+    assert_whole(&finished);
     let port = finished.servers()[0].int("network.peer.port");
     for (n, span) in finished.servers().iter().enumerate() {
         assert_eq!(span.path(), format!("/bytes/{}", n + 1));
@@ -102,6 +103,7 @@ fn bodies(profile: &str) {
     let expected = expected.map(|(path, up, down)| (path.to_owned(), Some(up), Some(down)));
     assert_eq!(sizes(&finished.servers()), expected);
     assert_eq!(sizes(&finished.clients()), expected);
+    assert_whole(&finished);
 }
 
 fn chunked(profile: &str) {
@@ -123,6 +125,7 @@ fn chunked(profile: &str) {
     assert_eq!(megabytes(&finished.servers()), expected, "{:#?}", finished.spans);
     assert_eq!(megabytes(&finished.clients()), expected, "{:#?}", finished.spans);
     assert_eq!(finished.clients()[1].int("network.peer.port"), Some(port.into()));
+    assert_whole(&finished);
 }
 
 fn old_and_empty(profile: &str) {

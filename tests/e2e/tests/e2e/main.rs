@@ -7,4 +7,6 @@ mod common;
 
 mod curl;
 mod nginx;
+mod python;
+mod runtimes;
 mod wget;
