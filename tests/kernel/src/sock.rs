@@ -45,6 +45,9 @@ impl Family {
     }
 }
 
+/// Send buffer of Unix sockets, bytes.
+const UNIX_BUFFER: i32 = 32 << 20;
+
 /// Both ends of a connection, and by which address each is known to the other.
 #[derive(Debug)]
 pub(crate) struct Pair {
@@ -65,13 +68,17 @@ impl Pair {
             Family::UnixAbstract => unix(true),
             Family::UnixPair => {
                 let (client, server) = UnixStream::pair()?;
-                Ok(Self::unnamed(client, server))
+                Self::unnamed(client, server)
             }
         }
     }
 
-    fn unnamed(client: UnixStream, server: UnixStream) -> Self {
-        Self { client: client.into(), server: server.into(), client_addr: None, server_addr: None }
+    fn unnamed(client: UnixStream, server: UnixStream) -> io::Result<Self> {
+        for end in [client.as_fd(), server.as_fd()] {
+            // Every write takes a whole buffer here, and one-byte writes would fill the default with 300 bytes.
+            sys::set_option(end, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, UNIX_BUFFER)?;
+        }
+        Ok(Self { client: client.into(), server: server.into(), client_addr: None, server_addr: None })
     }
 
     pub(crate) fn of(client: TcpStream, server: TcpStream) -> io::Result<Self> {
@@ -113,5 +120,5 @@ fn unix(is_abstract: bool) -> io::Result<Pair> {
     if !is_abstract {
         std::fs::remove_file(path)?;
     }
-    Ok(Pair::unnamed(client, server))
+    Pair::unnamed(client, server)
 }
