@@ -1,21 +1,25 @@
 //! Messages, and a way to take one of known shape from a stream.
 
+/// Makes every response's head longer than the vectors that are looked at, byte by byte.
+const SERVER: &str = "Server: ktest, of the kernel tests; says what it did and not what it saw\r\n";
+
 /// A request with a body of `body` bytes.
 pub(crate) fn request(path: &str, body: usize, fields: &str) -> Vec<u8> {
     let mut out =
-        format!("POST {path} HTTP/1.1\r\nHost: ktest\r\n{fields}Content-Length: {body}\r\n\r\n").into_bytes();
+        format!("POST {path} HTTP/1.1\r\nHost: ktest\r\nUser-Agent: ktest\r\nAccept: */*\r\n{fields}Content-Length: {body}\r\n\r\n").into_bytes();
     fill(&mut out, body);
     out
 }
 
 /// A request without a body.
 pub(crate) fn get(path: &str, fields: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nHost: ktest\r\n{fields}\r\n").into_bytes()
+    format!("GET {path} HTTP/1.1\r\nHost: ktest\r\nUser-Agent: ktest\r\nAccept: */*\r\n{fields}\r\n").into_bytes()
 }
 
 /// A response with a body of `body` bytes.
 pub(crate) fn response(status: u16, body: usize, fields: &str) -> Vec<u8> {
-    let mut out = format!("HTTP/1.1 {status} Told\r\n{fields}Content-Length: {body}\r\n\r\n").into_bytes();
+    let mut out =
+        format!("HTTP/1.1 {status} Told\r\n{SERVER}{fields}Content-Length: {body}\r\n\r\n").into_bytes();
     fill(&mut out, body);
     out
 }

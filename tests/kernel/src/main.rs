@@ -34,6 +34,11 @@ impl Stage {
         })
     }
 
+    /// Whether a part of the scenario is asked for: all of them, unless the first argument names one.
+    pub(crate) fn wants(&self, part: &str) -> bool {
+        self.args.first().is_none_or(|only| only == part)
+    }
+
     /// Tells the test a word and waits for its answer.
     pub(crate) fn cue(&self, word: &str) -> io::Result<()> {
         let mut out = io::stdout().lock();

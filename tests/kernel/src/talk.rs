@@ -36,6 +36,8 @@ pub(crate) struct Talk<'t> {
     name: String,
     pub(crate) pair: Pair,
     round: u16,
+    /// Whether client and server could not see all of the last exchange.
+    hurt: (bool, bool),
 }
 
 impl<'t> Talk<'t> {
@@ -44,7 +46,7 @@ impl<'t> Talk<'t> {
     }
 
     pub(crate) fn over(truth: &'t Truth, name: &str, pair: Pair) -> Self {
-        Self { truth, name: name.to_owned(), pair, round: 0 }
+        Self { truth, name: name.to_owned(), pair, round: 0, hurt: (false, false) }
     }
 
     /// The next path, which ends with the status that the answer will have, so that a wrong answer shows.
@@ -62,7 +64,11 @@ impl<'t> Talk<'t> {
         let (client, server) = self.pair.ends();
         pass(client, server, ways.0, ways.1, &request)?;
         pass(server, client, ways.2, ways.3, &response)?;
-        self.told(&path, status, request_body, response_body, ways.looks())
+        let (client, server) = ways.looks();
+        let after = |look, hurt| if look == Look::Exact && hurt { Look::AfterGap } else { look };
+        let looks = (after(client, self.hurt.0), after(server, self.hurt.1));
+        self.hurt = (client != Look::Exact, server != Look::Exact);
+        self.told(&path, status, request_body, response_body, looks)
     }
 
     /// An exchange without anything special.

@@ -35,6 +35,9 @@ pub(crate) enum Look {
     Exact,
     /// Bytes of it were not in the program's memory, or more of them than is looked at: the span says so.
     Gap,
+    /// The one before it in its connection had a gap: it may say that something could be missing, but what it says
+    /// is right.
+    AfterGap,
     /// The head is longer than what is captured: the span says so.
     Truncated,
     /// What named the request was never to be seen at this end: no span, or one that claims nothing.
@@ -89,6 +92,7 @@ impl Truth {
         let look = match look {
             Look::Exact => "exact".to_owned(),
             Look::Gap => "gap".to_owned(),
+            Look::AfterGap => "aftergap".to_owned(),
             Look::Truncated => "truncated".to_owned(),
             Look::Hidden => "hidden".to_owned(),
             Look::Unsampled => "unsampled".to_owned(),

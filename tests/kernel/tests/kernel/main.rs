@@ -1,1 +1,8 @@
-//! The tests.
+//! The agent on the real kernel, by both profiles: what `ktest` says it did against what the agent saw.
+//!
+//! Most tests run one scenario of `ktest` as the agent's command (`spandrel run -- ktest SCENARIO`), so that the
+//! agent ends with it and nothing has to be waited for. The program writes down what it did; [`truth`] compares.
+
+mod stage;
+mod truth;
+mod ways;
