@@ -175,6 +175,17 @@ pub(crate) fn set_option(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: c
     .map(drop)
 }
 
+/// Makes closing the socket break the connection (RST) instead of ending it.
+pub(crate) fn break_on_close(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let (level, name, size) = (libc::SOL_SOCKET, libc::SO_LINGER, size_of::<libc::linger>());
+    // SAFETY: the value is a `struct linger`, as long as told.
+    done(unsafe {
+        libc::syscall(libc::SYS_setsockopt, fd.as_raw_fd(), level, name, &raw const linger, size)
+    })
+    .map(drop)
+}
+
 /// A stream socket of a family.
 pub(crate) fn socket(family: c_int, flags: c_int) -> io::Result<OwnedFd> {
     let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | flags;

@@ -71,9 +71,36 @@ impl<'t> Talk<'t> {
         self.told(&path, status, request_body, response_body, looks)
     }
 
+    /// One exchange of messages that the caller makes, sent and received whole.
+    pub(crate) fn carry(
+        &mut self,
+        bodies: (usize, usize),
+        message: impl Fn(&str, u16) -> (Vec<u8>, Vec<u8>),
+        move_it: impl Fn(BorrowedFd<'_>, BorrowedFd<'_>, &[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let (path, status) = self.next();
+        let (request, response) = message(&path, status);
+        let (client, server) = self.pair.ends();
+        move_it(client, server, &request)?;
+        move_it(server, client, &response)?;
+        self.told(&path, status, bodies.0, bodies.1, (Look::Exact, Look::Exact))
+    }
+
     /// An exchange without anything special.
     pub(crate) fn plain(&mut self) -> io::Result<()> {
         self.exchange(Ways::PLAIN, 0, 5)
+    }
+
+    /// Writes down one end of an exchange, moved by this process.
+    pub(crate) fn told_end(
+        &self,
+        end: End,
+        (path, status): (&str, Option<u16>),
+        (request_body, response_body): (usize, usize),
+        look: Look,
+    ) -> io::Result<()> {
+        let peer = if end == End::Client { self.pair.server_addr } else { self.pair.client_addr };
+        self.truth.tell(&Line { end, path, status, request_body, response_body, peer, look })
     }
 
     /// Writes down both ends of an exchange.
@@ -85,17 +112,9 @@ impl<'t> Talk<'t> {
         response_body: usize,
         (client, server): (Look, Look),
     ) -> io::Result<()> {
-        let line = |end, peer, look| Line {
-            end,
-            path,
-            status: Some(status),
-            request_body,
-            response_body,
-            peer,
-            look,
-        };
-        self.truth.tell(&line(End::Client, self.pair.server_addr, client))?;
-        self.truth.tell(&line(End::Server, self.pair.client_addr, server))
+        let bodies = (request_body, response_body);
+        self.told_end(End::Client, (path, Some(status)), bodies, client)?;
+        self.told_end(End::Server, (path, Some(status)), bodies, server)
     }
 }
 

@@ -3,6 +3,10 @@
 //! Most tests run one scenario of `ktest` as the agent's command (`spandrel run -- ktest SCENARIO`), so that the
 //! agent ends with it and nothing has to be waited for. The program writes down what it did; [`truth`] compares.
 
+mod bodies;
+mod flow;
+mod identity;
+mod processes;
 mod stage;
 mod truth;
 mod ways;
