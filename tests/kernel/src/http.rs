@@ -11,10 +11,6 @@ pub(crate) fn request(path: &str, body: usize, fields: &str) -> Vec<u8> {
     out
 }
 
-/// A request without a body.
-pub(crate) fn get(path: &str, fields: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nHost: ktest\r\nUser-Agent: ktest\r\nAccept: */*\r\n{fields}\r\n").into_bytes()
-}
 
 /// A response with a body of `body` bytes.
 pub(crate) fn response(status: u16, body: usize, fields: &str) -> Vec<u8> {

@@ -5,12 +5,14 @@
 //! that has to wait for its test says `ready` on standard output and reads a line from standard input.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks to its test")]
 
+mod compat;
 mod http;
 mod scenario;
 mod sock;
 mod sys;
 mod talk;
 mod truth;
+mod uring;
 mod way;
 
 use std::{

@@ -3,10 +3,16 @@
 //! Most tests run one scenario of `ktest` as the agent's command (`spandrel run -- ktest SCENARIO`), so that the
 //! agent ends with it and nothing has to be waited for. The program writes down what it did; [`truth`] compares.
 
+mod actor;
 mod bodies;
+mod ends;
 mod flow;
+mod foreign;
 mod identity;
+mod older;
 mod processes;
+mod sampling;
 mod stage;
+mod timing;
 mod truth;
 mod ways;

@@ -57,6 +57,12 @@ impl Truth {
         &found.unwrap_or_else(|| panic!("no note {word}: {:?}", self.notes)).1
     }
 
+    /// The process that did it, if it was one.
+    #[track_caller]
+    pub(crate) fn pid(&self) -> u32 {
+        self.lines.first().expect("something that happened").pid
+    }
+
     /// Where spans and ledger tell something else, and if they do, what was counted.
     pub(crate) fn problems(&self, finished: &Finished) -> Vec<String> {
         let mut told: BTreeMap<(bool, &str), Vec<&Span>> = BTreeMap::new();
