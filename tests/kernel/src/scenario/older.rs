@@ -5,7 +5,9 @@ use std::{io, os::fd::AsFd as _};
 use crate::{
     Stage, http,
     sock::Family,
+    sys,
     talk::{Talk, Ways, pass},
+    truth::{End, Look},
     way::{Rx, Tx, all, fill},
 };
 
@@ -68,17 +70,21 @@ pub(crate) fn older(stage: &mut Stage) -> io::Result<()> {
                 pass(client, server, Tx::Write, Rx::Read, &request[..sent])?;
                 pass(server, client, Tx::Write, Rx::Read, &response[..answered])?;
             }
-            all_of_them.push((talk, at, request, response, sent, answered));
+            all_of_them.push((talk, at, (path, status), request, response, sent, answered));
         }
     }
     stage.cue("ready")?;
-    for (talk, at, request, response, sent, answered) in &mut all_of_them {
+    for (talk, at, (path, status), request, response, sent, answered) in &mut all_of_them {
         let (client, server) = (talk.pair.client.as_fd(), talk.pair.server.as_fd());
-        all(&request[*sent..], |bytes| crate::sys::write(client, bytes))?;
+        all(&request[*sent..], |bytes| sys::write(client, bytes))?;
         let from = if matches!(at, At::Unread) { 0 } else { *sent };
         let mut buf = vec![0; request.len() - from];
-        fill(&mut buf, |buf| crate::sys::read(server, buf))?;
+        fill(&mut buf, |buf| sys::read(server, buf))?;
         pass(server, client, Tx::Write, Rx::Read, &response[*answered..])?;
+        if matches!(at, At::Unread) {
+            // The server has met all of it.
+            talk.told_end(End::Server, (path.as_str(), Some(*status)), (BODY, BODY), Look::Exact)?;
+        }
         for (request, response) in [(0, 10), (300, 0), (20, 30)] {
             talk.exchange(Ways::PLAIN, request, response)?;
         }

@@ -1,12 +1,11 @@
 //! What is not followed is said, counted, and makes no false spans.
 
-use crate::stage::{PROFILES, Played, options, play};
+use crate::stage::{Played, agree, by_both, options, play};
 
 /// Nothing false, the process named on standard error with this word, and its calls counted.
 #[track_caller]
 fn said(profile: &str, played: &Played, pid: u32, word: &str, counter: &str) {
-    let problems = played.truth.problems(&played.finished);
-    assert!(problems.is_empty(), "{profile}:\n{}", problems.join("\n"));
+    agree(profile, &played.truth, &played.finished);
     let stderr = &played.finished.stderr;
     let lines = stderr.lines().filter(|line| line.contains(&format!("process {pid} ")) && line.contains(word));
     assert_eq!(lines.count(), 1, "{profile}: process {pid} and {word} on standard error once:\n{stderr}");
@@ -17,10 +16,10 @@ fn said(profile: &str, played: &Played, pid: u32, word: &str, counter: &str) {
 
 #[track_caller]
 fn io_uring(how: &str) {
-    for profile in PROFILES {
+    by_both(|profile| {
         let played = play(options(profile), "io-uring", &[how]);
         said(profile, &played, played.truth.pid(), "io_uring", "unseen_io_uring");
-    }
+    });
 }
 
 #[test]
@@ -45,19 +44,19 @@ fn io_uring_during_another_system_call() {
 
 #[test]
 fn calls_by_the_32_bit_table() {
-    for profile in PROFILES {
+    by_both(|profile| {
         let played = play(options(profile), "compat-call", &[]);
         said(profile, &played, played.truth.pid(), "32-bit", "unseen_compat");
-    }
+    });
 }
 
 #[test]
 fn a_32_bit_program() {
-    for profile in PROFILES {
+    by_both(|profile| {
         let played = play(options(profile), "compat-program", &[]);
         for family in ["v4", "pair"] {
             let pid = played.truth.note(family).parse().expect("a process id");
             said(profile, &played, pid, "32-bit", "unseen_compat");
         }
-    }
+    });
 }

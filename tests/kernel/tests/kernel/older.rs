@@ -4,12 +4,12 @@ use spandrel_test_support::{Agent, Lab};
 
 use crate::{
     actor::Actor,
-    stage::{PROFILES, options},
+    stage::{agree, by_both, options},
 };
 
 #[test]
 fn connections_older_than_the_agent() {
-    for profile in PROFILES {
+    by_both(|profile| {
         let lab = Lab::new();
         let mut actor = Actor::start(&lab, "older", &[]);
         actor.says("ready");
@@ -20,7 +20,6 @@ fn connections_older_than_the_agent() {
         let finished = agent.stop();
         actor.go();
         actor.ends();
-        let problems = actor.truth(&lab).problems(&finished);
-        assert!(problems.is_empty(), "{profile}:\n{}", problems.join("\n"));
-    }
+        agree(profile, &actor.truth(&lab), &finished);
+    });
 }

@@ -1,15 +1,14 @@
 //! Sampled and unsampled requests mixed on one connection.
 
-use crate::stage::{PROFILES, options, play};
+use crate::stage::{agree, by_both, options, play};
 
 #[track_caller]
 fn mixed(sampler: &str) {
-    for profile in PROFILES {
+    by_both(|profile| {
         let options = options(profile).env("OTEL_TRACES_SAMPLER", sampler);
         let options = if sampler == "traceidratio" { options.env("OTEL_TRACES_SAMPLER_ARG", "0.5") } else { options };
         let played = play(options, "mixed", &[sampler]);
-        let problems = played.truth.problems(&played.finished);
-        assert!(problems.is_empty(), "{profile} {sampler}:\n{}", problems.join("\n"));
+        agree(profile, &played.truth, &played.finished);
         for span in &played.finished.spans {
             let id = span.path().split(['-', '/']).find(|word| word.len() == 32).expect("an id in the path");
             let named = span.parent_id.as_deref() == Some("0123456789abcdef");
@@ -17,7 +16,7 @@ fn mixed(sampler: &str) {
             assert_eq!(span.flags & 1, 1, "{profile} {sampler}: {span:?}");
             assert!(named || sampler == "parentbased_always_on", "{profile} {sampler}: {span:?}");
         }
-    }
+    });
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Runs a scenario of `ktest` with the agent beside it.
 
-use std::path::PathBuf;
+use std::{
+    panic::{self, AssertUnwindSafe},
+    path::PathBuf,
+};
 
 use spandrel_test_support::{Agent, Finished, Lab, Options};
 
@@ -46,15 +49,28 @@ pub(crate) fn play(options: Options, scenario: &str, args: &[&str]) -> Played {
     Played { truth: truth::read(&lab.read("truth")), finished }
 }
 
+/// Runs a test by both profiles, also if it fails by the first.
+#[track_caller]
+pub(crate) fn by_both(test: impl Fn(&'static str)) {
+    let failed: Vec<_> = PROFILES
+        .into_iter()
+        .filter(|profile| panic::catch_unwind(AssertUnwindSafe(|| test(profile))).is_err())
+        .collect();
+    assert!(failed.is_empty(), "by the profiles {failed:?}; see above");
+}
+
+/// Fails the test if spans or ledger tell something else than the truth.
+#[track_caller]
+pub(crate) fn agree(profile: &str, truth: &Truth, finished: &Finished) {
+    let problems = truth.problems(finished);
+    assert!(problems.is_empty(), "{profile}:\n{}", problems.join("\n"));
+}
+
 /// Runs a scenario by both profiles and compares.
 #[track_caller]
 pub(crate) fn both(scenario: &str) {
-    let mut problems = String::new();
-    for profile in PROFILES {
+    by_both(|profile| {
         let played = play(options(profile), scenario, &[]);
-        for problem in played.truth.problems(&played.finished) {
-            problems += &format!("{profile}: {problem}\n");
-        }
-    }
-    assert!(problems.is_empty(), "{scenario}:\n{problems}");
+        agree(profile, &played.truth, &played.finished);
+    });
 }

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use spandrel_test_support::{Kind, Span};
 
-use crate::stage::{PROFILES, options, play};
+use crate::stage::{agree, by_both, options, play};
 
 #[track_caller]
 fn enclosed(body: &str) {
-    for profile in PROFILES {
+    by_both(|profile| {
         let played = play(options(profile), "enclosed", &[body]);
-        let problems = played.truth.problems(&played.finished);
-        assert!(problems.is_empty(), "{profile}:\n{}", problems.join("\n"));
+        agree(profile, &played.truth, &played.finished);
         let mut clients: BTreeMap<&str, &Span> = BTreeMap::new();
         let spans = &played.finished.spans;
         clients.extend(spans.iter().filter(|s| s.kind == Kind::Client).map(|span| (span.path(), span)));
@@ -26,7 +25,7 @@ fn enclosed(body: &str) {
         let first: Vec<_> = broken.iter().take(10).collect();
         let all = clients.len();
         assert!(broken.is_empty(), "{profile}: {} of {all} stick out (start, end, ns): {first:?}", broken.len());
-    }
+    });
 }
 
 #[test]
@@ -41,10 +40,9 @@ fn also_with_bodies() {
 
 #[test]
 fn a_request_that_waits_is_seen_to_wait() {
-    for profile in PROFILES {
+    by_both(|profile| {
         let played = play(options(profile), "waiting", &[]);
-        let problems = played.truth.problems(&played.finished);
-        assert!(problems.is_empty(), "{profile}:\n{}", problems.join("\n"));
+        agree(profile, &played.truth, &played.finished);
         for server in played.finished.servers() {
             let told = server.int("spandrel.request.wait_ns").expect("a wait");
             let real: i64 = played.truth.note(server.path()).parse().expect("a number");
@@ -56,5 +54,5 @@ fn a_request_that_waits_is_seen_to_wait() {
             assert!(told + 1_000_000 >= real, "{profile}: waited {real} ns at least, told {told}: {server:?}");
             assert!(told + whole <= client + 1_000_000, "{profile}: {told} + {whole} > {client}: {server:?}");
         }
-    }
+    });
 }
