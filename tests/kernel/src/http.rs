@@ -11,7 +11,6 @@ pub(crate) fn request(path: &str, body: usize, fields: &str) -> Vec<u8> {
     out
 }
 
-
 /// A response with a body of `body` bytes.
 pub(crate) fn response(status: u16, body: usize, fields: &str) -> Vec<u8> {
     let mut out =

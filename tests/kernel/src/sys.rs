@@ -141,9 +141,7 @@ pub(crate) fn sendfile(to: BorrowedFd<'_>, from: BorrowedFd<'_>, len: usize) -> 
 pub(crate) fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, len: usize, flags: u32) -> io::Result<usize> {
     let none: *const u8 = ptr::null();
     // SAFETY: no memory is named.
-    done(unsafe {
-        libc::syscall(libc::SYS_splice, from.as_raw_fd(), none, to.as_raw_fd(), none, len, flags)
-    })
+    done(unsafe { libc::syscall(libc::SYS_splice, from.as_raw_fd(), none, to.as_raw_fd(), none, len, flags) })
 }
 
 /// The two ends of a pipe: read, write.
@@ -169,10 +167,8 @@ pub(crate) fn memory_file(bytes: &[u8]) -> io::Result<OwnedFd> {
 pub(crate) fn set_option(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
     let size = size_of::<c_int>();
     // SAFETY: the value is an int, as long as told.
-    done(unsafe {
-        libc::syscall(libc::SYS_setsockopt, fd.as_raw_fd(), level, name, &raw const value, size)
-    })
-    .map(drop)
+    done(unsafe { libc::syscall(libc::SYS_setsockopt, fd.as_raw_fd(), level, name, &raw const value, size) })
+        .map(drop)
 }
 
 /// Makes closing the socket break the connection (RST) instead of ending it.
@@ -180,10 +176,8 @@ pub(crate) fn break_on_close(fd: BorrowedFd<'_>) -> io::Result<()> {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     let (level, name, size) = (libc::SOL_SOCKET, libc::SO_LINGER, size_of::<libc::linger>());
     // SAFETY: the value is a `struct linger`, as long as told.
-    done(unsafe {
-        libc::syscall(libc::SYS_setsockopt, fd.as_raw_fd(), level, name, &raw const linger, size)
-    })
-    .map(drop)
+    done(unsafe { libc::syscall(libc::SYS_setsockopt, fd.as_raw_fd(), level, name, &raw const linger, size) })
+        .map(drop)
 }
 
 /// A stream socket of a family.
@@ -281,8 +275,7 @@ pub(crate) fn keep_on_exec(fd: BorrowedFd<'_>) -> io::Result<()> {
 
 pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: numbers only.
-    done(unsafe { libc::syscall(libc::SYS_fcntl, fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) })
-        .map(drop)
+    done(unsafe { libc::syscall(libc::SYS_fcntl, fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) }).map(drop)
 }
 
 /// Waits until the socket can be read or written.
@@ -341,6 +334,15 @@ pub(crate) fn kill_child(pid: u32) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     wait(pid).or(Ok(()))
+}
+
+/// Sends a signal to the parent: the agent, if this is its command.
+pub(crate) fn signal_parent(signal: c_int) -> io::Result<()> {
+    // SAFETY: numbers only.
+    if unsafe { libc::kill(libc::getppid(), signal) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// Sends a descriptor over a Unix socket, with one byte.

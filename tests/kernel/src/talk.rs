@@ -57,7 +57,12 @@ impl<'t> Talk<'t> {
     }
 
     /// One exchange with bodies of these lengths.
-    pub(crate) fn exchange(&mut self, ways: Ways, request_body: usize, response_body: usize) -> io::Result<()> {
+    pub(crate) fn exchange(
+        &mut self,
+        ways: Ways,
+        request_body: usize,
+        response_body: usize,
+    ) -> io::Result<()> {
         let (path, status) = self.next();
         let request = http::request(&path, request_body, "");
         let response = http::response(status, response_body, "");

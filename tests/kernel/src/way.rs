@@ -28,7 +28,9 @@ impl Cut {
         match self {
             Self::Even(count) => even(count, len).collect(),
             Self::Sparse(count) => even(count, len).flat_map(|len| [0, len]).chain([0]).collect(),
-            Self::Tail(count) => std::iter::once(head.min(len)).chain(even(count, len - head.min(len))).collect(),
+            Self::Tail(count) => {
+                std::iter::once(head.min(len)).chain(even(count, len - head.min(len))).collect()
+            }
         }
     }
 }
@@ -151,7 +153,9 @@ impl Tx {
             Self::Pieces(size) => bytes.chunks(size).try_for_each(|piece| all(piece, |b| sys::write(fd, b))),
             Self::Writev(cut) => vectors(cut, head, bytes, |bufs| sys::writev(fd, bufs)),
             Self::Pwritev2(cut) => vectors(cut, head, bytes, |bufs| sys::pwritev2(fd, bufs)),
-            Self::Sendmsg(cut) => vectors(cut, head, bytes, |bufs| sys::sendmsg(fd, bufs, libc::MSG_NOSIGNAL)),
+            Self::Sendmsg(cut) => {
+                vectors(cut, head, bytes, |bufs| sys::sendmsg(fd, bufs, libc::MSG_NOSIGNAL))
+            }
             Self::Sendto => all(bytes, |bytes| sys::sendto(fd, bytes, libc::MSG_NOSIGNAL)),
             Self::More => {
                 all(first, |bytes| sys::sendto(fd, bytes, libc::MSG_MORE))?;
@@ -274,7 +278,10 @@ pub(crate) fn all(bytes: &[u8], mut send: impl FnMut(&[u8]) -> io::Result<usize>
 }
 
 /// Calls until the buffer is full. A call that a signal interrupted is made again.
-pub(crate) fn fill(buf: &mut [u8], mut receive: impl FnMut(&mut [u8]) -> io::Result<usize>) -> io::Result<()> {
+pub(crate) fn fill(
+    buf: &mut [u8],
+    mut receive: impl FnMut(&mut [u8]) -> io::Result<usize>,
+) -> io::Result<()> {
     let mut done = 0;
     while done < buf.len() {
         match receive(&mut buf[done..]) {

@@ -145,8 +145,11 @@ pub(crate) fn pipelined(stage: &mut Stage) -> io::Result<()> {
             let mut talk = Talk::new(&stage.truth, &format!("pipelined-{name}-{}", family.word()), family)?;
             for depth in [2, 3, 4, 5, 10, 20] {
                 let rounds: Vec<_> = (0..depth).map(|_| talk.next()).collect();
-                let requests: Vec<u8> =
-                    rounds.iter().enumerate().flat_map(|(n, (path, _))| http::request(path, n * 7, "")).collect();
+                let requests: Vec<u8> = rounds
+                    .iter()
+                    .enumerate()
+                    .flat_map(|(n, (path, _))| http::request(path, n * 7, ""))
+                    .collect();
                 let responses: Vec<u8> = rounds
                     .iter()
                     .enumerate()

@@ -153,7 +153,8 @@ pub(crate) fn dup(stage: &mut Stage) -> io::Result<()> {
         }
         // The first names go; the connection stays.
         let ends = (talk.pair.client_addr, talk.pair.server_addr);
-        talk.pair = Pair { client: other_client, server: other_server, client_addr: ends.0, server_addr: ends.1 };
+        talk.pair =
+            Pair { client: other_client, server: other_server, client_addr: ends.0, server_addr: ends.1 };
         talk.plain()?;
     }
     Ok(())

@@ -52,8 +52,11 @@ fn unseen(stage: &Stage, name: &str, send: Send<'_>, receive: Receive<'_>) -> io
                 if came != request || back != response {
                     return Err(io::Error::other("other bytes came than were sent"));
                 }
-                let looks =
-                    if end == End::Client { (Look::Hidden, Look::Exact) } else { (Look::Exact, Look::Hidden) };
+                let looks = if end == End::Client {
+                    (Look::Hidden, Look::Exact)
+                } else {
+                    (Look::Exact, Look::Hidden)
+                };
                 talk.told(&path, status, 20, 30, looks)?;
             }
         }
@@ -70,12 +73,9 @@ pub(crate) fn io_uring(stage: &mut Stage) -> io::Result<()> {
         return late(stage, &ring);
     }
     let (tx, rx) = if how == "file" { (Op::Write, Op::Read) } else { (Op::Send, Op::Recv) };
-    unseen(
-        stage,
-        &format!("io-uring-{how}"),
-        &mut |fd, bytes| ring.send(tx, fd, bytes),
-        &mut |fd, buf| ring.receive(rx, fd, buf),
-    )
+    unseen(stage, &format!("io-uring-{how}"), &mut |fd, bytes| ring.send(tx, fd, bytes), &mut |fd, buf| {
+        ring.receive(rx, fd, buf)
+    })
 }
 
 /// The ring's work is done when the thread is in another system call, whose memory holds something else that

@@ -5,6 +5,7 @@ mod ends;
 mod flow;
 mod foreign;
 mod identity;
+mod load;
 mod older;
 mod processes;
 mod sampling;
@@ -34,7 +35,8 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("enclosed", timing::enclosed),
     ("exec", processes::exec),
     ("families", ways::families),
-    ("flood", timing::flood),
+    ("flood", load::flood),
+    ("flood-on-cue", load::flood_on_cue),
     ("fork", processes::fork),
     ("forks", selection::forks),
     ("half-close", flow::half_close),

@@ -52,7 +52,8 @@ pub(crate) fn older(stage: &mut Stage) -> io::Result<()> {
             let request = http::request(&path, BODY, "");
             let mut response = http::response(status, BODY, "");
             if matches!(at, At::ResponseChunks) {
-                response = format!("HTTP/1.1 {status} Told\r\nTransfer-Encoding: chunked\r\n\r\n").into_bytes();
+                response =
+                    format!("HTTP/1.1 {status} Told\r\nTransfer-Encoding: chunked\r\n\r\n").into_bytes();
                 response.extend(http::chunked(&[300, 300, 300], ""));
             }
             let (sent, answered) = match at {

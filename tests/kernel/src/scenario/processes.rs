@@ -235,4 +235,3 @@ fn tell(truth: &Truth, end: End, path: &str, status: u16, peer: Option<SocketAdd
         look: Look::Exact,
     })
 }
-

@@ -53,7 +53,9 @@ pub(crate) fn mixed(stage: &mut Stage) -> io::Result<()> {
     let mut ids = Ids(1);
     let ratio = sampler == "traceidratio";
     for family in [Family::V4, Family::UnixPair] {
-        for (shape, depth) in [("length", 1), ("chunks", 1), ("pieces", 1), ("pipelined", 2), ("pipelined", 5)] {
+        for (shape, depth) in
+            [("length", 1), ("chunks", 1), ("pieces", 1), ("pipelined", 2), ("pipelined", 5)]
+        {
             let name = format!("mixed-{shape}-{depth}-{}", family.word());
             let mut talk = Talk::new(&stage.truth, &name, family)?;
             for order in 0..27 {
@@ -79,11 +81,8 @@ pub(crate) fn mixed(stage: &mut Stage) -> io::Result<()> {
                     told.push((path, status, looks(&sampler, parent, id)));
                 }
                 let (client, server) = talk.pair.ends();
-                let (tx, rx) = if shape == "pieces" {
-                    (Tx::Pieces(37), Rx::Pieces(41))
-                } else {
-                    (Tx::Write, Rx::Read)
-                };
+                let (tx, rx) =
+                    if shape == "pieces" { (Tx::Pieces(37), Rx::Pieces(41)) } else { (Tx::Write, Rx::Read) };
                 pass(client, server, tx, rx, &requests)?;
                 pass(server, client, tx, rx, &responses)?;
                 for (path, status, look) in told {

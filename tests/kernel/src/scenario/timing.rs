@@ -1,20 +1,16 @@
-//! Many exchanges between threads, for their times; and a server that lets requests wait.
+//! Exchanges between threads, for their times; and a server that lets requests wait.
 
 use std::{
-    io,
-    net::{Ipv4Addr, TcpListener, TcpStream},
-    os::fd::AsFd as _,
-    sync::atomic::{AtomicU16, Ordering::Relaxed},
-    thread,
+    io, thread,
     time::{Duration, Instant},
 };
 
 use crate::{
     Stage, http,
-    sock::{Family, Pair},
+    sock::Family,
     sys,
     talk::{Talk, pass},
-    truth::{End, Look},
+    truth::Look,
     way::{Rx, Tx},
 };
 
@@ -77,39 +73,4 @@ pub(crate) fn waiting(stage: &mut Stage) -> io::Result<()> {
         stage.truth.note(&path, waited)?;
     }
     Ok(())
-}
-
-/// As many connections at once as the arguments say, each with so many exchanges of heads of so many bytes: load
-/// that a stopped agent cannot take.
-pub(crate) fn flood(stage: &mut Stage) -> io::Result<()> {
-    let (connections, rounds, head): (u16, u16, usize) = (stage.arg(0)?, stage.arg(1)?, stage.arg(2)?);
-    stage.cue("ready")?;
-    let fields = format!("X-Flood: {}\r\n", "f".repeat(head));
-    let done = AtomicU16::new(0);
-    let one = || -> io::Result<()> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        loop {
-            let number = done.fetch_add(1, Relaxed);
-            if number >= connections {
-                return Ok(());
-            }
-            let client = TcpStream::connect(listener.local_addr()?)?;
-            let pair = Pair::of(client, listener.accept()?.0)?;
-            let mut talk = Talk::over(&stage.truth, &format!("flood-{number}"), pair);
-            for _ in 0..rounds {
-                let (path, status) = talk.next();
-                let (client, server) = (talk.pair.client.as_fd(), talk.pair.server.as_fd());
-                pass(client, server, Tx::Write, Rx::Read, &http::request(&path, 0, &fields))?;
-                pass(server, client, Tx::Write, Rx::Read, &http::response(status, 0, &fields))?;
-                talk.told_end(End::Client, (&path, Some(status)), (0, 0), Look::Exact)?;
-                talk.told_end(End::Server, (&path, Some(status)), (0, 0), Look::Exact)?;
-            }
-        }
-    };
-    thread::scope(|scope| {
-        let both = [scope.spawn(one), scope.spawn(one)];
-        both.into_iter()
-            .try_for_each(|thread| thread.join().map_err(|_panic| io::Error::other("a thread panicked"))?)
-    })?;
-    stage.cue("done")
 }

@@ -16,7 +16,9 @@ const BODIES: [(usize, usize); 3] = [(0, 1), (128, 700), (3000, 9000)];
 /// which shows that the connection is still understood.
 pub(crate) fn tx(stage: &mut Stage) -> io::Result<()> {
     for family in [Family::V4, Family::UnixPair] {
-        for (name, tx) in Tx::ALL.into_iter().filter(|(name, tx)| stage.wants(name) && tx.works_on(family.is_tcp())) {
+        for (name, tx) in
+            Tx::ALL.into_iter().filter(|(name, tx)| stage.wants(name) && tx.works_on(family.is_tcp()))
+        {
             let mut talk = Talk::new(&stage.truth, &format!("tx-{name}-{}", family.word()), family)?;
             for (request, response) in BODIES {
                 talk.exchange(Ways(tx, Rx::Read, Tx::Write, Rx::Read), request, response)?;
@@ -32,7 +34,9 @@ pub(crate) fn tx(stage: &mut Stage) -> io::Result<()> {
 /// The same of each way to receive.
 pub(crate) fn rx(stage: &mut Stage) -> io::Result<()> {
     for family in [Family::V4, Family::UnixPair] {
-        for (name, rx) in Rx::ALL.into_iter().filter(|(name, rx)| stage.wants(name) && rx.works_on(family.is_tcp())) {
+        for (name, rx) in
+            Rx::ALL.into_iter().filter(|(name, rx)| stage.wants(name) && rx.works_on(family.is_tcp()))
+        {
             let mut talk = Talk::new(&stage.truth, &format!("rx-{name}-{}", family.word()), family)?;
             for (request, response) in BODIES {
                 talk.exchange(Ways(Tx::Write, rx, Tx::Write, Rx::Read), request, response)?;

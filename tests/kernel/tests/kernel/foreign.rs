@@ -7,7 +7,8 @@ use crate::stage::{Played, agree, by_both, options, play};
 fn said(profile: &str, played: &Played, pid: u32, word: &str, counter: &str) {
     agree(profile, &played.truth, &played.finished);
     let stderr = &played.finished.stderr;
-    let lines = stderr.lines().filter(|line| line.contains(&format!("process {pid} ")) && line.contains(word));
+    let lines =
+        stderr.lines().filter(|line| line.contains(&format!("process {pid} ")) && line.contains(word));
     assert_eq!(lines.count(), 1, "{profile}: process {pid} and {word} on standard error once:\n{stderr}");
     let report = &played.finished.report;
     assert!(report.kernel(counter) > 0, "{profile}: {counter} {}", report.json);

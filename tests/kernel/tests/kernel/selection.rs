@@ -6,10 +6,12 @@ use std::{
     process::Command,
 };
 
+use rustix::process::Signal;
 use spandrel_test_support::{Agent, Lab, Options, http, skip};
 
 use crate::{
     actor::Actor,
+    load::FLOOD,
     stage::{agree, by_both, ktest, options},
     truth::Truth,
 };
@@ -41,8 +43,7 @@ fn one_of_two(choose: impl Fn(Options, &Lab) -> Options) {
         for first in [true, false] {
             let lab = Lab::new();
             let start = |name: &str| {
-                let mut actor =
-                    Actor::start_by(Command::new(copy(&lab, name)), &lab, "steps", &[name, "1"]);
+                let mut actor = Actor::start_by(Command::new(copy(&lab, name)), &lab, "steps", &[name, "1"]);
                 actor.says("ready");
                 actor
             };
@@ -218,6 +219,36 @@ fn an_exec_leads_away_from_the_selection() {
 #[test]
 fn an_exec_leads_into_the_selection() {
     becomes("other", "chosen");
+}
+
+#[test]
+fn a_program_whose_exec_event_is_lost() {
+    by_both(|profile| {
+        let lab = Lab::new();
+        let mut flood = Actor::start(&lab, "flood-on-cue", &FLOOD);
+        flood.says("ready");
+        let agent = Agent::start(&options(profile).arg("--pid").arg(flood.pid().to_string()));
+        // The ring is full while the agent stands still and this one is executed.
+        agent.signal(Signal::STOP);
+        flood.go();
+        flood.says("done");
+        let mut command = Command::new(ktest());
+        // Its exec event takes more room than any that was lost before it.
+        command.env("KTEST_LONG", "x".repeat(8192));
+        let mut other = Actor::start_by(command, &lab, "steps", &["other", "3"]);
+        other.says("ready");
+        other.go();
+        other.says("ready");
+        agent.signal(Signal::CONT);
+        for word in ["ready", "done"] {
+            other.go();
+            other.says(word);
+        }
+        let finished = agent.stop();
+        let false_ones: Vec<_> =
+            finished.spans.iter().filter(|span| span.path().contains("/other/")).collect();
+        assert!(false_ones.is_empty(), "{profile}: {false_ones:?}");
+    });
 }
 
 #[test]

@@ -17,14 +17,21 @@ fn enclosed(body: &str) {
         let mut broken = Vec::new();
         for server in spans.iter().filter(|span| span.kind == Kind::Server) {
             let client = clients.get(server.path()).expect("its client");
-            let (before, after) = (server.start_ns as i64 - client.start_ns as i64, client.end_ns as i64 - server.end_ns as i64);
+            let (before, after) = (
+                server.start_ns as i64 - client.start_ns as i64,
+                client.end_ns as i64 - server.end_ns as i64,
+            );
             if before < 0 || after < 0 {
                 broken.push((before, after, server.path()));
             }
         }
         let first: Vec<_> = broken.iter().take(10).collect();
         let all = clients.len();
-        assert!(broken.is_empty(), "{profile}: {} of {all} stick out (start, end, ns): {first:?}", broken.len());
+        assert!(
+            broken.is_empty(),
+            "{profile}: {} of {all} stick out (start, end, ns): {first:?}",
+            broken.len()
+        );
     });
 }
 
@@ -51,7 +58,10 @@ fn a_request_that_waits_is_seen_to_wait() {
             let client = client.map_or(0, |span| (span.end_ns - span.start_ns) as i64);
             // The program looked after the data had come, and read after it had looked. A millisecond is what a
             // clock that ticks may be off.
-            assert!(told + 1_000_000 >= real, "{profile}: waited {real} ns at least, told {told}: {server:?}");
+            assert!(
+                told + 1_000_000 >= real,
+                "{profile}: waited {real} ns at least, told {told}: {server:?}"
+            );
             assert!(told + whole <= client + 1_000_000, "{profile}: {told} + {whole} > {client}: {server:?}");
         }
     });

@@ -100,7 +100,9 @@ impl Truth {
         let expected = (seen, seen - unsampled, unsampled, 0, 0);
         let found = (ledger.seen, ledger.exported, ledger.unsampled, ledger.lost(), ledger.open);
         if expected != found {
-            problems.push(format!("ledger: expected seen, exported, unsampled, lost, open {expected:?}, found {found:?}"));
+            problems.push(format!(
+                "ledger: expected seen, exported, unsampled, lost, open {expected:?}, found {found:?}"
+            ));
         }
         if ledger.exported != finished.spans.len() as u64 {
             problems.push(format!("{} exported, {} read", ledger.exported, finished.spans.len()));
@@ -129,7 +131,10 @@ fn summary(problems: Problems) -> Vec<String> {
 fn brief(span: &Span) -> String {
     let mut text = format!("{:?} {}", span.kind, span.path());
     for (key, value) in &span.attributes {
-        if !matches!(&**key, "url.path" | "url.full" | "http.request.method" | "server.address" | "server.port") {
+        if !matches!(
+            &**key,
+            "url.path" | "url.full" | "http.request.method" | "server.address" | "server.port"
+        ) {
             text += &format!(" {key}={value}");
         }
     }
