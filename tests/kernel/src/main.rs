@@ -3,7 +3,7 @@
 //! `ktest SCENARIO TRUTH [ARGUMENT...]` runs one scenario. What happened goes to the file TRUTH, one line
 //! for each end of each exchange ([`truth`]), which the tests compare with what the agent saw. A scenario
 //! that has to wait for its test says `ready` on standard output and reads a line from standard input.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks to its test")]
+#![expect(clippy::print_stderr, reason = "a program that talks to its test")]
 
 mod compat;
 mod http;
@@ -42,7 +42,7 @@ impl Stage {
     }
 
     /// Tells the test a word and waits for its answer.
-    pub(crate) fn cue(&self, word: &str) -> io::Result<()> {
+    pub(crate) fn cue(word: &str) -> io::Result<()> {
         let mut out = io::stdout().lock();
         writeln!(out, "{word}")?;
         out.flush()?;

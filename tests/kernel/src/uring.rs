@@ -44,8 +44,8 @@ pub(crate) enum Op {
 pub(crate) struct Ring {
     fd: OwnedFd,
     params: [u32; 30],
-    rings: *mut u8,
-    sqes: *mut u8,
+    rings: *mut AtomicU32,
+    sqes: *mut [u8; 64],
     polled: bool,
 }
 
@@ -68,17 +68,17 @@ impl Ring {
             let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_POPULATE);
             // SAFETY: a new mapping of the ring's memory.
             let at = unsafe { libc::mmap(ptr::null_mut(), MAPPED, access, kind, fd.as_raw_fd(), offset) };
-            if at == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(at.cast::<u8>()) }
+            if at == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(at) }
         };
         let (rings, sqes) = (map(0)?, map(OFF_SQES)?);
-        Ok(Self { fd, params, rings, sqes, polled })
+        Ok(Self { fd, params, rings: rings.cast(), sqes: sqes.cast(), polled })
     }
 
     /// A word of the shared memory.
     fn word(&self, offset: u32) -> &AtomicU32 {
         // SAFETY: the kernel gave the offset, which is aligned and inside the mapping; the mapping lives as long
         // as the ring.
-        unsafe { &*self.rings.add(offset as usize).cast::<AtomicU32>() }
+        unsafe { &*self.rings.byte_add(offset as usize) }
     }
 
     fn field(&self, field: usize) -> &AtomicU32 {
@@ -99,7 +99,7 @@ impl Ring {
         entry[16..24].copy_from_slice(&(buf as u64).to_ne_bytes());
         entry[24..28].copy_from_slice(&(len as u32).to_ne_bytes());
         // SAFETY: the slot is one of the ring's four, of 64 bytes each, and free: one operation at a time.
-        unsafe { self.sqes.add(slot as usize * 64).cast::<[u8; 64]>().write(entry) };
+        unsafe { self.sqes.add(slot as usize).write(entry) };
         self.word(self.params[field::SQ_ARRAY] + 4 * slot).store(slot, Ordering::Relaxed);
         self.field(field::SQ_TAIL).store(tail.wrapping_add(1), Ordering::Release);
         if !self.polled {

@@ -133,7 +133,7 @@ fn pad(len: usize) -> String {
     let mut fields = FIELD.repeat(len / FIELD.len());
     let rest = len - fields.len();
     if rest > 12 {
-        fields += &format!("X-End: {}\r\n", "x".repeat(rest - 9));
+        fields.extend(["X-End: ", &"x".repeat(rest - 9), "\r\n"]);
     }
     fields
 }

@@ -26,15 +26,15 @@ fn begun<'t>(stage: &'t Stage, name: &str, family: Family) -> io::Result<(Talk<'
     Ok((talk, path, status))
 }
 
-fn expect(result: io::Result<usize>, wanted: io::Result<usize>) -> io::Result<()> {
+fn expect(result: &io::Result<usize>, wanted: &io::Result<usize>) -> io::Result<()> {
     let text = |result: &io::Result<usize>| match result {
         Ok(len) => format!("{len} bytes"),
         Err(error) => format!("{:?}", error.kind()),
     };
-    if text(&result) == text(&wanted) {
+    if text(result) == text(wanted) {
         return Ok(());
     }
-    Err(io::Error::other(format!("expected {}, got {}", text(&wanted), text(&result))))
+    Err(io::Error::other(format!("expected {}, got {}", text(wanted), text(result))))
 }
 
 fn failed(kind: io::ErrorKind) -> io::Result<usize> {
@@ -60,7 +60,7 @@ pub(crate) fn reset(stage: &mut Stage) -> io::Result<()> {
     let Pair { client, server, .. } = talk.pair;
     sys::break_on_close(server.as_fd())?;
     drop(server);
-    expect(read(client.as_fd()), failed(io::ErrorKind::ConnectionReset))
+    expect(&read(client.as_fd()), &failed(io::ErrorKind::ConnectionReset))
 }
 
 /// The client is gone when the server answers: ECONNRESET, or EPIPE if it had said that it sends no more.
@@ -75,12 +75,12 @@ pub(crate) fn broken_pipe(stage: &mut Stage) -> io::Result<()> {
         let Pair { client, server, .. } = talk.pair;
         if announced {
             sys::shutdown_write(client.as_fd())?;
-            expect(read(server.as_fd()), Ok(0))?;
+            expect(&read(server.as_fd()), &Ok(0))?;
         }
         sys::break_on_close(client.as_fd())?;
         drop(client);
         let response = http::response(status, 10, "");
-        expect(sys::sendto(server.as_fd(), &response, libc::MSG_NOSIGNAL), failed(kind))?;
+        expect(&sys::sendto(server.as_fd(), &response, libc::MSG_NOSIGNAL), &failed(kind))?;
     }
     Ok(())
 }
@@ -93,7 +93,7 @@ pub(crate) fn closed(stage: &mut Stage) -> io::Result<()> {
         talk.told_end(End::Server, (&path, None), (5, 0), Look::Failed("connection_closed"))?;
         let Pair { client, server, .. } = talk.pair;
         drop(server);
-        expect(read(client.as_fd()), Ok(0))?;
+        expect(&read(client.as_fd()), &Ok(0))?;
 
         let (talk, path, status) = begun(stage, "half", family)?;
         let (client, server) = talk.pair.ends();
@@ -102,7 +102,7 @@ pub(crate) fn closed(stage: &mut Stage) -> io::Result<()> {
         talk.told_end(End::Server, (&path, Some(status)), (5, 0), Look::Failed("connection_closed"))?;
         let Pair { client, server, .. } = talk.pair;
         drop(server);
-        expect(read(client.as_fd()), Ok(0))?;
+        expect(&read(client.as_fd()), &Ok(0))?;
     }
     Ok(())
 }
@@ -139,7 +139,7 @@ pub(crate) fn killed(stage: &mut Stage) -> io::Result<()> {
             let Pair { client, server, .. } = talk.pair;
             drop(server);
             sys::kill_child(child)?;
-            expect(read(client.as_fd()), Ok(0))?;
+            expect(&read(client.as_fd()), &Ok(0))?;
         }
     }
     Ok(())
@@ -162,7 +162,7 @@ pub(crate) fn killed_client(stage: &mut Stage) -> io::Result<()> {
         let Pair { client, server, .. } = talk.pair;
         drop(client);
         sys::kill_child(child)?;
-        expect(read(server.as_fd()), Ok(0))?;
+        expect(&read(server.as_fd()), &Ok(0))?;
     }
     Ok(())
 }

@@ -27,9 +27,9 @@ pub(crate) fn flood(stage: &mut Stage) -> io::Result<()> {
 
 /// The same load when the test says so; who stops the agent is the test.
 pub(crate) fn flood_on_cue(stage: &mut Stage) -> io::Result<()> {
-    stage.cue("ready")?;
+    Stage::cue("ready")?;
     pour(stage)?;
-    stage.cue("done")
+    Stage::cue("done")
 }
 
 fn pour(stage: &Stage) -> io::Result<()> {

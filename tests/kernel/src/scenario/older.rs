@@ -74,7 +74,7 @@ pub(crate) fn older(stage: &mut Stage) -> io::Result<()> {
             all_of_them.push((talk, at, (path, status), request, response, sent, answered));
         }
     }
-    stage.cue("ready")?;
+    Stage::cue("ready")?;
     for (talk, at, (path, status), request, response, sent, answered) in &mut all_of_them {
         let (client, server) = (talk.pair.client.as_fd(), talk.pair.server.as_fd());
         all(&request[*sent..], |bytes| sys::write(client, bytes))?;
@@ -90,5 +90,5 @@ pub(crate) fn older(stage: &mut Stage) -> io::Result<()> {
             talk.exchange(Ways::PLAIN, request, response)?;
         }
     }
-    stage.cue("done")
+    Stage::cue("done")
 }

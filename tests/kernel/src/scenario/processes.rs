@@ -153,7 +153,7 @@ pub(crate) fn threads(stage: &mut Stage) -> io::Result<()> {
         }
     }
     let busy = |index: u32| {
-        let family = if index % 2 == 0 { Family::V4 } else { Family::UnixPair };
+        let family = if index.is_multiple_of(2) { Family::V4 } else { Family::UnixPair };
         let mut talk = Talk::new(truth, &format!("busy-{index}"), family)?;
         for _ in 0..200 {
             talk.carry(

@@ -19,10 +19,10 @@ pub(crate) fn steps(stage: &mut Stage) -> io::Result<()> {
     let (name, rounds): (String, u32) = (stage.arg(0)?, stage.arg(1)?);
     let mut talk = Talk::new(&stage.truth, &name, Family::V4)?;
     for _ in 0..rounds {
-        stage.cue("ready")?;
+        Stage::cue("ready")?;
         talk.plain()?;
     }
-    stage.cue("done")
+    Stage::cue("done")
 }
 
 /// Says its port, listens when told, and talks to itself there.
@@ -32,29 +32,29 @@ pub(crate) fn listens(stage: &mut Stage) -> io::Result<()> {
     sys::bind(listener.as_fd(), &sys::Name::of(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))?;
     let listener = TcpListener::from(listener);
     let address = listener.local_addr()?;
-    stage.cue(&format!("PORT {}", address.port()))?;
+    Stage::cue(&format!("PORT {}", address.port()))?;
     sys::listen(listener.as_fd())?;
     let client = TcpStream::connect(address)?;
     let mut talk = Talk::over(&stage.truth, &name, Pair::of(client, listener.accept()?.0)?);
     talk.plain()?;
-    stage.cue("listening")?;
+    Stage::cue("listening")?;
     talk.plain()?;
-    stage.cue("done")
+    Stage::cue("done")
 }
 
 /// When told, forks: parent and child talk. The first argument names them.
 pub(crate) fn forks(stage: &mut Stage) -> io::Result<()> {
     let name: String = stage.arg(0)?;
-    stage.cue("ready")?;
+    Stage::cue("ready")?;
     sys::in_child(|| Talk::new(&stage.truth, &format!("{name}-child"), Family::V4)?.plain())?;
     Talk::new(&stage.truth, &format!("{name}-parent"), Family::V4)?.plain()?;
-    stage.cue("done")
+    Stage::cue("done")
 }
 
 /// When told, becomes `ktest steps` with the name of the second argument, after an exchange by the first.
 pub(crate) fn becomes(stage: &mut Stage) -> io::Result<()> {
     let (name, next): (String, String) = (stage.arg(0)?, stage.arg(1)?);
-    stage.cue("ready")?;
+    Stage::cue("ready")?;
     Talk::new(&stage.truth, &name, Family::V4)?.plain()?;
     let path = stage.truth.path();
     Err(Command::new(std::env::current_exe()?).args(["steps", path, &next, "2"]).exec())

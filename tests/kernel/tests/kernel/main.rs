@@ -2,6 +2,7 @@
 //!
 //! Most tests run one scenario of `ktest` as the agent's command (`spandrel run -- ktest SCENARIO`), so that the
 //! agent ends with it and nothing has to be waited for. The program writes down what it did; [`truth`] compares.
+#![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests: a failure is a panic")]
 
 mod actor;
 mod bodies;

@@ -87,7 +87,9 @@ fn by_its_process_id() {
     by_both(|profile| {
         let lab = Lab::new();
         let mut actors = ["chosen", "other"].map(|name| Actor::start(&lab, "steps", &[name, "1"]));
-        actors.iter_mut().for_each(|actor| drop(actor.says("ready")));
+        for actor in &mut actors {
+            actor.says("ready");
+        }
         let agent = Agent::start(&options(profile).arg("--pid").arg(actors[0].pid().to_string()));
         for actor in &mut actors {
             actor.go();
@@ -134,7 +136,9 @@ fn by_its_control_group() {
         let lab = Lab::new();
         let Some(group) = Group::new(&root, &lab) else { panic!("a control group below {}", root.display()) };
         let mut actors = ["chosen", "other"].map(|name| Actor::start(&lab, "steps", &[name, "1"]));
-        actors.iter_mut().for_each(|actor| drop(actor.says("ready")));
+        for actor in &mut actors {
+            actor.says("ready");
+        }
         group.take(actors[0].pid());
         let agent = Agent::start(&options(profile).arg("--cgroup").arg(group.0.to_str().expect("a path")));
         for actor in &mut actors {

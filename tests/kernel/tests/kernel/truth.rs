@@ -135,7 +135,7 @@ fn brief(span: &Span) -> String {
             &**key,
             "url.path" | "url.full" | "http.request.method" | "server.address" | "server.port"
         ) {
-            text += &format!(" {key}={value}");
+            text.extend([" ", key, "=", &value.to_string()]);
         }
     }
     text
@@ -148,7 +148,7 @@ fn counters(finished: &Finished) -> String {
     for part in ["kernel", "counts"] {
         let counters = json.get(part).and_then(|part| part.as_object());
         for (name, value) in counters.into_iter().flatten().filter(|(_, value)| value.as_u64() != Some(0)) {
-            text += &format!(" {name}={value}");
+            text.extend([" ", name, "=", &value.to_string()]);
         }
     }
     text
