@@ -1,0 +1,81 @@
+// Go's net/http. Without arguments: a server. With PORT and COUNT: asks that server one after the other, then COUNT
+// requests at once, and ends.
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+func answer(w http.ResponseWriter, r *http.Request) {
+	length, _ := io.Copy(io.Discard, r.Body)
+	kind, number, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	n, _ := strconv.Atoi(number)
+	switch kind {
+	case "status":
+		w.WriteHeader(n)
+	case "bytes":
+		w.Header().Set("Content-Length", strconv.Itoa(n))
+		io.WriteString(w, strings.Repeat("b", n))
+	case "chunks":
+		w.Header().Set("Trailer", "X-Sum")
+		for ; n > 0; n -= 10_000 {
+			io.WriteString(w, strings.Repeat("c", min(n, 10_000)))
+			w.(http.Flusher).Flush()
+		}
+		w.Header().Set("X-Sum", "1")
+	case "panic":
+		panic(http.ErrAbortHandler)
+	default:
+		fmt.Fprintln(w, length)
+	}
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+func ask(method, url, body string) {
+	request, err := http.NewRequest(method, url, strings.NewReader(body))
+	must(err)
+	response, err := http.DefaultClient.Do(request)
+	must(err)
+	_, err = io.Copy(io.Discard, response.Body)
+	must(err)
+	must(response.Body.Close())
+}
+
+func main() {
+	if len(os.Args) < 3 {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		must(err)
+		fmt.Println("PORT", listener.Addr().(*net.TCPAddr).Port)
+		must(http.Serve(listener, http.HandlerFunc(answer)))
+	}
+	base := "http://127.0.0.1:" + os.Args[1]
+	count, err := strconv.Atoi(os.Args[2])
+	must(err)
+	for n := range count {
+		ask("GET", fmt.Sprint(base, "/bytes/", n, "?by=go"), "")
+	}
+	ask("POST", base+"/post", strings.Repeat("x", 100_000))
+	ask("GET", base+"/chunks/100000", "")
+	ask("GET", base+"/status/500", "")
+	var all sync.WaitGroup
+	for n := range count {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			ask("PUT", fmt.Sprint(base, "/at-once/", n), "z")
+		}()
+	}
+	all.Wait()
+}
