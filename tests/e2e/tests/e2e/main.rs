@@ -6,7 +6,9 @@
 mod common;
 
 mod curl;
+mod failures;
 mod nginx;
 mod python;
 mod runtimes;
 mod wget;
+mod wire;

@@ -97,7 +97,7 @@ fn assert_asked(finished: &Finished, service: &str, by: &str) {
         let [post] = of(&spans, "/post")[..] else { panic!("{spans:#?}") };
         assert_eq!((&*post.name, size(post, "request")), ("POST", Some(100_000)));
         let [failed] = of(&spans, "/status/")[..] else { panic!("{spans:#?}") };
-        assert!(failed.error);
+        assert!(failed.error, "{failed:?}");
         failed.assert_has(&[("error.type", "500".into()), ("http.response.status_code", 500.into())]);
         let mut seen = BTreeMap::new();
         for span in of(&spans, "/at-once/") {
