@@ -47,7 +47,7 @@ fn ab(profile: &str, options: &[&str]) {
         assert!(said.contains(&format!("Complete requests:      {COUNT}")), "{said}");
         assert!(said.contains("Failed requests:        0"), "{said}");
     }
-    let finished = finish(&lab, server, agent);
+    let finished = finish(&lab, server, CONCURRENCY.iter().sum(), agent);
     let mut found = BTreeMap::new();
     for span in finished.servers() {
         *found.entry(span.path()).or_insert(0) += 1;
@@ -86,12 +86,13 @@ fn wrk(profile: &str, options: &[&str]) {
         let said = run(&mut wrk).success();
         assert!(!said.contains("Socket errors") && !said.contains("Non-2xx"), "{said}");
     }
-    finish(&lab, server, agent);
+    finish(&lab, server, 65, agent);
 }
 
-/// Every request of nginx's log has its server span and its client span.
+/// Every request of nginx's log has its server span and its client span. What was in flight on the connections when
+/// the tool had enough may have reached nginx or not, and its answer may have found nobody.
 #[track_caller]
-fn finish(lab: &Lab, server: Program, mut agent: Agent) -> Finished {
+fn finish(lab: &Lab, server: Program, in_flight: usize, mut agent: Agent) -> Finished {
     // It ends when it has written down what it does.
     server.signal(Signal::QUIT);
     server.finish();
@@ -100,13 +101,18 @@ fn finish(lab: &Lab, server: Program, mut agent: Agent) -> Finished {
         spans.len() >= 2 * count && spans.iter().filter(|span| span.kind == Kind::Server).count() >= count
     });
     let finished = agent.stop();
+    finished.assert_complete();
     let (servers, clients) = (finished.servers(), finished.clients());
+    let found = (servers.len(), clients.len());
     let report = &finished.report.json;
-    assert_eq!((servers.len(), clients.len(), count), (count, count, count), "{report:#}");
+    assert!((count..=count + in_flight).contains(&found.0), "{count}: {found:?} {report:#}");
+    assert!((found.0..=count + in_flight).contains(&found.1), "{count}: {found:?} {report:#}");
     let ids: HashSet<_> = finished.spans.iter().map(|span| &span.span_id).collect();
-    assert_eq!(ids.len(), 2 * count);
-    for span in servers {
-        assert_eq!((span.status(), span.service()), (Some(200), "nginx"), "{span:?}");
+    assert_eq!(ids.len(), finished.spans.len());
+    assert!(servers.iter().all(|span| span.service() == "nginx"));
+    for spans in [servers, clients] {
+        let unanswered = spans.iter().filter(|span| span.status() != Some(200)).count();
+        assert!(unanswered <= in_flight, "{unanswered}");
     }
     finished
 }

@@ -4,14 +4,17 @@
 //! test's programs alone.
 #![cfg(test)]
 
+mod cache;
 mod common;
 
 mod addresses;
+mod collector;
 mod curl;
 mod failures;
 mod guest;
 mod load;
 mod nginx;
+mod proxies;
 mod python;
 mod running;
 mod runtimes;

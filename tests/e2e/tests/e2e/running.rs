@@ -4,7 +4,11 @@
 use std::{collections::HashSet, net::SocketAddr, os::fd::OwnedFd};
 
 use rustix::net::{AddressFamily, SocketType};
-use spandrel_test_support::{Agent, Lab, Options, Program, Span, http, process::run, require};
+use spandrel_test_support::{
+    Agent, Lab, Options, Program, Span, http,
+    process::{command, run},
+    require,
+};
 
 use crate::common::{PYTHON, assert_counts, assert_whole, curl, echo, nginx, profiles, script, traced};
 
@@ -176,7 +180,7 @@ fn short_lives() {
         let mut paths = Vec::new();
         for n in 0..10 {
             let path = format!("/{}/{n}", lab.tag());
-            let mut short = spandrel_test_support::process::command(&copy);
+            let mut short = command(&copy);
             short.args(["--silent", "--show-error", "--noproxy", "*", "--dump-header"]).arg(lab.path("head"));
             assert_eq!(run(short.arg(format!("http://127.0.0.1:{port}{path}"))).success(), "0\n");
             paths.push(path);
@@ -240,11 +244,11 @@ fn by_port() {
 fn by_pid() {
     require!(PYTHON, "curl");
     let lab = Lab::new();
-    let mut command = script(&lab, PYTHON, "echo.py", include_str!("../../programs/echo.py"));
-    command
+    let mut program = script(&lab, PYTHON, "echo.py", include_str!("../../programs/echo.py"));
+    program
         .env("OTEL_SERVICE_NAME", "own name")
         .env("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test");
-    let server = Program::start(&mut command);
+    let server = Program::start(&mut program);
     let port = server.port();
     let mut agent = Agent::start(&Options::new().args(["--pid", &server.pid().to_string()]));
     run(curl(&lab).arg(format!("http://127.0.0.1:{port}/by-pid"))).success();
@@ -254,4 +258,23 @@ fn by_pid() {
     let span = finished.servers()[0];
     assert_eq!((span.service(), span.pid()), ("own name", server.pid()));
     assert_eq!(span.resource.get("deployment.environment.name"), Some(&"test".into()));
+}
+
+/// Whoever is not selected is not traced, nor are the processes that it forks before the agent knows it.
+#[test]
+fn nobody() {
+    require!(PYTHON, "bash");
+    let lab = Lab::new();
+    let (_server, port) = echo(&lab);
+    let agent = Agent::start(&Options::new().args(["--cmd", "no such thing"]));
+    let forks = format!(
+        "(read -t 0.1; exec 3<>/dev/tcp/127.0.0.1/{port}; \
+         printf 'GET /nobody HTTP/1.1\\r\\nHost: h\\r\\nConnection: close\\r\\n\\r\\n' >&3; cat <&3 >/dev/null) & wait"
+    );
+    for _ in 0..40 {
+        run(command("bash").args(["-c", &forks])).success();
+    }
+    let finished = agent.stop();
+    finished.report.ledger.assert_closed();
+    assert!(finished.spans.is_empty(), "{:#?}", finished.spans);
 }
