@@ -173,7 +173,7 @@ fn assert_asked(finished: &Finished, service: &str, by: &str) {
             assert!(span.str("url.query").or(span.str("url.full")).is_some_and(|url| url.contains(by)));
         }
         let [post] = of(&spans, "/post")[..] else { panic!("{spans:#?}") };
-        assert_eq!((&*post.name, size(post, "request")), ("POST", Some(100_000)));
+        assert_eq!((&*post.name, size(post, "request")), ("POST", Some(100_000)), "{post:?}");
         let [failed] = of(&spans, "/status/")[..] else { panic!("{spans:#?}") };
         assert!(failed.error, "{failed:?}");
         failed.assert_has(&[("error.type", "500".into()), ("http.response.status_code", 500.into())]);
