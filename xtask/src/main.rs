@@ -1,6 +1,7 @@
 //! The project's verbs. People and CI call these and nothing else; each installs what it lacks.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks on its terminal")]
 
+mod bench;
 mod build;
 mod dist;
 mod run;
@@ -29,6 +30,8 @@ enum Verb {
     Build,
     /// Run every test: units, fuzz corpora, the real kernel, real programs
     Test(test::Args),
+    /// Measure what the agent costs, beside its goals
+    Bench(bench::Args),
     /// Boot other kernels under QEMU and run the kernel tests there
     Vm(vm::Args),
     /// Check the architecture's rules on the source text
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Verb::Setup => setup::run(),
         Verb::Build => build::run(),
         Verb::Test(args) => test::run(&args),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Vm(args) => vm::run(&args),
         Verb::Tidy => tidy::run(),
         Verb::Dist => dist::run(),
