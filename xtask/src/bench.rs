@@ -45,7 +45,7 @@ const TOOLS: &[Tool] = &[
 const FILES: u32 = 12_000;
 /// The whole run: what a person waits for without going away.
 const LIMIT: Duration = Duration::from_secs(6 * 60);
-/// The same with `--quick`.
+/// The same with `--quick`: short enough to be run before every commit that could cost something.
 const QUICK_LIMIT: Duration = Duration::from_secs(90);
 
 /// Benchmarks by name, in the order in which they run, with what each is about.

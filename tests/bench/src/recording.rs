@@ -89,16 +89,16 @@ impl Recording {
             let conn = recording.conn(*index, sample);
             recording.announcements.push(encode::conn(&conn));
         }
-        let mut moved = vec![[0_u64; 2]; kinds.len()];
-        for ((index, sample), positions) in (0..exchanges).map(|n| n % kinds.len()).filter_map(|at| {
-            let kind = kinds.get(at)?;
-            Some((*kind, at))
-        }) {
-            let Some(at) = moved.get_mut(positions) else { continue };
-            let (request, response) =
-                if sample.role == ROLE_SERVER { (DIR_RX, DIR_TX) } else { (DIR_TX, DIR_RX) };
-            recording.message(index, sample, request, sample.request, sample.request_body, at);
-            recording.message(index, sample, response, sample.response, sample.response_body, at);
+        let mut positions = vec![[0_u64; 2]; kinds.len()];
+        let turns = std::iter::repeat_with(|| 0..kinds.len()).flatten().take(exchanges);
+        for turn in turns {
+            let (Some((index, sample)), Some(at)) = (kinds.get(turn), positions.get_mut(turn)) else {
+                continue;
+            };
+            let server = sample.role == ROLE_SERVER;
+            let (request, response) = if server { (DIR_RX, DIR_TX) } else { (DIR_TX, DIR_RX) };
+            recording.message(*index, sample, request, sample.request, sample.request_body, at);
+            recording.message(*index, sample, response, sample.response, sample.response_body, at);
         }
         recording
     }

@@ -1,8 +1,8 @@
 //! The programs of `tests/bench`, and what the one about the pipeline says.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
 use super::{
@@ -14,11 +14,6 @@ use crate::run::{cargo, run as sh, target_dir};
 
 /// Spans of one round: their records are as much as the ring holds.
 const SPANS: usize = 16_000;
-/// The same under Callgrind, which takes fifty times as long.
-const COUNTED_SPANS: u64 = 4000;
-/// Rounds by which its two runs differ: each is the same, so a few will do.
-const MORE_ROUNDS: u64 = 4;
-
 /// Where the programs are.
 pub(super) struct Helpers {
     pipeline: PathBuf,
@@ -63,20 +58,25 @@ pub(super) fn pipeline(lab: &Lab, helpers: &Helpers) -> Result<Section> {
             section.row(&format!("spans, {name}"), Unit::PerSecond, rates);
         }
     }
-    section.row("instructions a span", Unit::Count, [instructions(lab, helpers)?]);
+    section.row("instructions a span, all in turn", Unit::Count, [instructions(lab, helpers)?]);
+    section.note("where the instructions are: callgrind_annotate on bench.callgrind in the target folder");
     Ok(section)
 }
 
-/// By Callgrind, which no other load disturbs: two runs that differ only in their rounds.
+/// By Callgrind, which no other load disturbs. Its file is kept: it tells where the instructions are.
 fn instructions(lab: &Lab, helpers: &Helpers) -> Result<f64> {
-    let count = |rounds: u64| -> Result<u64> {
-        let file = lab.folder().join(format!("callgrind.{rounds}"));
-        let args = ["--tool=callgrind".to_owned(), format!("--callgrind-out-file={}", file.display())];
-        let launch = Launch::new("valgrind", "valgrind").args(args).args([&helpers.pipeline]);
-        launch.args([COUNTED_SPANS.to_string(), rounds.to_string(), "mixed".to_owned()]).output()?;
-        let text = std::fs::read_to_string(&file).context("Callgrind wrote no file")?;
-        let line = text.lines().find_map(|line| line.strip_prefix("totals:"));
-        line.and_then(|count| count.trim().parse().ok()).context("Callgrind wrote no total")
-    };
-    Ok((count(1 + MORE_ROUNDS)?.saturating_sub(count(1)?)) as f64 / (MORE_ROUNDS * COUNTED_SPANS) as f64)
+    let file = target_dir().join("bench.callgrind");
+    let launch = Launch::new("valgrind", "valgrind")
+        .args(["--tool=callgrind", "--collect-atstart=no", "--toggle-collect=*Pipeline*run*"])
+        .args([format!("--callgrind-out-file={}", file.display())])
+        .args([&helpers.pipeline])
+        .args([SPANS.to_string(), "1".to_owned(), "mixed".to_owned()]);
+    launch.on(lab.cores.server).output()?;
+    let text = fs::read_to_string(&file).context("Callgrind wrote no file")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("totals:"));
+    let total: u64 = line.and_then(|total| total.trim().parse().ok()).context("Callgrind wrote no total")?;
+    if total == 0 {
+        bail!("Callgrind counted nothing: it did not find the pipeline's function");
+    }
+    Ok(total as f64 / SPANS as f64)
 }

@@ -34,6 +34,10 @@ pub(super) fn memory(lab: &Lab) -> Result<Section> {
         }
         thread::sleep(SETTLE);
         let memory = agent.memory()?;
+        let before = agent.usage()?;
+        thread::sleep(SETTLE);
+        let spent = agent.usage()?.since(before).cpu as f64 / SETTLE.as_nanos() as f64;
+        section.row("CPU time while nothing happens", Unit::Share, [spent]);
         peaks.push(memory.peak);
         idle.push(memory.resident);
         anonymous.push(memory.anonymous);
