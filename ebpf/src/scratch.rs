@@ -62,6 +62,9 @@ pub struct Moved {
     pub turned: u32,
     /// 1 if these bytes belong to requests.
     pub request: u32,
+    /// 1 once it is clear that the connection is to be left alone.
+    pub left: u32,
+    pub reserved: u32,
 }
 
 /// Offsets into [`Scratch::bytes`]; 0 is "not found" (no field can stand at 0).

@@ -76,10 +76,11 @@ pub(super) fn version(release: &str) -> Option<(u32, u32)> {
 /// The last lines of what the verifier says, which can be thousands.
 fn brief(error: &aya::programs::ProgramError) -> String {
     const LINES: usize = 4;
+    const FIRST: usize = 300;
     let text = error.to_string();
     let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
     let Some((first, rest)) = lines.split_first() else { return text };
-    let first = first.split("Verifier output:").next().unwrap_or(first);
+    let first: String = first.chars().take(FIRST).collect();
     let tail = rest.get(rest.len().saturating_sub(LINES)..).unwrap_or_default();
     format!("{} {}", first.trim_end(), tail.join("; "))
 }

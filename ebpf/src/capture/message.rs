@@ -90,7 +90,7 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
         if moved.request != 0 { looks == Looks::Request } else { got >= 12 && head::is_response(bytes) };
     if !starts {
         if looks == Looks::Other && moved.request != 0 {
-            super::give_up_slowly(state, &scratch.moved);
+            super::give_up_slowly(state, scratch);
             if state.phase == IGNORED {
                 return 0;
             }
@@ -109,10 +109,10 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
     spandrel_scan(got);
     if moved.request != 0 && scratch.found.line != 0 && !head::is_request_line(scratch) {
         if state.announced == 0 {
-            super::leave(state, moved.ids);
+            super::leave(state, scratch);
             return 0;
         }
-        super::give_up_slowly(state, &scratch.moved);
+        super::give_up_slowly(state, scratch);
         return ship::<TX>(state, offset, 0, scratch);
     }
     let framing = if scratch.found.end == 0 { Framing::Unclear } else { head::framing() };
