@@ -71,6 +71,9 @@ impl Kernel {
         match map.remove(&tgid) {
             // It ended in between, and the kernel side has removed it.
             Err(MapError::KeyNotFound) => Ok(()),
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => {
+                Ok(())
+            }
             other => other,
         }
     }
