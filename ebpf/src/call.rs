@@ -115,7 +115,7 @@ pub extern "C" fn spandrel_gather(address: u64, vectors: u32, skip: u64, want: u
     }
     scratch.gather = Gather { address, skip, want, done: 0, vectors: u64::from(vectors) };
     if globals::has_loop() {
-        read::repeat(IOVECS, vector);
+        read::repeat(IOVECS, vector, &mut 0);
     } else {
         for index in 0..IOVECS_PLAIN {
             if vector(index, core::ptr::null_mut()) != 0 {

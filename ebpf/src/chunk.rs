@@ -92,7 +92,7 @@ pub fn walk(flow: &mut Flow, scratch: &mut Scratch, call: &Call, place: u64, len
 #[inline(never)]
 pub extern "C" fn spandrel_walk() -> u32 {
     if globals::has_loop() {
-        read::repeat(CHUNKS_LOOP, turn);
+        read::repeat(CHUNKS_LOOP, turn, &mut 0);
         return 0;
     }
     for index in 0..CHUNKS {

@@ -214,47 +214,12 @@ pub fn in_map(sk: u64) -> Option<&'static mut State> {
 #[inline(always)]
 pub fn new_in_map(sk: u64, ino: u64) -> Option<&'static mut State> {
     forget(sk);
-    const FLOW: Flow = Flow {
-        pos: 0,
-        sent: 0,
-        until: 0,
-        last_ns: 0,
-        seq: 0,
-        shipped: 0,
-        mode: START,
-        seq_known: 0,
-        quiet: 0,
-        chunk_phase: 0,
-        reserved: [0; 4],
-        chunk_size: 0,
-        framing: 0,
-    };
-    let empty = State {
-        id: 0,
-        seed: [0; 2],
-        ino,
-        rx: FLOW,
-        tx: FLOW,
-        announced_ns: 0,
-        batch: 0,
-        batch_tid: 0,
-        batch_index: 0,
-        phase: FRESH,
-        role: 0,
-        turns: 0,
-        last_dir: 0,
-        announced: 0,
-        transport: 0,
-        method: 0,
-        pipelined: 0,
-        orphans: 0,
-        awaiting: 0,
-        reserved: [0; 6],
-    };
-    if SOCKET_MAP.insert(sk, empty, 0).is_err() {
+    if SOCKET_MAP.insert(sk, &EMPTY, 0).is_err() {
         emit::count(Counter::NoState);
     }
-    in_map(sk)
+    let state = in_map(sk)?;
+    state.ino = ino;
+    Some(state)
 }
 
 /// Forgets the socket at an address.
@@ -263,3 +228,44 @@ pub fn forget(sk: u64) {
     // A key that is not there is the wished-for state, too.
     let _ = SOCKET_MAP.remove(sk);
 }
+
+/// A direction in which nothing moved.
+const FLOW: Flow = Flow {
+    pos: 0,
+    sent: 0,
+    until: 0,
+    last_ns: 0,
+    seq: 0,
+    shipped: 0,
+    mode: START,
+    seq_known: 0,
+    quiet: 0,
+    chunk_phase: 0,
+    reserved: [0; 4],
+    chunk_size: 0,
+    framing: 0,
+};
+
+/// What [`new_in_map`] starts from. Not on the stack, which it would nearly fill.
+static EMPTY: State = State {
+    id: 0,
+    seed: [0; 2],
+    ino: 0,
+    rx: FLOW,
+    tx: FLOW,
+    announced_ns: 0,
+    batch: 0,
+    batch_tid: 0,
+    batch_index: 0,
+    phase: FRESH,
+    role: 0,
+    turns: 0,
+    last_dir: 0,
+    announced: 0,
+    transport: 0,
+    method: 0,
+    pipelined: 0,
+    orphans: 0,
+    awaiting: 0,
+    reserved: [0; 6],
+};

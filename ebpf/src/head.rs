@@ -61,7 +61,7 @@ pub extern "C" fn spandrel_scan(len: u64) -> u32 {
     scratch.found =
         Found { end: 0, traceparent: 0, length: 0, coding: 0, line: 0, odd: 0, upgrade: 0, len: len as u32 };
     if globals::has_loop() {
-        read::repeat(HEAD_SCAN as u32 / 8 / STEP, step);
+        read::repeat(HEAD_SCAN as u32 / 8 / STEP, step, &mut 0);
     }
     1
 }

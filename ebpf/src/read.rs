@@ -99,10 +99,16 @@ pub fn fetch_add(slot: *mut u64, mut value: u64) -> u64 {
 /// Calls `turn` with 0, 1, ... until it returns 1, at most `count` times, by `bpf_loop` (kernel 5.17): the
 /// verifier looks at it once, however often it runs. It must only return 0 or 1.
 #[inline(always)]
-pub fn repeat(count: u32, turn: extern "C" fn(u32, *mut u64) -> i64) {
-    let mut context = 0_u64;
+pub fn repeat<C>(count: u32, turn: extern "C" fn(u32, *mut C) -> i64, context: &mut C) {
     // SAFETY: the helper calls `turn` with a number and the pointer to `context`, which outlives it.
     unsafe {
-        bpf_loop(count, turn as *mut core::ffi::c_void, (&raw mut context).cast(), 0);
+        bpf_loop(count, turn as *mut core::ffi::c_void, core::ptr::from_mut(context).cast(), 0);
     }
+}
+
+/// What a turn of [`repeat`] is given.
+#[inline(always)]
+pub fn context<C>(context: *mut C) -> Option<&'static mut C> {
+    // SAFETY: `repeat` made it from a reference, and waits.
+    unsafe { context.as_mut() }
 }

@@ -66,7 +66,8 @@ pub struct Moved {
     pub request: u32,
     /// 1 if bytes of the other direction moved that no hook has accounted for yet.
     pub crossed: u32,
-    pub reserved: u32,
+    /// 1 once it is clear that the connection is to be left alone.
+    pub left: u32,
 }
 
 /// Offsets into [`Scratch::bytes`]; 0 is "not found" (no field can stand at 0).

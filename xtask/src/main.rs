@@ -1,6 +1,7 @@
 //! The project's verbs. People and CI call these and nothing else; each installs what it lacks.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks on its terminal")]
 
+mod bench;
 mod build;
 mod demo;
 mod dist;
@@ -30,10 +31,12 @@ enum Verb {
     Setup,
     /// Build the agent with its kernel object inside: target/release/spandrel
     Build,
-    /// Trace a small shop of unmodified programs and show what was seen
+    /// Trace a small shop of ordinary programs and show what comes out
     Demo(demo::Args),
     /// Run every test: units, fuzz corpora, the real kernel, real programs
     Test(test::Args),
+    /// Measure what the agent costs, beside its goals
+    Bench(bench::Args),
     /// Boot other kernels under QEMU and run the kernel tests there
     Vm(vm::Args),
     /// Fuzz the parsers for longer than `test` does
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Verb::Build => build::run(),
         Verb::Demo(args) => demo::run(&args),
         Verb::Test(args) => test::run(&args),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Vm(args) => vm::run(&args),
         Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Lint => lint::run(),

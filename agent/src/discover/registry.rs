@@ -336,6 +336,11 @@ impl Registry {
         None
     }
 
+    /// The verdict about a process of which no event told, by what `/proc` says now.
+    pub fn judge(&mut self, pid: u32) -> Verdict {
+        self.verdict(pid).unwrap_or_else(|| self.judge_now(pid))
+    }
+
     /// Decides by what `/proc` says now.
     fn judge_now(&mut self, pid: u32) -> Verdict {
         if pid == self.agent {

@@ -46,6 +46,13 @@ pub fn release() -> String {
 /// Looks at everything, and loads the kernel side for a moment (it captures nothing: no process is selected).
 pub fn survey() -> Survey {
     let mut survey = Survey { release: release(), ..Survey::default() };
+    survey.features.push(Feature {
+        name: "kernel version".to_owned(),
+        present: loader::version(&survey.release).is_none_or(|version| version >= loader::OLDEST),
+        required: true,
+        purpose: "programs and maps of the kernel side".to_owned(),
+        advice: "Linux 5.15 or newer; 5.14 of RHEL 9".to_owned(),
+    });
     let raw = fs::read(BTF_PATH).unwrap_or_default();
     let btf = Btf::parse(&raw);
     survey.features.push(Feature {

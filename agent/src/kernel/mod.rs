@@ -14,7 +14,7 @@ use aya::{
     maps::{Array, HashMap, MapError, PerCpuArray},
     programs::BtfTracePoint,
 };
-use spandrel_common::{sample::Policy, stats::Counter};
+use spandrel_common::{event::SELECT_YES, sample::Policy, stats::Counter};
 
 /// Why a map of the kernel side could not be read or written.
 pub use aya::maps::MapError as MapFailure;
@@ -65,16 +65,23 @@ impl Kernel {
         map.insert(tgid, state, 0)
     }
 
-    /// Forgets a process: the scope's default holds for it.
-    pub fn deselect(&mut self, tgid: u32) -> Result<(), MapError> {
+    /// Refuses a process that is pending: it is set to `state`, or forgotten, so that the scope's default holds.
+    /// A process that the kernel side has selected meanwhile, because it listens on a wanted port, stays so.
+    pub fn refuse(&mut self, tgid: u32, state: Option<u8>) -> Result<(), MapError> {
         let mut map: HashMap<_, u32, u8> = HashMap::try_from(self.map_mut("PROCESSES")?)?;
-        match map.remove(&tgid) {
-            // It ended in between, and the kernel side has removed it.
-            Err(MapError::KeyNotFound) => Ok(()),
-            Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => {
-                Ok(())
-            }
-            other => other,
+        if map.get(&tgid, 0).is_ok_and(|known| known == SELECT_YES) {
+            return Ok(());
+        }
+        match state {
+            Some(state) => map.insert(tgid, state, 0),
+            None => match map.remove(&tgid) {
+                // It ended in between, and the kernel side has removed it.
+                Err(MapError::KeyNotFound) => Ok(()),
+                Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => {
+                    Ok(())
+                }
+                other => other,
+            },
         }
     }
 

@@ -122,7 +122,7 @@ pub const DATA_LIMIT: u16 = 16;
 /// `Data::flags`: captured content had to be left out; `Data::unseen` says why.
 pub const DATA_UNSEEN: u16 = 32;
 /// `Data::flags`: on this connection, now or before, a request came before any byte of the response to the
-/// one before it.
+/// one before it, or inside its body.
 pub const DATA_PIPELINED: u16 = 64;
 
 /// `Data::decision`: the kernel side did not judge this request; userspace does, by the same function.

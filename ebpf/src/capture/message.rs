@@ -2,7 +2,8 @@
 
 use spandrel_common::{
     event::{
-        DATA_BODY, DATA_END, DATA_LIMIT, DATA_TO_CLOSE, DATA_UNSEEN, DECISION_OPEN, DECISION_SAMPLED, Unseen,
+        DATA_BODY, DATA_END, DATA_LIMIT, DATA_TO_CLOSE, DATA_UNSEEN, DECISION_OPEN, DECISION_SAMPLED,
+        SELECT_PENDING, Unseen,
     },
     limits::{HEAD_CAPTURE, HEAD_SCAN},
     stats::Counter,
@@ -14,7 +15,7 @@ use crate::{
     chunk::{self, How},
     conn::{BODY, CHUNKED, IGNORED, METHOD_CONNECT, METHOD_HEAD, SHIP, START, State, TO_CLOSE, WITHHELD},
     decide::{DROP, KEEP, spandrel_decide},
-    emit,
+    emit, filter,
     head::{self, Framing, Looks, spandrel_scan},
     scratch::{self, Moved, Scratch},
 };
@@ -89,7 +90,7 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
         if moved.request != 0 { looks == Looks::Request } else { got >= 12 && head::is_response(bytes) };
     if !starts {
         if looks == Looks::Other && moved.request != 0 {
-            super::give_up_slowly(state, moved);
+            super::give_up_slowly(state, scratch);
             if state.phase == IGNORED {
                 return 0;
             }
@@ -108,10 +109,10 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
     spandrel_scan(got);
     if moved.request != 0 && scratch.found.line != 0 && !head::is_request_line(scratch) {
         if state.announced == 0 {
-            super::leave(state, moved.ids);
+            super::leave(state, scratch);
             return 0;
         }
-        super::give_up_slowly(state, moved);
+        super::give_up_slowly(state, scratch);
         return ship::<TX>(state, offset, 0, scratch);
     }
     let framing = if scratch.found.end == 0 { Framing::Unclear } else { head::framing() };
@@ -155,6 +156,8 @@ fn request<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scr
     if framing != Framing::Unclear && state.pipelined == 0 {
         match decide(state, at, scratch) {
             Some(true) => decision = DECISION_SAMPLED,
+            // About a process that may yet turn out not to be selected, nothing is counted here.
+            Some(false) if filter::state(moved.ids.tgid) == SELECT_PENDING => {}
             Some(false) => {
                 emit::count(Counter::RequestsUnsampled);
                 return withhold::<TX>(state, moved, offset, end, framing);

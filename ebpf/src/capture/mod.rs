@@ -25,7 +25,7 @@ use crate::{
     head::{self, Looks},
     kernel::{
         sock::{Memory, Sock, Tcp},
-        task::{self, Ids},
+        task,
     },
     scratch::{self, Moved, Scratch},
 };
@@ -41,8 +41,14 @@ pub struct Bytes {
 /// `bytes` moved through `sock`, sent if `TX` and received if not. `tcp` is its TCP part, if it has one.
 #[inline(always)]
 pub fn moved<const TX: bool>(state: &mut State, sock: Sock, tcp: Option<Tcp<impl Memory>>, bytes: Bytes) {
-    if scratch::with(|scratch| locked::<TX>(state, sock, tcp, bytes, scratch)).is_none() {
-        emit::count(Counter::ScratchBusy);
+    let left = scratch::with(|scratch| {
+        locked::<TX>(state, sock, tcp, bytes, scratch);
+        scratch.moved.left != 0
+    });
+    match left {
+        None => emit::count(Counter::ScratchBusy),
+        Some(true) if state.announced != 0 => closed(state, task::ids(), CLOSE_OPAQUE, 0),
+        Some(_) => {}
     }
 }
 
@@ -60,8 +66,9 @@ fn locked<const TX: bool>(
     scratch.sk = sock.0;
     scratch.moved.call = bytes.call;
     scratch.moved.turned = u32::from(turned);
+    scratch.moved.left = 0;
     account::<TX>(state, sock, tcp, bytes.len, bytes.behind, &mut scratch.moved);
-    if state.phase == SNIFFING && !recognise::<TX>(state, scratch.moved) {
+    if state.phase == SNIFFING && !recognise::<TX>(state, scratch) {
         return;
     }
     scratch.moved.request = u32::from((state.role == ROLE_SERVER) != TX);
@@ -120,7 +127,7 @@ fn account<const TX: bool>(
             first_ns = if first > before && first < last_ns { first } else { last_ns };
         }
         Some(tcp) => {
-            let arrived = tcp.segment_ns();
+            let arrived = tcp.arrived_ns();
             if arrived > before && arrived < now {
                 wait_ns = now - arrived;
             }
@@ -184,7 +191,8 @@ fn across<const TX: bool>(state: &mut State, tcp: Option<Tcp<impl Memory>>) -> u
 
 /// Looks for the start of a request in a connection of which nothing is known yet.
 #[inline(always)]
-fn recognise<const TX: bool>(state: &mut State, moved: Moved) -> bool {
+fn recognise<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
+    let moved = scratch.moved;
     let want = if moved.len < SNIFF as u64 { moved.len } else { SNIFF as u64 };
     let seen = moved.call.unseen == 0 && gather(moved.call.address, moved.call.vectors, 0, want) == want;
     if seen && head::looks(want) != Looks::Other {
@@ -196,27 +204,25 @@ fn recognise<const TX: bool>(state: &mut State, moved: Moved) -> bool {
         other.sent = other.pos;
         return true;
     }
-    give_up_slowly(state, moved);
+    give_up_slowly(state, scratch);
     false
 }
 
 /// Counts a turn without a message start, and leaves the connection alone after enough of them.
 #[inline(always)]
-fn give_up_slowly(state: &mut State, moved: Moved) {
-    if moved.turned != 0 {
+fn give_up_slowly(state: &mut State, scratch: &mut Scratch) {
+    if scratch.moved.turned != 0 {
         state.turns += 1;
         if state.turns >= SNIFF_TURNS {
-            leave(state, moved.ids);
+            leave(state, scratch);
         }
     }
 }
 
-/// Leaves a connection alone for good.
+/// Leaves a connection alone for good. Userspace is told at the end of the hook, where the stack is not as deep.
 #[inline(always)]
-fn leave(state: &mut State, ids: Ids) {
+fn leave(state: &mut State, scratch: &mut Scratch) {
     state.phase = IGNORED;
+    scratch.moved.left = 1;
     emit::count(Counter::NotHttp);
-    if state.announced != 0 {
-        closed(state, ids, CLOSE_OPAQUE, 0);
-    }
 }

@@ -1,13 +1,13 @@
 //! Events about a connection, made from what the scratch slot and the connection's state hold.
 
 use spandrel_common::{
-    event::{Close, DATA_BODY, DATA_PIPELINED, DATA_UNSEEN, DIR_RX, DIR_TX, Header, TRANSPORT_TCP},
+    event::{Close, DATA_BODY, DATA_PIPELINED, DATA_UNSEEN, DIR_RX, DIR_TX, Header, SELECT_PENDING, TRANSPORT_TCP},
     limits::ANNOUNCE_EVERY_NS,
 };
 
 use crate::{
     conn::State,
-    emit,
+    emit, filter,
     kernel::{
         sock::Sock,
         task::{self, Ids},
@@ -88,7 +88,9 @@ extern "C" fn spandrel_tell(captured: u64, what: u32) -> u32 {
     let Some(scratch) = scratch::held() else { return 0 };
     let ids = task::ids();
     let announced = what & TELL_CONN == 0 || announce(scratch, Sock(scratch.sk), ids);
-    emit::data(scratch, ids, captured, what & TELL_REQUEST != 0);
+    // What a process that may not be selected loses is nobody's loss.
+    let counts = what & TELL_REQUEST != 0 && filter::state(ids.tgid) != SELECT_PENDING;
+    emit::data(scratch, ids, captured, counts);
     u32::from(announced)
 }
 
@@ -122,8 +124,9 @@ fn announce(scratch: &mut Scratch, sock: Sock, ids: Ids) -> bool {
     emit::conn(ids, event)
 }
 
-/// Tells that a connection ended in one or both directions.
-#[inline(always)]
+/// Tells that a connection ended in one or both directions. Not inlined: the event would be on its caller's
+/// stack all the while.
+#[inline(never)]
 pub fn closed(state: &State, ids: Ids, reason: u8, errno: u32) {
     emit::close(
         ids,

@@ -1,6 +1,6 @@
 //! `struct sock` and `struct tcp_sock`.
 
-use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_skc_to_tcp_sock};
 use spandrel_common::event::{TRANSPORT_TCP, TRANSPORT_UNIX};
 
 use crate::{globals, read};
@@ -169,10 +169,22 @@ impl<M: Memory> Tcp<M> {
         self.0.get::<u64>(globals::tcp_first_tx()).unwrap_or(0) * 1000
     }
 
-    /// When TCP last handled a segment of this socket (whole microseconds, as nanoseconds); 0 if unknown.
+    /// When the last data arrived (whole microseconds, as nanoseconds); 0 if unknown.
+    ///
+    /// TCP notes when it last handled a segment, and handles one itself when it acknowledges late: 40 ms
+    /// after the data at the earliest, which is four ticks of the slowest clock. So the time is told only
+    /// while fewer ticks have passed since the data came.
     #[inline(always)]
-    pub fn segment_ns(self) -> u64 {
-        self.0.get::<u64>(globals::tcp_mstamp()).unwrap_or(0) * 1000
+    pub fn arrived_ns(self) -> u64 {
+        const DELAYED: u32 = 4;
+        // SAFETY: the helper takes nothing and only returns a number.
+        let now = unsafe { bpf_jiffies64() } as u32;
+        match self.0.get::<u32>(globals::tcp_lrcvtime()) {
+            Some(last) if now.wrapping_sub(last) < DELAYED => {
+                self.0.get::<u64>(globals::tcp_mstamp()).unwrap_or(0) * 1000
+            }
+            _ => 0,
+        }
     }
 
     /// Sequence number behind the last byte that the application received.

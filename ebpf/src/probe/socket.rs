@@ -13,6 +13,7 @@ use crate::{
     conn::{self, FRESH, HTTP, IGNORED, State},
     emit, filter,
     kernel::{
+        files,
         sock::{Sock, Tcp, Typed},
         syscall::{Shape, Syscall, Way},
         task::{self, Task},
@@ -62,7 +63,7 @@ fn moved<const TX: bool>(sk: *const u8, result: i32, flags: i32) {
         state.begin(Sock(sk as u64).transport());
     }
     let call =
-        if flags & MSG_TRUNC != 0 { Call::unseen(Unseen::Discarded) } else { memory::<TX>(state, result) };
+        if flags & MSG_TRUNC != 0 { Call::unseen(Unseen::Discarded) } else { memory::<TX>(state, sk, result) };
     let tcp = if state.transport == TRANSPORT_TCP { Typed::of(sk).map(Tcp) } else { None };
     capture::moved::<TX>(state, Sock(sk as u64), tcp, Bytes { len: result as u64, behind: 0, call });
 }
@@ -70,23 +71,31 @@ fn moved<const TX: bool>(sk: *const u8, result: i32, flags: i32) {
 /// State for a socket that is met for the first time, if it is one that is followed.
 #[inline(always)]
 fn met(sk: *const u8) -> Option<&'static mut State> {
-    if Sock(sk as u64).transport() == 0 || Task::current().is_kernel() {
+    let task = Task::current();
+    if Sock(sk as u64).transport() == 0 || task.is_kernel() {
         return None;
+    }
+    if task.is_io_worker() {
+        noticed(Unseen::IoUring);
     }
     conn::on_socket_or_new(sk)
 }
 
 /// The memory of the running call.
 #[inline(always)]
-fn memory<const TX: bool>(state: &mut State, result: i32) -> Call {
+fn memory<const TX: bool>(state: &mut State, sk: *const u8, result: i32) -> Call {
     let task = Task::current();
-    if task.is_kernel() {
+    if task.is_kernel() || task.is_io_worker() {
         return noticed(Unseen::IoUring);
     }
     if task.is_compat() {
         return noticed(Unseen::Compat);
     }
     let syscall = Syscall::current();
+    // With io_uring, these bytes may not be those of the running call.
+    if task.has_ring() && files::socket(syscall.args[0] as u32).is_none_or(|(own, _)| own.0 != sk as u64) {
+        return noticed(Unseen::IoUring);
+    }
     match syscall.shape() {
         Shape::Messages => batch(state, &syscall, result),
         Shape::Ring => noticed(Unseen::IoUring),

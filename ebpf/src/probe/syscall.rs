@@ -9,13 +9,14 @@ use crate::{
     call::{self, Call},
     capture::{self, Bytes},
     conn::{self, FRESH, HTTP, IGNORED, State},
-    filter,
+    filter, globals,
     kernel::{
         files,
         sock::{Raw, Sock, Tcp},
         syscall::{Shape, Syscall, Way},
         task::{self, Task},
     },
+    read,
 };
 
 const MSG_SKIP: u64 = 0x1 | 0x2 | 0x2000;
@@ -23,15 +24,19 @@ const MSG_TRUNC: u64 = 0x20;
 const ECONNRESET: i64 = 104;
 const EPIPE: i64 = 32;
 const ETIMEDOUT: i64 = 110;
-/// Messages of one `sendmmsg` or `recvmmsg` that are followed. Stream sockets have no use for these calls: more
-/// than two messages were never seen on one.
-const BATCH: u32 = 16;
+/// Messages of one `sendmmsg` or `recvmmsg`: as many as the kernel accepts (`UIO_MAXIOV`).
+const BATCH: u32 = 1024;
 
 /// A system call returned: `(registers, result)`.
 #[btf_tracepoint(function = "sys_exit")]
 pub fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     let syscall = Syscall::from_regs(ctx.arg(0));
-    if syscall.shape() != Shape::Other {
+    // In a 32-bit call the numbers mean something else.
+    if Task::current().is_compat() {
+        if filter::selected(task::ids().tgid) {
+            noticed(Unseen::Compat);
+        }
+    } else if syscall.shape() != Shape::Other {
         returned(&syscall, ctx.arg(1));
     }
     0
@@ -46,9 +51,6 @@ fn returned(syscall: &Syscall, result: i64) {
         Shape::Other => {}
         Shape::Ring => {
             noticed(Unseen::IoUring);
-        }
-        _ if Task::current().is_compat() => {
-            noticed(Unseen::Compat);
         }
         Shape::Splice if syscall.is_splice() => {
             one::<false>(syscall.args[0] as u32, result, 0, Call::of(syscall));
@@ -67,33 +69,66 @@ fn returned(syscall: &Syscall, result: i64) {
     }
 }
 
-/// `count` messages of one `sendmmsg` or `recvmmsg`.
+/// A `sendmmsg` or `recvmmsg` that is being looked at.
+struct Batch {
+    array: u64,
+    count: u64,
+    /// Bytes of the messages that were not looked at yet.
+    behind: u64,
+    fd: u32,
+    sent: u32,
+}
+
+/// `count` messages of one `sendmmsg` or `recvmmsg`. Without `bpf_loop` (5.17) they are one, and not seen.
 #[inline(always)]
 fn messages(syscall: &Syscall, count: i64) {
-    let array = syscall.args[1];
-    let mut behind = 0_u64;
-    for index in 0..BATCH {
-        if i64::from(index) < count {
-            behind += u64::from(call::batched_len(array, index));
-        }
+    if count <= 0 {
+        return;
     }
-    for index in 0..BATCH {
-        if i64::from(index) >= count {
-            return;
-        }
-        let len = call::batched_len(array, index);
-        behind = behind.saturating_sub(u64::from(len));
-        // What is beyond the batch is in the last one's account, as not seen.
-        let memory = if index + 1 == BATCH && count > i64::from(BATCH) {
-            Call::unseen(Unseen::Vectors)
-        } else {
-            Call::batched(array, index)
-        };
-        if syscall.way() == Way::Tx {
-            one::<true>(syscall.args[0] as u32, i64::from(len), behind, memory);
-        } else {
-            one::<false>(syscall.args[0] as u32, i64::from(len), behind, memory);
-        }
+    let mut batch = Batch {
+        array: syscall.args[1],
+        count: count as u64,
+        behind: 0,
+        fd: syscall.args[0] as u32,
+        sent: u32::from(syscall.way() == Way::Tx),
+    };
+    if globals::has_loop() {
+        read::repeat(BATCH, sum, &mut batch);
+        read::repeat(BATCH, message, &mut batch);
+    } else {
+        let len = i64::from(call::batched_len(batch.array, 0));
+        moved(&batch, len, Call::unseen(Unseen::Vectors));
+    }
+}
+
+/// Adds up what the messages moved.
+extern "C" fn sum(index: u32, batch: *mut Batch) -> i64 {
+    let Some(batch) = read::context(batch) else { return 1 };
+    if u64::from(index) >= batch.count {
+        return 1;
+    }
+    batch.behind += u64::from(call::batched_len(batch.array, index));
+    0
+}
+
+/// Looks at one message.
+extern "C" fn message(index: u32, batch: *mut Batch) -> i64 {
+    let Some(batch) = read::context(batch) else { return 1 };
+    if u64::from(index) >= batch.count {
+        return 1;
+    }
+    let len = call::batched_len(batch.array, index);
+    batch.behind = batch.behind.saturating_sub(u64::from(len));
+    moved(batch, i64::from(len), Call::batched(batch.array, index));
+    0
+}
+
+#[inline(always)]
+fn moved(batch: &Batch, len: i64, memory: Call) {
+    if batch.sent != 0 {
+        one::<true>(batch.fd, len, batch.behind, memory);
+    } else {
+        one::<false>(batch.fd, len, batch.behind, memory);
     }
 }
 

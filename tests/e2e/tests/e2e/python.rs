@@ -1,0 +1,60 @@
+//! Python: blocking sockets, one thread a connection; requests and urllib3 keep a pool of connections.
+
+use std::collections::BTreeSet;
+
+use spandrel_test_support::{Agent, Lab, process::run, require};
+
+use crate::common::{PYTHON, assert_counts, assert_whole, echo, profiles, script, traced};
+
+profiles!(clients);
+
+const COUNT: usize = 20;
+
+fn clients(profile: &str) {
+    require!(PYTHON, "/usr/lib/python3/dist-packages/requests/__init__.py");
+    let lab = Lab::new();
+    let mut agent = Agent::start(&traced(&lab, profile));
+    let (_server, port) = echo(&lab);
+    let mut ask = script(&lab, PYTHON, "ask.py", include_str!("../../programs/ask.py"));
+    run(ask.args([port.to_string(), COUNT.to_string()])).success();
+    let count = 3 * COUNT + 3;
+    agent.wait_for("all spans", |spans| spans.len() >= 2 * count);
+    let finished = agent.stop();
+    assert_counts(&finished, count, count);
+    let (servers, clients) = (finished.servers(), finished.clients());
+    for (n, (server, client)) in servers.iter().zip(&clients).enumerate() {
+        assert!(
+            client.start_ns <= server.start_ns && server.end_ns <= client.end_ns,
+            "{client:?}\n{server:?}"
+        );
+        assert_eq!((server.service(), client.service()), ("echo", "ask"));
+        assert_eq!((server.path(), server.status()), (client.path(), client.status()));
+        let agent = server.str("user_agent.original").unwrap_or("");
+        if n < COUNT {
+            assert!(agent.starts_with("python-requests/"), "{agent}");
+            server.assert_has(&[
+                ("url.query", "by=requests".into()),
+                ("url.path", format!("/bytes/{n}").into()),
+            ]);
+        } else if (COUNT + 3..2 * COUNT + 3).contains(&n) {
+            server.assert_has(&[
+                ("http.request.method", "PUT".into()),
+                ("http.request.body.size", (n as i64 - COUNT as i64 - 3).into()),
+            ]);
+        } else if n >= 2 * COUNT + 3 {
+            assert_eq!(server.name, "DELETE");
+        }
+    }
+    servers[COUNT].assert_has(&[("http.request.body.size", 100_000.into())]);
+    assert!(servers[COUNT + 2].error && clients[COUNT + 2].error);
+    let ports: BTreeSet<_> = servers.iter().map(|span| span.int("network.peer.port")).collect();
+    assert_eq!(ports.len(), 3, "each of the three clients keeps one connection");
+    for (server, client) in servers.iter().zip(&clients) {
+        for part in ["http.request.body.size", "http.response.body.size"] {
+            assert_eq!(server.int(part), client.int(part), "{part}: {server:?}\n{client:?}");
+        }
+    }
+    let streamed = servers[COUNT + 1];
+    assert!(streamed.int("http.request.body.size").is_some_and(|size| size >= 50_000), "{streamed:?}");
+    assert_whole(&finished);
+}

@@ -1,0 +1,168 @@
+//! Exchanges that do not end as they should: resets, broken pipes, dead processes.
+
+use std::{
+    io,
+    os::fd::{AsFd as _, BorrowedFd},
+};
+
+use crate::{
+    Stage, http,
+    sock::{Family, Pair},
+    sys,
+    talk::{Talk, pass},
+    truth::{End, Look},
+    way::{Rx, Tx},
+};
+
+const BODY: usize = 1000;
+
+/// A conversation of one good exchange, then a request that the server has read.
+fn begun<'t>(stage: &'t Stage, name: &str, family: Family) -> io::Result<(Talk<'t>, String, u16)> {
+    let mut talk = Talk::new(&stage.truth, &format!("{name}-{}", family.word()), family)?;
+    talk.plain()?;
+    let (path, status) = talk.next();
+    let (client, server) = talk.pair.ends();
+    pass(client, server, Tx::Write, Rx::Read, &http::request(&path, 5, ""))?;
+    Ok((talk, path, status))
+}
+
+fn expect(result: &io::Result<usize>, wanted: &io::Result<usize>) -> io::Result<()> {
+    let text = |result: &io::Result<usize>| match result {
+        Ok(len) => format!("{len} bytes"),
+        Err(error) => format!("{:?}", error.kind()),
+    };
+    if text(result) == text(wanted) {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("expected {}, got {}", text(wanted), text(result))))
+}
+
+fn failed(kind: io::ErrorKind) -> io::Result<usize> {
+    Err(kind.into())
+}
+
+fn read(fd: BorrowedFd<'_>) -> io::Result<usize> {
+    sys::read(fd, &mut [0; 100])
+}
+
+/// Half of a response: its head and some of its body.
+fn half(status: u16) -> Vec<u8> {
+    let mut response = http::response(status, BODY, "");
+    response.truncate(http::head_len(&response) + BODY / 2);
+    response
+}
+
+/// The server breaks the connection instead of answering: ECONNRESET at the client.
+pub(crate) fn reset(stage: &mut Stage) -> io::Result<()> {
+    let (talk, path, _) = begun(stage, "reset", Family::V4)?;
+    talk.told_end(End::Client, (&path, None), (5, 0), Look::Failed("connection_reset"))?;
+    talk.told_end(End::Server, (&path, None), (5, 0), Look::Failed("connection_closed"))?;
+    let Pair { client, server, .. } = talk.pair;
+    sys::break_on_close(server.as_fd())?;
+    drop(server);
+    expect(&read(client.as_fd()), &failed(io::ErrorKind::ConnectionReset))
+}
+
+/// The client is gone when the server answers: ECONNRESET, or EPIPE if it had said that it sends no more.
+pub(crate) fn broken_pipe(stage: &mut Stage) -> io::Result<()> {
+    for (name, announced, error, kind) in [
+        ("broken", false, "connection_reset", io::ErrorKind::ConnectionReset),
+        ("pipe", true, "broken_pipe", io::ErrorKind::BrokenPipe),
+    ] {
+        let (talk, path, status) = begun(stage, name, Family::V4)?;
+        talk.told_end(End::Client, (&path, None), (5, 0), Look::Failed(""))?;
+        talk.told_end(End::Server, (&path, None), (5, 0), Look::Failed(error))?;
+        let Pair { client, server, .. } = talk.pair;
+        if announced {
+            sys::shutdown_write(client.as_fd())?;
+            expect(&read(server.as_fd()), &Ok(0))?;
+        }
+        sys::break_on_close(client.as_fd())?;
+        drop(client);
+        let response = http::response(status, 10, "");
+        expect(&sys::sendto(server.as_fd(), &response, libc::MSG_NOSIGNAL), &failed(kind))?;
+    }
+    Ok(())
+}
+
+/// The server closes without an answer, or in the middle of it.
+pub(crate) fn closed(stage: &mut Stage) -> io::Result<()> {
+    for family in [Family::V4, Family::UnixPair] {
+        let (talk, path, _) = begun(stage, "unanswered", family)?;
+        talk.told_end(End::Client, (&path, None), (5, 0), Look::Failed("connection_closed"))?;
+        talk.told_end(End::Server, (&path, None), (5, 0), Look::Failed("connection_closed"))?;
+        let Pair { client, server, .. } = talk.pair;
+        drop(server);
+        expect(&read(client.as_fd()), &Ok(0))?;
+
+        let (talk, path, status) = begun(stage, "half", family)?;
+        let (client, server) = talk.pair.ends();
+        pass(server, client, Tx::Write, Rx::Read, &half(status))?;
+        talk.told_end(End::Client, (&path, Some(status)), (5, 0), Look::Failed("connection_closed"))?;
+        talk.told_end(End::Server, (&path, Some(status)), (5, 0), Look::Failed("connection_closed"))?;
+        let Pair { client, server, .. } = talk.pair;
+        drop(server);
+        expect(&read(client.as_fd()), &Ok(0))?;
+    }
+    Ok(())
+}
+
+/// The server's process is killed while it answers, or before.
+pub(crate) fn killed(stage: &mut Stage) -> io::Result<()> {
+    for family in [Family::V4, Family::UnixPair] {
+        for partly in [false, true] {
+            let name = format!("killed-{partly}-{}", family.word());
+            let mut talk = Talk::new(&stage.truth, &name, family)?;
+            let (path, status) = talk.next();
+            let request = http::request(&path, 5, "");
+            let told = partly.then_some(status);
+            let server = talk.pair.server.as_fd();
+            let (here, there) = sys::pipe()?;
+            let child = sys::fork(|| {
+                Rx::Read.receive(server, 0, request.len())?;
+                let look = Look::Failed("process_exit");
+                talk.told_end(End::Server, (&path, told), (5, 0), look)?;
+                if partly {
+                    Tx::Write.send(server, 0, &half(status))?;
+                }
+                sys::write(there.as_fd(), b"x")?;
+                // Nothing comes: it waits here to be killed.
+                read(server).map(drop)
+            })?;
+            Tx::Write.send(talk.pair.client.as_fd(), 0, &request)?;
+            read(here.as_fd())?;
+            if partly {
+                Rx::Read.receive(talk.pair.client.as_fd(), 0, half(status).len())?;
+            }
+            talk.told_end(End::Client, (&path, told), (5, 0), Look::Failed("connection_closed"))?;
+            // From here on the child alone has the server's socket.
+            let Pair { client, server, .. } = talk.pair;
+            drop(server);
+            sys::kill_child(child)?;
+            expect(&read(client.as_fd()), &Ok(0))?;
+        }
+    }
+    Ok(())
+}
+
+/// The client's process is killed while it waits for the answer; the server sees that and gives up.
+pub(crate) fn killed_client(stage: &mut Stage) -> io::Result<()> {
+    for family in [Family::V4, Family::UnixPair] {
+        let mut talk = Talk::new(&stage.truth, &format!("killed-client-{}", family.word()), family)?;
+        let (path, _) = talk.next();
+        let request = http::request(&path, 5, "");
+        let client = talk.pair.client.as_fd();
+        let child = sys::fork(|| {
+            talk.told_end(End::Client, (&path, None), (5, 0), Look::Failed("process_exit"))?;
+            Tx::Write.send(client, 0, &request)?;
+            read(client).map(drop)
+        })?;
+        Rx::Read.receive(talk.pair.server.as_fd(), 0, request.len())?;
+        talk.told_end(End::Server, (&path, None), (5, 0), Look::Failed("client_closed"))?;
+        let Pair { client, server, .. } = talk.pair;
+        drop(client);
+        sys::kill_child(child)?;
+        expect(&read(server.as_fd()), &Ok(0))?;
+    }
+    Ok(())
+}

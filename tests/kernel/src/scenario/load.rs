@@ -1,0 +1,63 @@
+//! More than a stopped agent can take.
+
+use std::{
+    io,
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    sync::atomic::{AtomicU16, Ordering::Relaxed},
+    thread,
+};
+
+use crate::{
+    Stage, http,
+    sock::Pair,
+    sys,
+    talk::{Talk, pass},
+    truth::Look,
+    way::{Rx, Tx},
+};
+
+/// Stops the agent, which is the parent, makes so many connections of so many exchanges with heads of so many
+/// bytes, and lets the agent go on.
+pub(crate) fn flood(stage: &mut Stage) -> io::Result<()> {
+    sys::signal_parent(libc::SIGSTOP)?;
+    let done = pour(stage);
+    sys::signal_parent(libc::SIGCONT)?;
+    done
+}
+
+/// The same load when the test says so; who stops the agent is the test.
+pub(crate) fn flood_on_cue(stage: &mut Stage) -> io::Result<()> {
+    Stage::cue("ready")?;
+    pour(stage)?;
+    Stage::cue("done")
+}
+
+fn pour(stage: &Stage) -> io::Result<()> {
+    let (connections, rounds): (u16, u16) = (stage.arg(0)?, stage.arg(1)?);
+    let fields = format!("X-Flood: {}\r\n", "f".repeat(stage.arg(2)?));
+    let done = AtomicU16::new(0);
+    let one = || -> io::Result<()> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        loop {
+            let number = done.fetch_add(1, Relaxed);
+            if number >= connections {
+                return Ok(());
+            }
+            let client = TcpStream::connect(listener.local_addr()?)?;
+            let pair = Pair::of(client, listener.accept()?.0)?;
+            let mut talk = Talk::over(&stage.truth, &format!("flood-{number}"), pair);
+            for _ in 0..rounds {
+                let (path, status) = talk.next();
+                let (client, server) = talk.pair.ends();
+                pass(client, server, Tx::Write, Rx::Read, &http::request(&path, 0, &fields))?;
+                pass(server, client, Tx::Write, Rx::Read, &http::response(status, 0, &fields))?;
+                talk.told(&path, status, 0, 0, (Look::Exact, Look::Exact))?;
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let both = [scope.spawn(one), scope.spawn(one)];
+        both.into_iter()
+            .try_for_each(|thread| thread.join().map_err(|_panic| io::Error::other("a thread panicked"))?)
+    })
+}

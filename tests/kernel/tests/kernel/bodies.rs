@@ -1,0 +1,23 @@
+//! Messages cut at every place.
+
+use crate::stage::both;
+
+#[test]
+fn bodies_by_length() {
+    both("lengths");
+}
+
+#[test]
+fn bodies_by_chunks() {
+    both("chunks");
+}
+
+#[test]
+fn long_heads() {
+    both("heads");
+}
+
+#[test]
+fn several_requests_in_a_call() {
+    both("pipelined");
+}

@@ -1,0 +1,36 @@
+//! What the tests that run real programs share: the agent as a child process, its spans as typed values,
+//! programs that end with their test, temporary folders and network namespaces.
+//!
+//! Everything blocks, and everything has a deadline: a wait ends when its condition holds, and fails the test
+//! with what was there when it does not. Nothing sleeps. Whatever is started or made is gone when its value is
+//! dropped, also when the test panics.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests: a failure is a panic, and a skipped test says so"
+)]
+
+pub mod agent;
+pub mod http;
+mod lab;
+mod lines;
+pub mod namespace;
+pub mod process;
+pub mod report;
+mod skip;
+pub mod span;
+
+use std::time::Duration;
+
+pub use self::{
+    agent::{Agent, Finished, Options},
+    lab::Lab,
+    process::{Output, Program},
+    report::Report,
+    skip::{found, skipped},
+    span::{Kind, Span, Value},
+};
+
+/// How long anything may take. Far more than it needs on two busy cores, so that only what hangs fails.
+pub const PATIENCE: Duration = Duration::from_secs(30);
