@@ -7,7 +7,7 @@ mod tests;
 use std::{net::SocketAddr, sync::Arc};
 
 use crate::protocol::message::Head;
-pub(crate) use pairing::{Begin, Match, Missing, Pairing};
+pub(crate) use pairing::{Begin, Match, Owner, Pairing};
 
 /// Which end of the connection the traced process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

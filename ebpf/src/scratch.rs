@@ -53,6 +53,8 @@ pub struct Moved {
     pub len: u64,
     /// Position of the first of them.
     pub base: u64,
+    /// Position of the other direction.
+    pub other: u64,
     pub first_ns: u64,
     pub last_ns: u64,
     pub wait_ns: u64,
@@ -62,9 +64,10 @@ pub struct Moved {
     pub turned: u32,
     /// 1 if these bytes belong to requests.
     pub request: u32,
+    /// 1 if bytes of the other direction moved that no hook has accounted for yet.
+    pub crossed: u32,
     /// 1 once it is clear that the connection is to be left alone.
     pub left: u32,
-    pub reserved: u32,
 }
 
 /// Offsets into [`Scratch::bytes`]; 0 is "not found" (no field can stand at 0).

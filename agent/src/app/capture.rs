@@ -195,9 +195,7 @@ impl Rest {
             return;
         };
         let header = event.header();
-        if self.sequence.observe(header) > 0 {
-            self.table.lost();
-        }
+        self.sequence.observe(header);
         let tgid = header.tgid;
         match &event {
             Event::Conn(_) | Event::Data(..) if self.refused_set.contains(&tgid) => return,

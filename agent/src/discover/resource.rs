@@ -85,7 +85,7 @@ impl Describer {
             all.add(Cow::Borrowed("process.command_args"), Value::Strs(args));
         }
         if let Some(uid) = facts.uid {
-            all.text("process.owner", &owner(uid, files));
+            all.text("process.owner", &owner(uid, files).unwrap_or_default());
         }
         let runtime = runtime::runtime(facts, files).or_else(|| go.map(|version| ("go", Some(version))));
         if let Some((name, version)) = runtime {
@@ -128,9 +128,10 @@ impl Attributes {
     }
 }
 
-/// A user's name as the process's own system knows it, else the number.
-fn owner(uid: u32, files: &dyn Files) -> String {
-    let passwd = files.read("/etc/passwd").unwrap_or_default();
+/// A user's name as the process's own system knows it, or the number if it has no name. Of a process that is
+/// gone that system cannot be asked: user 0 is `root` everywhere, others are left out.
+fn owner(uid: u32, files: &dyn Files) -> Option<String> {
+    let Some(passwd) = files.read("/etc/passwd") else { return (uid == 0).then(|| "root".to_owned()) };
     let passwd = String::from_utf8_lossy(&passwd);
     let number = uid.to_string();
     let name = passwd.lines().find_map(|line| {
@@ -138,7 +139,7 @@ fn owner(uid: u32, files: &dyn Files) -> String {
         let (name, _password, id) = (fields.next()?, fields.next()?, fields.next()?);
         (id == number).then(|| name.to_owned())
     });
-    name.unwrap_or(number)
+    Some(name.unwrap_or(number))
 }
 
 #[cfg(test)]
@@ -242,7 +243,7 @@ mod tests {
         assert_eq!(text(&resource, "k8s.cluster.name"), Some("blue"));
         assert_eq!(text(&resource, "service.version"), None);
         assert_eq!(text(&resource, "telemetry.sdk.name"), Some("spandrel"));
-        assert_eq!(text(&resource, "process.owner"), Some("33"));
+        assert_eq!(text(&resource, "process.owner"), None, "whose name nobody can tell");
         assert_eq!(text(&resource, "process.runtime.name"), Some("cpython"));
         let args = resource.attributes.iter().find(|a| a.key == "process.command_args").unwrap();
         assert!(matches!(&args.value, Value::Strs(args) if args.len() == 2));

@@ -1,7 +1,21 @@
 //! Requests and responses of one connection, matched in order (RFC 9112, section 9.3.2).
 //!
-//! A wrong match is worse than none. Where responses are missing, an exchange ends as
-//! [`Outcome::Unseen`] unless only one answer is possible.
+//! A wrong match is worse than none. As long as every response was understood to its end, the next one
+//! answers the oldest request. Behind bytes that are missing or not understood nobody can tell how many
+//! responses were among them, so order proves nothing any more. What does is where each side stood when the
+//! other one moved. A client that does not pipeline sends a request when it has the whole response to the one
+//! before; so:
+//!
+//! - The response to a request begins at the very byte of the response side that was next when the request
+//!   began ([`Begin::other`]). A response that begins exactly there, and not before its request, is its.
+//! - When a request has begun, the exchanges before it are over. Those without a complete response end as
+//!   [`Outcome::Unseen`].
+//! - A response that begins anywhere else behind missing bytes is nobody's, and the request that was the
+//!   newest then has missed its own.
+//!
+//! A client pipelines if two requests began at one place of the response side, or if the kernel side saw a
+//! request while no byte of the response before had moved. Behind missing bytes nothing can be told of such a
+//! connection, now or later: its exchanges end as [`Outcome::Unseen`] from then on.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -17,10 +31,8 @@ pub(crate) struct Begin {
     pub(crate) start_ns: u64,
     pub(crate) wait_ns: u64,
     pub(crate) sampled: bool,
-    /// Bytes before it are missing: earlier exchanges were withheld or lost.
-    pub(crate) jumped: bool,
-    /// How often the ring had lost events when it was seen.
-    pub(crate) epoch: u32,
+    /// Position of the response side when it began.
+    pub(crate) other: u64,
 }
 
 /// A request whose response is not complete.
@@ -33,6 +45,8 @@ struct Open {
     sent: bool,
     response: Option<(u16, Head)>,
     gap: bool,
+    /// Where its response began was not seen: none that comes is its.
+    missed: bool,
 }
 
 /// What waits for a response.
@@ -62,15 +76,19 @@ pub(crate) enum Match {
     Orphan,
 }
 
-/// Bytes of the response side are missing before what comes next.
+/// Whose bytes of the response side are that come behind something that was not understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Missing {
-    /// By what the kernel side says a message starts behind them: they were withheld, or lost.
-    Messages,
-    /// The same, but a message was open that had its rest among them.
-    Rest,
-    /// Nothing is known about them.
-    Bytes,
+pub(crate) enum Owner {
+    /// Nobody's who is known: they are older than every open request.
+    Nobody,
+    /// Of the exchange whose response is open.
+    Answering,
+    /// Of the request in this slot, and its response starts with them.
+    Start(usize),
+    /// Of the request in this slot, somewhere behind the start of its response.
+    Within(usize),
+    /// The client pipelines: nobody can tell.
+    Unknown,
 }
 
 /// The exchanges of a connection that are open. The parser bounds them by giving up
@@ -81,6 +99,8 @@ pub(crate) struct Pairing {
     answer: Answer,
     /// A request was sent while the response to an earlier one was awaited.
     pipelined: bool,
+    /// Responses of a client that pipelines were missed: no response can be matched any more.
+    doubt: bool,
 }
 
 impl Pairing {
@@ -118,8 +138,15 @@ impl Pairing {
         if self.slots.capacity() == 0 {
             self.slots.reserve_exact(1);
         }
-        let request = Open { begin, request: head, request_body: 0, sent: false, response: None, gap: false };
-        self.slots.push_back(Slot::Open(request));
+        self.slots.push_back(Slot::Open(Open {
+            begin,
+            request: head,
+            request_body: 0,
+            sent: false,
+            response: None,
+            gap: self.doubt,
+            missed: self.doubt,
+        }));
     }
 
     /// The request whose end was not seen yet.
@@ -162,11 +189,14 @@ impl Pairing {
 
     /// A final response's head is complete.
     pub(crate) fn response(&mut self, status: u16, head: Head, start_ns: u64) -> Match {
-        if self.slots.len() > 1 && self.answer == Answer::Nothing {
+        let begun = |slot: &Slot| matches!(slot, Slot::Open(open) if open.begin.start_ns <= start_ns);
+        if self.slots.get(1).is_some_and(begun) {
             self.pipelined = true;
         }
         match self.slots.front_mut() {
-            Some(Slot::Open(open)) if open.response.is_none() && open.begin.start_ns <= start_ns => {
+            Some(Slot::Open(open))
+                if open.response.is_none() && !open.missed && open.begin.start_ns <= start_ns =>
+            {
                 open.response = Some((status, head));
                 self.answer = Answer::First;
                 Match::Request
@@ -181,6 +211,11 @@ impl Pairing {
                 Match::Orphan
             }
         }
+    }
+
+    /// A final response's head is complete, and nobody can tell which request it answers.
+    pub(crate) fn orphan(&mut self) {
+        self.answer = Answer::Orphan;
     }
 
     /// The open response ended. `sending` is how much content of an unfinished request was seen.
@@ -205,41 +240,114 @@ impl Pairing {
         }
     }
 
-    /// Decides, before a response whose predecessors may be missing, which requests can no longer be
-    /// answered by it. Calls `out` with those and returns how many slots they were, from the oldest on.
-    pub(crate) fn realign(
+    /// The client pipelines.
+    pub(crate) const fn pipelines(&mut self) {
+        self.pipelined = true;
+    }
+
+    /// Bytes of the open response moved at `start_ns`: if the next request had begun, the client pipelines.
+    pub(crate) fn overlaps(&mut self, start_ns: u64) {
+        if let Some(Slot::Open(open)) = self.slots.get(1) {
+            self.pipelined |= self.answer == Answer::First && open.begin.start_ns <= start_ns;
+        }
+    }
+
+    /// Requests whose exchange is not over.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whose the bytes are that moved at `start_ns` from `pos` of the response side on, where what came before
+    /// was not understood.
+    pub(crate) fn owner(&self, pos: u64, start_ns: u64) -> Owner {
+        let begun = |slot: &Slot| matches!(slot, Slot::Open(open) if open.begin.start_ns <= start_ns);
+        let Some(newest) = self.slots.iter().rposition(begun) else { return Owner::Nobody };
+        if newest == 0 && self.answer == Answer::First {
+            return Owner::Answering;
+        }
+        let mut last = None;
+        for slot in self.slots.iter().take(newest + 1) {
+            match slot {
+                Slot::Open(open) if last.is_none_or(|last| last < open.begin.other) => {
+                    last = Some(open.begin.other);
+                }
+                _ => return Owner::Unknown,
+            }
+        }
+        match last {
+            _ if self.pipelined => Owner::Unknown,
+            Some(other) if other == pos => Owner::Start(newest),
+            _ => Owner::Within(newest),
+        }
+    }
+
+    /// The exchanges before a slot are over. `last_ns` is when the last byte of the response side moved that
+    /// may be theirs.
+    pub(crate) fn over(
         &mut self,
+        slot: usize,
         connection: &Arc<Connection>,
-        missing: Missing,
-        epoch: u32,
-        now_ns: u64,
+        last_ns: u64,
         out: &mut Vec<Exchange>,
-    ) -> usize {
-        if self.answering() {
-            return 0;
+    ) {
+        if slot > 0 && self.answer == Answer::First {
+            self.answer = Answer::Orphan;
         }
-        let keep = match (self.slots.len(), self.slots.back_mut()) {
-            (0, _) | (_, None) => return 0,
-            // Who pipelines may have any of its responses missing.
-            _ if self.pipelined => 0,
-            // Who does not has sent its last request after the response to the one before.
-            (_, Some(Slot::Open(open))) if missing == Missing::Bytes => {
-                open.gap = true;
-                1
-            }
-            // Missing messages are those of earlier exchanges only if there were such.
-            (1, Some(Slot::Open(open))) => {
-                let explained = open.begin.jumped || missing == Missing::Rest;
-                usize::from(explained && open.begin.epoch == epoch)
-            }
-            (_, Some(Slot::Open(_))) => 1,
-            (_, Some(Slot::Withheld)) => 0,
-        };
-        let gone = self.slots.len() - keep;
-        for slot in self.slots.drain(..gone) {
-            out.extend(finish_unseen(slot, connection, now_ns));
+        for slot in self.slots.drain(..slot.min(self.slots.len())) {
+            out.extend(finish_unseen(slot, connection, last_ns));
         }
-        gone
+    }
+
+    /// The response to the request in a slot cannot be found any more.
+    pub(crate) fn miss(&mut self, slot: usize) {
+        if let Some(Slot::Open(open)) = self.slots.get_mut(slot) {
+            open.missed = true;
+            open.gap = true;
+        }
+    }
+
+    /// The last bytes of the response side were not seen: the newest request's response was among them.
+    pub(crate) fn miss_newest(&mut self) {
+        if self.answer == Answer::Nothing && !self.slots.is_empty() {
+            self.miss(self.slots.len() - 1);
+        }
+    }
+
+    /// Nothing can be told any more, of what is open and of what comes.
+    pub(crate) fn abstain(&mut self, connection: &Arc<Connection>, last_ns: u64, out: &mut Vec<Exchange>) {
+        self.doubt = true;
+        self.over(self.slots.len(), connection, last_ns, out);
+    }
+
+    /// Whether nothing can be told any more.
+    pub(crate) const fn doubts(&self) -> bool {
+        self.doubt
+    }
+
+    /// Where the response side stood when the request in a slot began.
+    pub(crate) fn other(&self, slot: usize) -> Option<u64> {
+        match self.slots.get(slot) {
+            Some(Slot::Open(open)) => Some(open.begin.other),
+            _ => None,
+        }
+    }
+
+    /// If no response to the oldest request was found but it is over, because its client has sent another one:
+    /// where the response side stood then.
+    pub(crate) fn overtaken(&self) -> Option<u64> {
+        match (self.slots.front(), self.slots.get(1)) {
+            (Some(Slot::Open(first)), Some(Slot::Open(second)))
+                if !self.pipelined && first.response.is_none() && first.begin.other < second.begin.other =>
+            {
+                Some(second.begin.other)
+            }
+            _ => None,
+        }
+    }
+
+    /// Slots, of which none has its response.
+    pub(crate) fn unanswered(&self) -> usize {
+        self.slots.len() - usize::from(self.answer == Answer::First)
     }
 
     /// Everything that is open ends. `bodies` are the content bytes seen of an unfinished request and an
@@ -257,8 +365,18 @@ impl Pairing {
         }
         let mut body = if self.answer == Answer::First { answering } else { 0 };
         self.answer = Answer::Nothing;
+        // Who has sent another request had its response, whether it was seen or not.
+        while self.overtaken().is_some()
+            && let Some(slot) = self.slots.pop_front()
+        {
+            out.extend(finish_unseen(slot, connection, end.1));
+        }
         for slot in std::mem::take(&mut self.slots) {
-            out.extend(finish(slot, connection, end, std::mem::take(&mut body)));
+            let body = std::mem::take(&mut body);
+            out.extend(match &slot {
+                Slot::Open(open) if open.missed => finish_unseen(slot, connection, end.1),
+                _ => finish(slot, connection, end, body),
+            });
         }
     }
 }
@@ -276,7 +394,7 @@ fn finish(
     response_body: u64,
 ) -> Option<Exchange> {
     let Slot::Open(open) = slot else { return None };
-    let Begin { pos, tgid, tid, start_ns, wait_ns, sampled, jumped: _, epoch: _ } = open.begin;
+    let Begin { pos, tgid, tid, start_ns, wait_ns, sampled, other: _ } = open.begin;
     Some(Exchange {
         connection: Arc::clone(connection),
         tgid,

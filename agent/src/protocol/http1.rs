@@ -84,12 +84,29 @@ impl Parser for Http1 {
                     self.ask(Asked::UNSEEN, out);
                 }
             }
-            Input::Unanswered { requests } => {
-                self.asked.drain(..requests.min(self.asked.len()));
+            Input::Awaited { requests } => {
+                self.asked.drain(..self.asked.len().saturating_sub(requests));
+                for _ in self.asked.len()..requests.min(PIPELINE) {
+                    self.asked.push_front(Asked::UNSEEN);
+                }
                 self.resume();
             }
         }
         0
+    }
+
+    fn knows(&self, side: Side) -> bool {
+        match side {
+            Side::Request => self.request.knows(),
+            Side::Response => self.response.knows(),
+        }
+    }
+
+    fn within(&self, side: Side) -> bool {
+        match side {
+            Side::Request => self.request.open(),
+            Side::Response => self.response.open(),
+        }
     }
 
     fn body(&self, side: Side) -> u64 {

@@ -32,8 +32,8 @@ pub enum Input<'a> {
     Eof,
     /// So many requests were withheld here; their responses come before those of later requests.
     Withheld { requests: usize },
-    /// The responses to the so many oldest requests that wait for theirs will not come.
-    Unanswered { requests: usize },
+    /// Only the so many newest requests still wait for their responses.
+    Awaited { requests: usize },
 }
 
 /// Whether bytes may belong to a protocol.
@@ -58,6 +58,12 @@ pub trait Parser {
     /// the middle of a side so that the bytes of the other one that wait are given first. Returns how
     /// many bytes of [`Input::Bytes`] were consumed, all of [`Input::Last`], 0 for the other inputs.
     fn advance(&mut self, side: Side, input: Input<'_>, out: &mut Vec<Message>) -> usize;
+
+    /// Whether it is known what the next byte of `side` is.
+    fn knows(&self, side: Side) -> bool;
+
+    /// Whether `side` is inside a body.
+    fn within(&self, side: Side) -> bool;
 
     /// Content bytes, so far, of the message that is open in `side`.
     fn body(&self, side: Side) -> u64;

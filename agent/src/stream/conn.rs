@@ -9,13 +9,13 @@ use std::{
 };
 
 use spandrel_common::event::{
-    self, DATA_BODY, DATA_END, DATA_START, DIR_RX, Data, ROLE_CLIENT, TRANSPORT_UNIX,
+    self, DATA_BODY, DATA_END, DATA_PIPELINED, DATA_START, DIR_RX, Data, ROLE_CLIENT, TRANSPORT_UNIX,
 };
 
 use super::half::{Half, Source};
 use crate::{
-    exchange::{Addr, Connection, Exchange, Missing, Outcome, Pairing, Role},
-    protocol::{Input, Message, Side, http1::Http1},
+    exchange::{Addr, Connection, Exchange, Outcome, Owner, Pairing, Role},
+    protocol::{Detect, Input, Message, Parser as _, Side, http1::Http1},
     stats::{Count, Stats},
 };
 
@@ -26,22 +26,19 @@ const HELD_EVENTS: usize = 16;
 /// Captured bytes of these events.
 const HELD_BYTES: usize = 64 * 1024;
 
+/// Exchanges that are over, without a response that was found, and that wait for events that may be late.
+const OVERTAKEN: usize = HELD_EVENTS;
+
 /// What the handling of one event needs besides the connection.
 pub(super) struct Context<'a> {
     stats: &'a Stats,
     messages: &'a mut Vec<Message>,
     out: &'a mut Vec<Exchange>,
-    epoch: u32,
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn new(
-        stats: &'a Stats,
-        messages: &'a mut Vec<Message>,
-        out: &'a mut Vec<Exchange>,
-        epoch: u32,
-    ) -> Self {
-        Self { stats, messages, out, epoch }
+    pub(super) fn new(stats: &'a Stats, messages: &'a mut Vec<Message>, out: &'a mut Vec<Exchange>) -> Self {
+        Self { stats, messages, out }
     }
 }
 
@@ -53,8 +50,8 @@ pub(super) struct Conn {
     pairing: Pairing,
     request: Half,
     response: Half,
-    /// What is missing before the next response, if something is.
-    missing: Option<Missing>,
+    /// Something was not understood, so that the next response may not be that of the oldest request.
+    unsure: bool,
     /// Events of the response side that came before any request that they could answer.
     held: Vec<(Data, Box<[u8]>)>,
     /// Who used it last.
@@ -77,7 +74,7 @@ impl Conn {
             pairing: Pairing::default(),
             request: Half::default(),
             response: Half::default(),
-            missing: None,
+            unsure: false,
             held: Vec::new(),
             tgid: event.header.tgid,
             transport: event.transport,
@@ -111,8 +108,9 @@ impl Conn {
     }
 
     /// The process that used it last is gone.
-    pub(super) fn orphan(&mut self) {
-        self.orphan = true;
+    pub(super) const fn orphan(&mut self) {
+        // What it has closed before it ended is no accident.
+        self.orphan = self.ended.is_none();
     }
 
     fn half(&mut self, side: Side) -> &mut Half {
@@ -208,30 +206,39 @@ impl Conn {
         let starts = data.flags & DATA_START != 0 && late == 0;
         let jumped = data.pos > next;
 
-        if starts || jumped {
+        if data.flags & DATA_PIPELINED != 0 {
+            self.pairing.pipelines();
+        }
+        let again = !starts && self.again(side, payload);
+        if starts || again || jumped {
             self.cut(side, data.last_ns, context);
         }
-        if jumped && starts && side == Side::Response {
-            self.missing = Some(if self.pairing.answering() { Missing::Rest } else { Missing::Messages });
-        } else if jumped && !starts {
+        if jumped && !starts {
             self.gap(side, data.pos - next, data.last_ns, context);
         }
         self.half(side).next = data.pos + late;
-        if starts {
-            self.feed(side, Input::Start, data.last_ns, context);
-            if side == Side::Request {
-                self.withheld(usize::from(data.orphans), data.last_ns, context);
+        match side {
+            Side::Request => {
+                if starts || again {
+                    self.feed(side, Input::Start, data.last_ns, context);
+                    self.withheld(usize::from(data.orphans), data.last_ns, context);
+                }
+                // Withheld requests are counted; others are not known.
+                self.unsure |= again || (jumped && starts && data.orphans == 0);
+            }
+            Side::Response => {
+                self.unsure |= jumped && starts;
+                self.realign(data, payload, starts, again, context);
             }
         }
-        if side == Side::Response {
-            self.realign(data, context);
-        }
-        let source = Source::new(data, jumped, context.epoch);
+        let source = Source::new(data);
         self.bytes(side, payload, source, data.last_ns, context);
         if side == Side::Response {
             self.settle(data.last_ns, context);
         }
         self.rest(side, covered - payload.len() as u64, data, context);
+        // Where requests may be hidden, the next response may be one of theirs.
+        self.unsure |= side == Side::Request && !self.parser.knows(side);
         let half = self.half(side);
         half.next = end;
         half.last_ns = half.last_ns.max(data.last_ns);
@@ -279,14 +286,98 @@ impl Conn {
         }
     }
 
-    /// Before a response that comes behind missing bytes: which requests can it answer?
-    fn realign(&mut self, data: &Data, context: &mut Context<'_>) {
-        if let Some(missing) = self.missing.take() {
-            let requests =
-                self.pairing.realign(&self.info, missing, context.epoch, data.first_ns, context.out);
-            if requests > 0 {
-                self.feed(Side::Response, Input::Unanswered { requests }, data.last_ns, context);
+    /// Whether a message starts with these bytes although the last one is not over by its framing. Of Unix
+    /// sockets not every byte is seen to move (`splice`), and there are no sequence numbers that would tell.
+    fn again(&self, side: Side, payload: &[u8]) -> bool {
+        self.transport == TRANSPORT_UNIX
+            && self.parser.within(side)
+            && Http1::detect(side, payload) == Detect::Yes
+            && match side {
+                Side::Request => !self.pairing.awaits() && !self.pairing.answering(),
+                Side::Response => self.pairing.other(1).is_some(),
             }
+    }
+
+    /// Before bytes of the response side: whose are they, if what came before them was not understood?
+    fn realign(&mut self, data: &Data, payload: &[u8], starts: bool, again: bool, context: &mut Context<'_>) {
+        let waits = !self.response.waiting.is_empty();
+        let body = data.flags & DATA_BODY != 0 && !starts;
+        let unseen =
+            self.transport == TRANSPORT_UNIX && !self.pairing.answering() && self.pairing.other(1).is_some();
+        let known = !self.unsure && !again && !unseen && self.parser.knows(Side::Response);
+        if waits || body || known || self.pairing.doubts() {
+            if starts {
+                self.feed(Side::Response, Input::Start, data.last_ns, context);
+            } else if known && self.pairing.answering() && !waits {
+                self.pairing.overlaps(data.first_ns);
+            }
+            return;
+        }
+        let owner = self.pairing.owner(self.response.next, data.first_ns);
+        let looks = starts || (!payload.is_empty() && Http1::detect(Side::Response, payload) != Detect::No);
+        let before = self.response.last_ns;
+        match owner {
+            Owner::Nobody | Owner::Answering => {
+                if starts {
+                    self.feed(Side::Response, Input::Start, data.last_ns, context);
+                }
+            }
+            Owner::Start(slot) if looks => {
+                self.close_before(slot, before, context);
+                self.unsure = false;
+            }
+            Owner::Start(_) if !payload.is_empty() => self.abstain(before, context),
+            Owner::Start(slot) | Owner::Within(slot) => {
+                let slot = self.close_before(slot, before, context);
+                self.pairing.miss(slot);
+                self.unsure = true;
+                if !starts {
+                    self.parser.advance(Side::Response, Input::Gap { len: 0 }, context.messages);
+                }
+            }
+            Owner::Unknown => self.abstain(before, context),
+        }
+    }
+
+    /// The exchanges before a slot are over, and so is the response that is open. Gives the new place of the slot.
+    fn close_before(&mut self, slot: usize, last_ns: u64, context: &mut Context<'_>) -> usize {
+        let slots = self.pairing.slots();
+        self.feed(Side::Response, Input::Start, last_ns, context);
+        let slot = slot - (slots - self.pairing.slots()).min(slot);
+        self.pairing.over(slot, &self.info, last_ns, context.out);
+        self.awaited(context);
+        0
+    }
+
+    /// A client that pipelines, and a hole: nothing of the connection can be matched any more.
+    fn abstain(&mut self, last_ns: u64, context: &mut Context<'_>) {
+        self.feed(Side::Response, Input::Start, last_ns, context);
+        self.parser.advance(Side::Response, Input::Gap { len: 0 }, context.messages);
+        self.pairing.abstain(&self.info, last_ns, context.out);
+        self.awaited(context);
+    }
+
+    /// Tells the parser how many requests wait for their responses.
+    fn awaited(&mut self, context: &mut Context<'_>) {
+        let requests = self.pairing.unanswered();
+        self.parser.advance(Side::Response, Input::Awaited { requests }, context.messages);
+    }
+
+    /// After a request: exchanges before it that are over, and whose responses were not found, are told now.
+    fn overtaken(&mut self, context: &mut Context<'_>) {
+        let last_ns = self.response.last_ns;
+        if self.pairing.doubts() {
+            self.pairing.over(self.pairing.slots() - 1, &self.info, last_ns, context.out);
+            self.awaited(context);
+            return;
+        }
+        let found = !self.unsure && self.parser.knows(Side::Response);
+        while let Some(other) = self.pairing.overtaken()
+            && !(found || self.pairing.answering() || !self.response.waiting.is_empty())
+            && (self.response.next >= other || self.pairing.slots() > OVERTAKEN)
+        {
+            self.pairing.over(1, &self.info, last_ns, context.out);
+            self.awaited(context);
         }
     }
 }

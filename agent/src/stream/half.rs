@@ -20,20 +20,19 @@ pub(super) struct Source {
     pub(super) wait_ns: u64,
     /// The decision about the first request in it; taken by that.
     sampled: bool,
-    jumped: bool,
-    epoch: u32,
+    /// Position of the other direction.
+    other: u64,
 }
 
 impl Source {
-    pub(super) fn new(data: &Data, jumped: bool, epoch: u32) -> Self {
+    pub(super) const fn new(data: &Data) -> Self {
         Self {
             tgid: data.header.tgid,
             tid: data.header.tid,
             first_ns: data.first_ns,
             wait_ns: data.wait_ns,
             sampled: data.decision == DECISION_SAMPLED,
-            jumped,
-            epoch,
+            other: data.other,
         }
     }
 
@@ -46,8 +45,7 @@ impl Source {
             start_ns: self.first_ns,
             wait_ns: self.wait_ns,
             sampled: std::mem::take(&mut self.sampled),
-            jumped: std::mem::take(&mut self.jumped),
-            epoch: self.epoch,
+            other: self.other,
         }
     }
 }

@@ -31,20 +31,12 @@ pub struct Table {
     users: HashMap<u32, u32, RandomState>,
     /// Kept for its memory.
     messages: Vec<Message>,
-    /// How often the ring had lost events.
-    epoch: u32,
 }
 
 impl Table {
     /// A table of at most `limit` connections (at least one).
     pub fn new(stats: Arc<Stats>, limit: usize) -> Self {
-        Self {
-            stats,
-            conns: Slots::new(limit.max(1)),
-            users: HashMap::default(),
-            messages: Vec::new(),
-            epoch: 0,
-        }
+        Self { stats, conns: Slots::new(limit.max(1)), users: HashMap::default(), messages: Vec::new() }
     }
 
     /// Connections that are followed.
@@ -55,12 +47,6 @@ impl Table {
     /// Whether no connection is followed.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Takes note that the ring had no room for some events before the next one. Until both sides of a
-    /// connection are seen in step again, nothing is concluded from what they seem to say about each other.
-    pub fn lost(&mut self) {
-        self.epoch = self.epoch.wrapping_add(1);
     }
 
     /// Takes an event and appends the exchanges that it ends to `out`. Events about processes are ignored,
@@ -77,7 +63,7 @@ impl Table {
 
     /// Ends everything that is open, because the agent stops.
     pub fn flush(&mut self, now_ns: u64, out: &mut Vec<Exchange>) {
-        let mut context = Context::new(&self.stats, &mut self.messages, out, self.epoch);
+        let mut context = Context::new(&self.stats, &mut self.messages, out);
         for mut conn in self.conns.drain() {
             conn.end((Outcome::Unseen, now_ns), &mut context);
         }
@@ -116,7 +102,7 @@ impl Table {
             return;
         };
         let before = conn.tgid();
-        conn.data(data, payload, &mut Context::new(&self.stats, &mut self.messages, out, self.epoch));
+        conn.data(data, payload, &mut Context::new(&self.stats, &mut self.messages, out));
         let after = conn.tgid();
         if before != after {
             *self.users.entry(after).or_insert(0) += 1;
@@ -128,7 +114,7 @@ impl Table {
         if matches!(close.reason, event::CLOSE_GONE | event::CLOSE_OPAQUE) {
             self.remove(close.conn, |conn, context| conn.close(close, context), out);
         } else if let Some(conn) = self.conns.touch(close.conn) {
-            conn.close(close, &mut Context::new(&self.stats, &mut self.messages, out, self.epoch));
+            conn.close(close, &mut Context::new(&self.stats, &mut self.messages, out));
         }
     }
 
@@ -154,7 +140,7 @@ impl Table {
 
     fn remove(&mut self, id: u64, last: impl FnOnce(&mut Conn, &mut Context<'_>), out: &mut Vec<Exchange>) {
         if let Some(mut conn) = self.conns.remove(id) {
-            last(&mut conn, &mut Context::new(&self.stats, &mut self.messages, out, self.epoch));
+            last(&mut conn, &mut Context::new(&self.stats, &mut self.messages, out));
             self.unuse(conn.tgid());
         }
     }

@@ -3,4 +3,5 @@
 mod ends;
 mod missing;
 mod order;
+mod truth;
 mod wire;

@@ -121,6 +121,9 @@ pub const DATA_TO_CLOSE: u16 = 8;
 pub const DATA_LIMIT: u16 = 16;
 /// `Data::flags`: captured content had to be left out; `Data::unseen` says why.
 pub const DATA_UNSEEN: u16 = 32;
+/// `Data::flags`: on this connection, now or before, a request came before any byte of the response to the
+/// one before it, or inside its body.
+pub const DATA_PIPELINED: u16 = 64;
 
 /// `Data::decision`: the kernel side did not judge this request; userspace does, by the same function.
 pub const DECISION_OPEN: u8 = 0;
@@ -168,7 +171,7 @@ impl Unseen {
     }
 }
 
-/// Bytes `pos .. pos + len` of one direction moved; the first `header.payload` of them follow. 96 bytes.
+/// Bytes `pos .. pos + len` of one direction moved; the first `header.payload` of them follow. 104 bytes.
 ///
 /// The kernel side withholds only what it is certain of: body bytes of a message whose framing it knows
 /// (`DATA_BODY`; several calls may be joined into one event), and whole exchanges that are not sampled.
@@ -205,6 +208,9 @@ pub struct Data {
     pub wait_ns: u64,
     /// Of the bytes that were not captured, those that are chunk framing and trailers and not content.
     pub framing: u64,
+    /// Of a request's bytes: the position of the response direction when they moved. Unless requests are
+    /// pipelined, the response to the request that starts here begins there. 0 for responses.
+    pub other: u64,
 }
 
 /// `Close::reason`: the peer ended its direction (an orderly end; nothing more will be received).
@@ -302,7 +308,7 @@ pub struct Notice {
 const _: () = assert!(size_of::<Header>() == 32 && offset_of!(Header, tgid) == 24);
 const _: () = assert!(size_of::<Conn>() == 104 && offset_of!(Conn, local_addr) == 72);
 const _: () =
-    assert!(size_of::<Data>() == 96 && offset_of!(Data, flags) == 72 && offset_of!(Data, wait_ns) == 80);
+    assert!(size_of::<Data>() == 104 && offset_of!(Data, flags) == 72 && offset_of!(Data, wait_ns) == 80);
 const _: () = assert!(size_of::<Close>() == 88 && offset_of!(Close, reason) == 72);
 const _: () = assert!(size_of::<Exec>() == 304 && offset_of!(Exec, path) == 48);
 const _: () = assert!(size_of::<Fork>() == 40 && size_of::<Listen>() == 40 && size_of::<Notice>() == 40);

@@ -134,6 +134,11 @@ fn request<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scr
     state.turns = 0;
     state.method = head::method(bytes);
     let withheld_before = state.flows::<TX>().1.mode == WITHHELD;
+    if moved.crossed != 0 {
+        state.awaiting = 0;
+    } else if matches!(state.flows::<TX>().1.mode, BODY | CHUNKED) {
+        state.pipelined = 1;
+    }
     if state.awaiting != 0 {
         state.pipelined = 1;
         if withheld_before {

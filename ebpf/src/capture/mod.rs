@@ -161,6 +161,9 @@ fn account<const TX: bool>(
             own.seq_known = 1;
         }
     }
+    moved.other = across::<TX>(state, tcp);
+    let (own, other) = state.flows::<TX>();
+    moved.crossed = u32::from(moved.other != other.pos);
     moved.ids = task::ids();
     moved.len = len;
     moved.base = own.pos;
@@ -169,6 +172,21 @@ fn account<const TX: bool>(
     moved.wait_ns = wait_ns;
     moved.now = now;
     own.pos += len;
+}
+
+/// Position of the other direction by TCP's own numbers, which know of calls that no hook saw, and of one
+/// whose hook is still to run on another CPU. That hook will account for it; here it is only looked at.
+#[inline(always)]
+fn across<const TX: bool>(state: &mut State, tcp: Option<Tcp<impl Memory>>) -> u64 {
+    let (_, other) = state.flows::<TX>();
+    let seq = tcp.and_then(|tcp| if TX { tcp.received_seq() } else { tcp.sent_seq() });
+    let Some(seq) = seq else { return other.pos };
+    if other.seq_known == 0 {
+        other.seq = seq;
+        other.seq_known = 1;
+    }
+    let ahead = seq.wrapping_sub(other.seq);
+    if ahead < 1 << 31 { other.pos + u64::from(ahead) } else { other.pos }
 }
 
 /// Looks for the start of a request in a connection of which nothing is known yet.

@@ -1,7 +1,7 @@
 //! Events about a connection, made from what the scratch slot and the connection's state hold.
 
 use spandrel_common::{
-    event::{Close, DATA_BODY, DATA_UNSEEN, DIR_RX, DIR_TX, Header, SELECT_PENDING, TRANSPORT_TCP},
+    event::{Close, DATA_BODY, DATA_PIPELINED, DATA_UNSEEN, DIR_RX, DIR_TX, Header, SELECT_PENDING, TRANSPORT_TCP},
     limits::ANNOUNCE_EVERY_NS,
 };
 
@@ -36,7 +36,7 @@ pub fn tell<const TX: bool>(
     data.len = len;
     data.first_ns = moved.first_ns;
     data.last_ns = moved.last_ns;
-    data.flags = flags & !HEAD;
+    data.flags = flags & !HEAD | if state.pipelined != 0 { DATA_PIPELINED } else { 0 };
     data.dir = if TX { DIR_TX } else { DIR_RX };
     data.role = state.role;
     if flags & DATA_UNSEEN == 0 {
@@ -46,6 +46,7 @@ pub fn tell<const TX: bool>(
     data.framing = 0;
     data.reserved = 0;
     data.wait_ns = 0;
+    data.other = if moved.request != 0 { moved.other } else { 0 };
     if flags & DATA_BODY != 0 {
         let own = state.flows::<TX>().0;
         data.framing = own.framing;

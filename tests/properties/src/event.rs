@@ -30,9 +30,6 @@ pub fn event(data: &[u8]) {
         let record = record(*step, payload, time);
         let Some(event) = decode(&record) else { continue };
         assert!(!matches!(event, Event::Data(data, _) if data.header.payload as usize != payload.len()));
-        if step[0] & 0x80 != 0 {
-            table.lost();
-        }
         table.handle(&event, &mut exchanges);
     }
     table.flush(time, &mut exchanges);

@@ -86,7 +86,7 @@ fn both(data: &[u8], step: usize) {
             1 => parser.advance(side, Input::Body { len, end: len & 2 == 0 }, &mut out),
             2 => parser.advance(side, Input::Start, &mut out),
             3 => parser.advance(side, Input::Withheld { requests: 1 + piece.len() % 3 }, &mut out),
-            4 => parser.advance(side, Input::Unanswered { requests: piece.len() % 3 }, &mut out),
+            4 => parser.advance(side, Input::Awaited { requests: piece.len() % 3 }, &mut out),
             5 => parser.advance(side, Input::Last(&piece[1..]), &mut out),
             _ => parser.advance(side, Input::Bytes(&piece[1..]), &mut out),
         };

@@ -65,7 +65,7 @@ impl Default for Half {
 
 impl Half {
     /// Whether a message is open.
-    const fn open(&self) -> bool {
+    pub(super) const fn open(&self) -> bool {
         match self.state {
             State::Idle | State::Lost | State::Waiting => false,
             State::Length { .. }
@@ -79,6 +79,14 @@ impl Half {
     /// Whether a head is expected here, so that any valid one is believed.
     pub(super) const fn sure(&self) -> bool {
         matches!(self.state, State::Idle)
+    }
+
+    /// Whether it is known what the next byte is.
+    pub(super) const fn knows(&self) -> bool {
+        match self.state {
+            State::Idle | State::Length { .. } | State::Chunked(_) | State::ToClose | State::Waiting => true,
+            State::Lost | State::ChunkedUnseen | State::Unknown => false,
+        }
     }
 
     /// Consumes body bytes. `at` is where `bytes` begin in the input.

@@ -19,7 +19,27 @@ impl Conn {
         let moved_ns = if side == self.peer_side() { received_ns } else { sent_ns };
         let last_ns = moved_ns.max(self.half(side).last_ns);
         self.cut(side, last_ns, context);
+        self.untold(side, close, last_ns, context);
         self.feed(side, Input::Eof, last_ns, context);
+    }
+
+    /// Bytes that moved and that no event told of: body that the kernel side only counted, or a gap.
+    fn untold(&mut self, side: Side, close: &event::Close, now_ns: u64, context: &mut Context<'_>) {
+        let [received, sent] = close.pos;
+        let pos = if side == self.peer_side() { received } else { sent };
+        let len = pos.saturating_sub(self.half(side).next);
+        if len == 0 {
+            return;
+        }
+        if self.parser.within(side) && self.parser.knows(side) {
+            self.feed(side, Input::Body { len, end: false }, now_ns, context);
+        } else {
+            self.gap(side, len, now_ns, context);
+            if side == Side::Response {
+                self.pairing.miss_newest();
+            }
+        }
+        self.half(side).next = pos;
     }
 
     /// One or both directions ended.
@@ -57,6 +77,9 @@ impl Conn {
                 }
                 self.ended.get_or_insert(Outcome::LocalClosed);
                 self.eof(self.own_side(), close, context);
+                let peer = self.peer_side();
+                self.cut(peer, now_ns, context);
+                self.untold(peer, close, now_ns, context);
                 self.end((self.outcome(), now_ns), context);
             }
             CLOSE_OPAQUE => self.end((Outcome::Unseen, now_ns), context),

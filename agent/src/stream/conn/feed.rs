@@ -2,7 +2,7 @@
 
 use super::{Conn, Context};
 use crate::{
-    exchange::{Match, Missing, Outcome},
+    exchange::{Match, Outcome},
     protocol::{
         Input, Message, Parser, Side,
         message::{GiveUp, Head},
@@ -31,10 +31,6 @@ impl Conn {
             Side::Response => self.pairing.response_gap(),
         }
         self.feed(side, Input::Gap { len }, now_ns, context);
-        // Inside a message it is known what is missing.
-        if side == Side::Response && !self.pairing.answering() {
-            self.missing = Some(Missing::Bytes);
-        }
     }
 
     /// Gives the parser what is not bytes.
@@ -92,11 +88,17 @@ impl Conn {
                     truncated(&head, context);
                     let begin = sources.of(at).begin(base.saturating_add(at as u64));
                     self.pairing.request(begin, head);
+                    self.overtaken(context);
                 }
                 Message::Response { at, head, status } => {
                     truncated(&head, context);
-                    if self.pairing.response(status, head, sources.of(at).first_ns) == Match::Orphan {
+                    if self.unsure {
+                        self.pairing.orphan();
                         context.stats.count(Count::OrphanResponses);
+                    } else if self.pairing.response(status, head, sources.of(at).first_ns) == Match::Orphan {
+                        context.stats.count(Count::OrphanResponses);
+                        // Without its request its framing is a guess.
+                        self.unsure = true;
                     }
                 }
                 Message::End { side: Side::Request, body, .. } => self.pairing.sent(body),
@@ -105,6 +107,7 @@ impl Conn {
                 }
                 Message::Lost { side: Side::Request } => self.pairing.request_lost(),
                 Message::Lost { side: Side::Response } => {
+                    self.unsure = true;
                     self.answered((Outcome::Unseen, self.response.last_ns), 0, context);
                 }
                 Message::Informational { .. } => {}

@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use spandrel_common::event::{
-    CLOSE_ERROR, CLOSE_GONE, CLOSE_LOCAL, CLOSE_OPAQUE, CLOSE_PEER, ROLE_CLIENT, ROLE_SERVER, TRANSPORT_UNIX,
+    CLOSE_ERROR, CLOSE_GONE, CLOSE_LOCAL, CLOSE_OPAQUE, CLOSE_PEER, DATA_BODY, DATA_START, DATA_TO_CLOSE,
+    ROLE_CLIENT, ROLE_SERVER, TRANSPORT_UNIX,
 };
 
 use super::wire::{GET, OK, Wire};
@@ -137,6 +138,27 @@ fn the_end_of_a_process() {
 }
 
 #[test]
+fn who_closes_before_it_ends_has_cancelled() {
+    let mut wire = Wire::client();
+    wire.req(GET);
+    wire.close(CLOSE_LOCAL, 0);
+    wire.exit();
+    wire.close(CLOSE_GONE, 0);
+    assert_eq!(wire.told(), "@0 0 0/0 LocalClosed");
+    wire.ledger(1);
+}
+
+#[test]
+fn a_body_that_ends_with_the_connection_is_counted_by_its_end() {
+    let mut wire = Wire::client();
+    wire.req(GET);
+    wire.data(Response, b"HTTP/1.0 200 OK\r\n\r\n").flags(DATA_START | DATA_BODY | DATA_TO_CLOSE).send();
+    wire.close_at(CLOSE_PEER, [19 + 10_000, GET.len() as u64]);
+    assert_eq!(wire.told(), "@0 200 0/10000");
+    wire.ledger(1);
+}
+
+#[test]
 fn another_process_goes_on_with_the_connection() {
     let mut wire = Wire::server();
     wire.req(GET);
@@ -212,7 +234,6 @@ enum Step {
     Close { reason: u8 },
     Open(u64),
     Exit,
-    Lost,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -232,7 +253,6 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..7_u8).prop_map(|reason| Step::Close { reason }),
         2 => (1..5_u64).prop_map(Step::Open),
         1 => Just(Step::Exit),
-        1 => Just(Step::Lost),
     ]
 }
 
@@ -268,7 +288,7 @@ proptest! {
                 Step::Close { reason } => wire.close(reason, 0),
                 Step::Open(id) => wire.open_by(id, if id == 2 { TRANSPORT_UNIX } else { 1 }),
                 Step::Exit => wire.exit(),
-                Step::Lost => wire.table.lost(),
+
             }
             came_out += wire.out.len() as u64;
             prop_assert!(wire.out.drain(..).all(|exchange| exchange.end_ns >= exchange.start_ns));

@@ -161,7 +161,11 @@ fn withheld_exchanges_leave_no_gap() {
         let mut wire = Wire::new(role, 9);
         wire.open(1);
         for _ in 0..3 {
-            wire.data(Request, GET).behind(500).flags(DATA_START | DATA_END).send();
+            wire.data(Request, GET)
+                .behind(500)
+                .flags(DATA_START | DATA_END)
+                .with(|data| data.other += 7000)
+                .send();
             wire.data(Response, OK).behind(7000).flags(DATA_START).send();
         }
         assert_eq!(wire.told(), "@500 200 0/2, @1027 200 0/2, @1554 200 0/2");

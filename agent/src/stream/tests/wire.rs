@@ -112,6 +112,7 @@ impl Wire {
             reserved: 0,
             wait_ns: 0,
             framing: 0,
+            other: if side == Side::Request { self.next.entry(id).or_default()[1] } else { 0 },
         };
         Sent { data, payload: payload.to_vec(), side, wire: self }
     }
@@ -124,11 +125,20 @@ impl Wire {
         self.data(Side::Response, payload).send();
     }
 
+    /// An end that tells how many bytes moved, received and sent.
+    pub(super) fn close_at(&mut self, reason: u8, pos: [u64; 2]) {
+        self.ended(reason, 0, pos);
+    }
+
     pub(super) fn close(&mut self, reason: u8, errno: u32) {
+        self.ended(reason, errno, [0; 2]);
+    }
+
+    fn ended(&mut self, reason: u8, errno: u32, pos: [u64; 2]) {
         self.bytes(&encode::close(&Close {
             header: self.header(Kind::Close),
             conn: 1,
-            pos: [0; 2],
+            pos,
             last_ns: [self.now; 2],
             reason,
             reserved: [0; 3],

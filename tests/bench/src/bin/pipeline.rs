@@ -115,9 +115,7 @@ impl<'a> Pipeline<'a> {
 
     fn event(&mut self, record: &[u8]) -> Result<()> {
         let event = decode(black_box(record)).context("a record cannot be decoded")?;
-        if self.sequence.observe(event.header()) > 0 {
-            self.table.lost();
-        }
+        self.sequence.observe(event.header());
         self.table.handle(&event, &mut self.exchanges);
         Ok(())
     }

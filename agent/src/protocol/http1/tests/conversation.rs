@@ -13,7 +13,7 @@ pub(super) enum Step<'a> {
     Start(Side),
     Eof(Side),
     Withheld(usize),
-    Unanswered(usize),
+    Awaited(usize),
 }
 
 #[derive(Default)]
@@ -86,8 +86,8 @@ impl Conversation {
             Step::Withheld(requests) => {
                 self.parser.advance(Side::Request, Input::Withheld { requests }, &mut Vec::new());
             }
-            Step::Unanswered(requests) => {
-                self.parser.advance(Side::Response, Input::Unanswered { requests }, &mut Vec::new());
+            Step::Awaited(requests) => {
+                self.parser.advance(Side::Response, Input::Awaited { requests }, &mut Vec::new());
             }
         }
     }

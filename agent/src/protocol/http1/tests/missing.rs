@@ -172,7 +172,7 @@ fn withheld_and_unanswered_requests_keep_the_order() {
          response ends 78, body 0",
     );
     check(
-        &[req(GET), req(head), Step::Unanswered(1), resp(to_head)],
+        &[req(GET), req(head), Step::Awaited(1), resp(to_head)],
         "request 0: GET / HTTP/1.1 [18]
          request ends 18, body 0
          request 18: HEAD / HTTP/1.1 [19]
