@@ -59,6 +59,8 @@ pub(crate) enum Tx {
     Sendmsg(Cut),
     /// So many messages in one call.
     Sendmmsg(usize),
+    /// From pages of a file that nobody has touched yet.
+    Mapped,
     /// The head by `send`, the body from a file.
     Sendfile,
     /// The head by `send`, the body from a pipe.
@@ -106,8 +108,9 @@ impl Cut {
 }
 
 impl Tx {
-    pub(crate) const ALL: [(&'static str, Self); 23] = [
+    pub(crate) const ALL: [(&'static str, Self); 24] = [
         ("write", Self::Write),
+        ("write-mapped", Self::Mapped),
         ("write-1", Self::Pieces(1)),
         ("write-7", Self::Pieces(7)),
         ("writev-1", Self::Writev(Cut::Even(1))),
@@ -162,6 +165,10 @@ impl Tx {
                 all(rest, |bytes| sys::sendto(fd, bytes, 0))
             }
             Self::Zerocopy => zerocopy(fd, bytes),
+            Self::Mapped => {
+                let map = sys::Map::of(&sys::memory_file(bytes)?, bytes.len())?;
+                all(map.bytes(), |bytes| sys::write(fd, bytes))
+            }
             Self::Sendmmsg(count) => all(bytes, |bytes| {
                 let pieces = bytes.chunks(bytes.len().div_ceil(count));
                 let messages: Vec<_> = pieces.map(|piece| vec![IoSlice::new(piece)]).collect();
