@@ -9,7 +9,6 @@
 //!
 //! Environment: `SPANDREL_EBPF_OBJECT` names an object to embed instead of building one;
 //! `SPANDREL_EBPF_TOOLCHAIN` insists on `nightly` or `distribution`.
-#![expect(clippy::print_stdout, reason = "a build script speaks to cargo on its standard output")]
 
 use std::{
     env,

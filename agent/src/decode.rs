@@ -70,7 +70,7 @@ pub fn decode(bytes: &[u8]) -> Option<Event<'_>> {
     let header = header(&mut reader)?;
     let event = match Kind::from_u8(header.kind)? {
         Kind::Data => {
-            let data = data(header, reader.fixed::<56>()?)?;
+            let data = data(header, reader.fixed::<64>()?)?;
             Event::Data(data, reader.bytes(data.header.payload)?)
         }
         Kind::Conn => Event::Conn(conn(header, reader.fixed::<72>()?)?),
@@ -146,6 +146,7 @@ fn data(header: Header, mut body: Reader<'_>) -> Option<Data> {
         orphans: body.u8()?,
         reserved: body.u8()?,
         wait_ns: body.u64()?,
+        framing: body.u64()?,
     };
     let inside = data.pos.checked_add(data.len).is_some() && u64::from(header.payload) <= data.len;
     (inside && data.dir <= DIR_TX).then_some(data)

@@ -2,10 +2,14 @@
 
 use spandrel_common::{
     event::Unseen,
-    limits::{HEAD_CAPTURE, IOVECS},
+    limits::{HEAD_CAPTURE, IOVECS, IOVECS_PLAIN},
 };
 
-use crate::{kernel::syscall::{Shape, Syscall}, read, scratch};
+use crate::{
+    globals,
+    kernel::syscall::{Shape, Syscall},
+    read, scratch,
+};
 
 /// The user memory of one call, or of one message of a call.
 #[derive(Clone, Copy)]
@@ -32,6 +36,18 @@ impl Call {
         Self { address: 0, vectors: 0, unseen: why as u8 }
     }
 
+    /// Two numbers to hand to a global function.
+    #[inline(always)]
+    pub fn packed(&self) -> (u64, u64) {
+        (self.address, u64::from(self.vectors) | (u64::from(self.unseen) << 32))
+    }
+
+    /// The call of two such numbers.
+    #[inline(always)]
+    pub fn unpacked(address: u64, packed: u64) -> Self {
+        Self { address, vectors: packed as u32, unseen: (packed >> 32) as u8 }
+    }
+
     /// The memory that a `struct msghdr` names.
     #[inline(always)]
     pub fn message(header: u64) -> Self {
@@ -52,9 +68,7 @@ impl Call {
     pub fn of(syscall: &Syscall) -> Self {
         match syscall.shape() {
             Shape::Flat => Self { address: syscall.args[1], vectors: 0, unseen: 0 },
-            Shape::Vector => {
-                Self { address: syscall.args[1], vectors: syscall.args[2] as u32, unseen: 0 }
-            }
+            Shape::Vector => Self { address: syscall.args[1], vectors: syscall.args[2] as u32, unseen: 0 },
             Shape::Message => Self::message(syscall.args[1]),
             Shape::Messages => Self::batched(syscall.args[1], 0),
             Shape::Splice => Self::unseen(Unseen::Splice),
@@ -70,41 +84,71 @@ pub fn batched_len(array: u64, index: u32) -> u32 {
     read::user(array + u64::from(index) * MMSGHDR + MMSG_LEN).unwrap_or(0)
 }
 
+/// A copy that is under way.
+#[repr(C)]
+pub struct Gather {
+    address: u64,
+    /// Bytes to leave out before the next one.
+    skip: u64,
+    want: u64,
+    done: u64,
+    vectors: u64,
+}
+
 /// Copies `want` bytes (at most [`HEAD_CAPTURE`]) of a call's memory, from offset `skip` on, to the start
 /// of this CPU's scratch buffer. Returns how many came, less than `want` if memory could not be read or
 /// more than [`IOVECS`] vectors were named.
-///
-/// A global function: the verifier checks it once, whoever calls it.
+#[inline(always)]
+pub fn gather(address: u64, vectors: u32, skip: u64, want: u64) -> u64 {
+    spandrel_gather(address, vectors, skip, want)
+}
+
+/// See [`gather`]. A global function: the verifier checks it once, whoever calls it.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn spandrel_gather(address: u64, vectors: u32, skip: u64, want: u64) -> u64 {
-    let Some(bytes) = scratch::bytes() else { return 0 };
+    let Some(scratch) = scratch::held() else { return 0 };
     let want = if want > HEAD_CAPTURE as u64 { HEAD_CAPTURE as u64 } else { want };
     if vectors == 0 {
         let len = read::at_most(want, 2 * HEAD_CAPTURE as u64 - 1);
-        return if read::user_bytes(bytes, len as u32, address + skip) { len } else { 0 };
+        return if read::user_bytes(scratch.room(), len as u32, address + skip) { len } else { 0 };
     }
-    let mut skip = skip;
-    let mut done = 0_u64;
-    for index in 0..IOVECS as u64 {
-        if index >= u64::from(vectors) || done >= want {
-            break;
+    scratch.gather = Gather { address, skip, want, done: 0, vectors: u64::from(vectors) };
+    if globals::has_loop() {
+        read::repeat(IOVECS, vector, &mut 0);
+    } else {
+        for index in 0..IOVECS_PLAIN {
+            if vector(index, core::ptr::null_mut()) != 0 {
+                break;
+            }
         }
-        let Some([base, len]) = read::user::<[u64; 2]>(address + 16 * index) else { break };
-        if skip >= len {
-            skip -= len;
-            continue;
-        }
-        let left = len - skip;
-        let piece = if left < want - done { left } else { want - done };
-        let piece = read::at_most(piece, 2 * HEAD_CAPTURE as u64 - 1);
-        let at = read::opaque(done) & (HEAD_CAPTURE as u64 - 1);
-        // `at` differs from `done` only if the buffer is full, and then the loop has ended.
-        if !read::user_bytes(bytes.wrapping_add(at as usize), piece as u32, base + skip) {
-            break;
-        }
-        done += piece;
-        skip = 0;
     }
-    done
+    scratch.gather.done
+}
+
+/// Copies what is wanted of one vector. Returns 1 to end the copy.
+extern "C" fn vector(index: u32, _: *mut u64) -> i64 {
+    let Some(scratch) = scratch::held() else { return 1 };
+    let room = scratch.room();
+    let gather = &mut scratch.gather;
+    if u64::from(index) >= gather.vectors || gather.done >= gather.want {
+        return 1;
+    }
+    let Some([base, len]) = read::user::<[u64; 2]>(gather.address + 16 * u64::from(index)) else { return 1 };
+    let skip = gather.skip;
+    if skip >= len {
+        gather.skip = skip - len;
+        return 0;
+    }
+    let (left, done) = (len - skip, gather.done);
+    let piece = if left < gather.want - done { left } else { gather.want - done };
+    let piece = read::at_most(piece, 2 * HEAD_CAPTURE as u64 - 1);
+    // `at` differs from `done` only if the buffer is full, and then the copy has ended.
+    let at = read::opaque(done) & (HEAD_CAPTURE as u64 - 1);
+    if !read::user_bytes(room.wrapping_add(at as usize), piece as u32, base + skip) {
+        return 1;
+    }
+    gather.done = done + piece;
+    gather.skip = 0;
+    0
 }

@@ -12,7 +12,7 @@ use crate::{
 pub const START: u8 = 0;
 /// `Flow::mode`: body up to the position `until`.
 pub const BODY: u8 = 1;
-/// `Flow::mode`: chunked body; the next chunk-size line is at the position `until`.
+/// `Flow::mode`: chunked body; nothing before the position `until` need be looked at.
 pub const CHUNKED: u8 = 2;
 /// `Flow::mode`: body up to the end of the connection.
 pub const TO_CLOSE: u8 = 3;
@@ -58,7 +58,13 @@ pub struct Flow {
     pub seq_known: u8,
     /// The message is not sampled: nothing of it is told.
     pub quiet: u8,
-    pub reserved: [u8; 5],
+    /// Where in a size line or the trailers a chunked body stands: see [`crate::chunk`].
+    pub chunk_phase: u8,
+    pub reserved: [u8; 4],
+    /// Value of the digits of the size line so far.
+    pub chunk_size: u64,
+    /// Bytes of chunk framing that no event has told of.
+    pub framing: u64,
 }
 
 impl Flow {
@@ -66,6 +72,16 @@ impl Flow {
     #[inline(always)]
     pub fn starts(&self) -> u16 {
         if self.mode == START { DATA_START } else { 0 }
+    }
+
+    /// A chunked body begins at a position.
+    #[inline(always)]
+    pub fn chunked(&mut self, at: u64) {
+        self.mode = CHUNKED;
+        self.until = at;
+        self.chunk_size = 0;
+        self.chunk_phase = 0;
+        self.framing = 0;
     }
 }
 
@@ -80,6 +96,8 @@ pub struct State {
     pub ino: u64,
     pub rx: Flow,
     pub tx: Flow,
+    /// When the connection's event was last sent, nanoseconds.
+    pub announced_ns: u64,
     /// Vector of the `recvmmsg` or `sendmmsg` that is under way, its thread and its next index.
     pub batch: u64,
     pub batch_tid: u32,
@@ -110,6 +128,13 @@ impl State {
     #[inline(always)]
     pub fn flows<const TX: bool>(&mut self) -> (&mut Flow, &mut Flow) {
         if TX { (&mut self.tx, &mut self.rx) } else { (&mut self.rx, &mut self.tx) }
+    }
+
+    /// The state that a global function is given: the verifier asks it to check for null.
+    #[inline(always)]
+    pub fn given(state: *mut Self) -> Option<&'static mut Self> {
+        // SAFETY: the caller has it from one of the functions below, and waits.
+        unsafe { state.as_mut() }
     }
 
     /// Draws identity and seed.
@@ -146,9 +171,14 @@ pub fn on_socket(sk: *const u8) -> Option<&'static mut State> {
     // SAFETY: the helper checks the pointer's type; the value lives as long as the socket, and the socket
     // longer than this program's run.
     unsafe {
-        bpf_sk_storage_get((&raw const SOCKETS).cast_mut().cast(), sk.cast_mut().cast(), core::ptr::null_mut(), 0)
-            .cast::<State>()
-            .as_mut()
+        bpf_sk_storage_get(
+            (&raw const SOCKETS).cast_mut().cast(),
+            sk.cast_mut().cast(),
+            core::ptr::null_mut(),
+            0,
+        )
+        .cast::<State>()
+        .as_mut()
     }
 }
 
@@ -157,9 +187,14 @@ pub fn on_socket(sk: *const u8) -> Option<&'static mut State> {
 pub fn on_socket_or_new(sk: *const u8) -> Option<&'static mut State> {
     // SAFETY: as above; 1 is BPF_SK_STORAGE_GET_F_CREATE, which gives a zeroed value.
     let state = unsafe {
-        bpf_sk_storage_get((&raw const SOCKETS).cast_mut().cast(), sk.cast_mut().cast(), core::ptr::null_mut(), 1)
-            .cast::<State>()
-            .as_mut()
+        bpf_sk_storage_get(
+            (&raw const SOCKETS).cast_mut().cast(),
+            sk.cast_mut().cast(),
+            core::ptr::null_mut(),
+            1,
+        )
+        .cast::<State>()
+        .as_mut()
     };
     if state.is_none() {
         emit::count(Counter::NoState);
@@ -170,62 +205,67 @@ pub fn on_socket_or_new(sk: *const u8) -> Option<&'static mut State> {
 /// The state of the socket at an address (system call profile).
 #[inline(always)]
 pub fn in_map(sk: u64) -> Option<&'static mut State> {
-    let state = SOCKET_MAP.get_ptr_mut(&sk)?;
+    let state = SOCKET_MAP.get_ptr_mut(sk)?;
     // SAFETY: a live map value; it is freed only after a grace period that this program's run is part of.
     Some(unsafe { &mut *state })
 }
 
-/// The state of the socket at an address, made now if there is none or if it is a former socket's.
+/// New state for the socket at an address, in place of a former socket's.
 #[inline(always)]
-pub fn in_map_or_new(sk: u64, ino: u64) -> Option<&'static mut State> {
-    if let Some(state) = in_map(sk) {
-        if state.ino == ino {
-            return Some(state);
-        }
-        forget(sk);
-    }
-    const FLOW: Flow = Flow {
-        pos: 0,
-        sent: 0,
-        until: 0,
-        last_ns: 0,
-        seq: 0,
-        shipped: 0,
-        mode: START,
-        seq_known: 0,
-        quiet: 0,
-        reserved: [0; 5],
-    };
-    let empty = State {
-        id: 0,
-        seed: [0; 2],
-        ino,
-        rx: FLOW,
-        tx: FLOW,
-        batch: 0,
-        batch_tid: 0,
-        batch_index: 0,
-        phase: FRESH,
-        role: 0,
-        turns: 0,
-        last_dir: 0,
-        announced: 0,
-        transport: 0,
-        method: 0,
-        pipelined: 0,
-        orphans: 0,
-        awaiting: 0,
-        reserved: [0; 6],
-    };
-    if SOCKET_MAP.insert(&sk, &empty, 0).is_err() {
+pub fn new_in_map(sk: u64, ino: u64) -> Option<&'static mut State> {
+    forget(sk);
+    if SOCKET_MAP.insert(sk, &EMPTY, 0).is_err() {
         emit::count(Counter::NoState);
     }
-    in_map(sk)
+    let state = in_map(sk)?;
+    state.ino = ino;
+    Some(state)
 }
 
 /// Forgets the socket at an address.
 #[inline(always)]
 pub fn forget(sk: u64) {
     // A key that is not there is the wished-for state, too.
-    let _ = SOCKET_MAP.remove(&sk);
+    let _ = SOCKET_MAP.remove(sk);
 }
+
+/// A direction in which nothing moved.
+const FLOW: Flow = Flow {
+    pos: 0,
+    sent: 0,
+    until: 0,
+    last_ns: 0,
+    seq: 0,
+    shipped: 0,
+    mode: START,
+    seq_known: 0,
+    quiet: 0,
+    chunk_phase: 0,
+    reserved: [0; 4],
+    chunk_size: 0,
+    framing: 0,
+};
+
+/// What [`new_in_map`] starts from. Not on the stack, which it would nearly fill.
+static EMPTY: State = State {
+    id: 0,
+    seed: [0; 2],
+    ino: 0,
+    rx: FLOW,
+    tx: FLOW,
+    announced_ns: 0,
+    batch: 0,
+    batch_tid: 0,
+    batch_index: 0,
+    phase: FRESH,
+    role: 0,
+    turns: 0,
+    last_dir: 0,
+    announced: 0,
+    transport: 0,
+    method: 0,
+    pipelined: 0,
+    orphans: 0,
+    awaiting: 0,
+    reserved: [0; 6],
+};

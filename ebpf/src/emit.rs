@@ -1,6 +1,8 @@
 //! The only writer of the ring and of the counters.
 
-use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_ringbuf_output, bpf_ringbuf_query};
+use aya_ebpf::helpers::generated::{
+    bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_ringbuf_output, bpf_ringbuf_query,
+};
 use spandrel_common::{
     event::{Close, Conn, Data, Exec, Fork, Header, Kind, Listen, Notice},
     limits::{self, EXEC_AREA, HEAD_CAPTURE},
@@ -33,14 +35,14 @@ pub fn now() -> u64 {
 
 /// A header with this CPU's next sequence number.
 #[inline(always)]
-fn header(kind: Kind, ids: Ids, payload: u32) -> Header {
+fn header(kind: Kind, ids: Ids, payload: u32, time_ns: u64) -> Header {
     // SAFETY: the helper only returns a number.
     let cpu = unsafe { bpf_get_smp_processor_id() } as u16;
     let mut seq = 0;
     if let Some(slot) = SEQUENCES.get_ptr_mut(0) {
         seq = read::fetch_add(slot, 1);
     }
-    Header { kind: kind as u8, reserved: 0, cpu, payload, seq, time_ns: now(), tgid: ids.tgid, tid: ids.tid }
+    Header { kind: kind as u8, reserved: 0, cpu, payload, seq, time_ns, tgid: ids.tgid, tid: ids.tid }
 }
 
 /// `BPF_RB_NO_WAKEUP`
@@ -50,10 +52,16 @@ const FORCE_WAKEUP: u64 = 2;
 /// `BPF_RB_AVAIL_DATA`
 const AVAIL_DATA: u64 = 0;
 
+/// How many events pass between two looks at how much is waiting: 64 of the largest are half of what may wait.
+const ASK_EVERY: u64 = 64;
+
 /// How to wake the reader. It looks by itself every few milliseconds, because a wake-up costs the traced
 /// program more than the whole rest of a hook; it is woken early only when much is waiting.
 #[inline(always)]
-fn lazily() -> u64 {
+fn lazily(seq: u64) -> u64 {
+    if seq % ASK_EVERY != 0 {
+        return NO_WAKEUP;
+    }
     // SAFETY: the helper only reads the ring's positions.
     let waiting = unsafe { bpf_ringbuf_query((&raw const EVENTS).cast_mut().cast(), AVAIL_DATA) };
     if waiting > limits::RING_WAKE as u64 { FORCE_WAKEUP } else { NO_WAKEUP }
@@ -66,12 +74,10 @@ fn output(from: *const u8, len: u64, wake: u64) -> bool {
     let failed = unsafe {
         bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), from.cast_mut().cast(), len, wake)
     };
-    if failed == 0 {
-        count(Counter::Events);
-        return true;
+    if failed != 0 {
+        count(Counter::EventsLost);
     }
-    count(Counter::EventsLost);
-    false
+    failed == 0
 }
 
 /// Writes a fixed event.
@@ -82,9 +88,9 @@ fn fixed<T>(event: &T) -> bool {
 
 /// Announces a connection.
 #[inline(always)]
-pub fn conn(ids: Ids, mut event: Conn) -> bool {
-    event.header = header(Kind::Conn, ids, 0);
-    fixed(&event)
+pub fn conn(ids: Ids, event: &mut Conn) -> bool {
+    event.header = header(Kind::Conn, ids, 0, now());
+    fixed(event)
 }
 
 /// Sends `scratch.data` with the first `captured` bytes of the buffer. `request` says that a request
@@ -92,8 +98,12 @@ pub fn conn(ids: Ids, mut event: Conn) -> bool {
 #[inline(always)]
 pub fn data(scratch: &mut Scratch, ids: Ids, captured: u64, request: bool) -> bool {
     let captured = read::at_most(captured, 2 * HEAD_CAPTURE as u64 - 1);
-    scratch.data.header = header(Kind::Data, ids, captured as u32);
-    let sent = output((&raw const scratch.data).cast(), size_of::<Data>() as u64 + captured, lazily());
+    scratch.data.header = header(Kind::Data, ids, captured as u32, scratch.moved.now);
+    let sent = output(
+        (&raw const scratch.data).cast(),
+        size_of::<Data>() as u64 + captured,
+        lazily(scratch.data.header.seq),
+    );
     if !sent && request {
         count(Counter::RequestsLost);
     }
@@ -103,7 +113,7 @@ pub fn data(scratch: &mut Scratch, ids: Ids, captured: u64, request: bool) -> bo
 /// Tells that one or both directions ended.
 #[inline(always)]
 pub fn close(ids: Ids, mut event: Close) -> bool {
-    event.header = header(Kind::Close, ids, 0);
+    event.header = header(Kind::Close, ids, 0, now());
     fixed(&event)
 }
 
@@ -111,30 +121,30 @@ pub fn close(ids: Ids, mut event: Close) -> bool {
 #[inline(always)]
 pub fn exec(scratch: &mut ExecScratch, ids: Ids, strings: u64) -> bool {
     let strings = read::at_most(strings, 2 * EXEC_AREA as u64 - 1);
-    scratch.exec.header = header(Kind::Exec, ids, strings as u32);
+    scratch.exec.header = header(Kind::Exec, ids, strings as u32, now());
     output((&raw const scratch.exec).cast(), size_of::<Exec>() as u64 + strings, FORCE_WAKEUP)
 }
 
 /// Tells that a process was forked.
 #[inline(always)]
 pub fn fork(ids: Ids, child: u32, state: u8) -> bool {
-    fixed(&Fork { header: header(Kind::Fork, ids, 0), child, state, reserved: [0; 3] })
+    fixed(&Fork { header: header(Kind::Fork, ids, 0, now()), child, state, reserved: [0; 3] })
 }
 
 /// Tells that a process ended.
 #[inline(always)]
 pub fn exit(ids: Ids) -> bool {
-    fixed(&header(Kind::Exit, ids, 0))
+    fixed(&header(Kind::Exit, ids, 0, now()))
 }
 
 /// Tells that a process listens.
 #[inline(always)]
 pub fn listen(ids: Ids, port: u16) -> bool {
-    fixed(&Listen { header: header(Kind::Listen, ids, 0), port, reserved: [0; 6] })
+    fixed(&Listen { header: header(Kind::Listen, ids, 0, now()), port, reserved: [0; 6] })
 }
 
 /// Tells that a process does something untraced.
 #[inline(always)]
 pub fn notice(ids: Ids, cause: u8) -> bool {
-    fixed(&Notice { header: header(Kind::Notice, ids, 0), cause, reserved: [0; 7] })
+    fixed(&Notice { header: header(Kind::Notice, ids, 0, now()), cause, reserved: [0; 7] })
 }

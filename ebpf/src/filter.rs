@@ -2,14 +2,13 @@
 
 use spandrel_common::event::{SCOPE_ALL, SELECT_NO, SELECT_YES};
 
-use crate::{globals, maps::PROCESSES};
+use crate::{globals, maps};
 
 /// What is known of a process: a `SELECT_*`.
 #[inline(always)]
 pub fn state(tgid: u32) -> u8 {
-    // SAFETY: one byte is copied out; a concurrent write gives the old or the new one.
-    if let Some(state) = unsafe { PROCESSES.get(&tgid) } {
-        return *state;
+    if let Some(state) = maps::process(tgid) {
+        return state;
     }
     if globals::scope() == SCOPE_ALL { SELECT_YES } else { SELECT_NO }
 }

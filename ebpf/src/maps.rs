@@ -57,3 +57,24 @@ pub static SEQUENCES: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
 #[map]
 pub static NOTICED: aya_ebpf::maps::LruHashMap<u64, u8> =
     aya_ebpf::maps::LruHashMap::with_max_entries(limits::PORTS, 0);
+
+/// What was decided about a process, a `SELECT_*`.
+#[inline(always)]
+pub fn process(tgid: u32) -> Option<u8> {
+    // SAFETY: one byte is copied out; a concurrent write gives the old or the new one.
+    unsafe { PROCESSES.get(tgid) }.copied()
+}
+
+/// Whether a listening port selects a process.
+#[inline(always)]
+pub fn watched(port: u16) -> bool {
+    // SAFETY: only the presence of the entry is asked.
+    unsafe { PORTS.get(port) }.is_some()
+}
+
+/// Whether something untraced was told of already.
+#[inline(always)]
+pub fn noticed(key: u64) -> bool {
+    // SAFETY: only the presence of the entry is asked.
+    unsafe { NOTICED.get(key) }.is_some()
+}

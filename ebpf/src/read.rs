@@ -2,7 +2,7 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel, bpf_probe_read_user};
 
 /// Reads a `T` at `base + offset` of kernel memory.
 #[inline(always)]
@@ -23,14 +23,24 @@ pub fn kernel<T: Copy>(base: u64, offset: u32) -> Option<T> {
     Some(unsafe { value.assume_init() })
 }
 
+/// Reads `N` bytes at `base + offset` of kernel memory to the start of `to`, which is left alone or zeroed if
+/// they cannot be read.
+#[inline(always)]
+pub fn kernel_bytes<const N: usize>(to: &mut [u8; 16], base: u64, offset: u32) {
+    const { assert!(N <= 16) };
+    // SAFETY: the helper writes at most `N` bytes to `to`, which has 16, and checks the source.
+    unsafe {
+        bpf_probe_read_kernel(to.as_mut_ptr().cast(), N as u32, (base + u64::from(offset)) as *const _)
+    };
+}
+
 /// Reads a `T` of user memory.
 #[inline(always)]
 pub fn user<T: Copy>(address: u64) -> Option<T> {
     let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: as above.
-    let failed = unsafe {
-        bpf_probe_read_user(value.as_mut_ptr().cast(), size_of::<T>() as u32, address as *const _)
-    };
+    let failed =
+        unsafe { bpf_probe_read_user(value.as_mut_ptr().cast(), size_of::<T>() as u32, address as *const _) };
     if failed != 0 {
         return None;
     }
@@ -84,4 +94,21 @@ pub fn fetch_add(slot: *mut u64, mut value: u64) -> u64 {
         core::arch::asm!("{0} = atomic_fetch_add((u64 *)({1} + 0), {0})", inout(reg) value, in(reg) slot, options(nostack));
     }
     value
+}
+
+/// Calls `turn` with 0, 1, ... until it returns 1, at most `count` times, by `bpf_loop` (kernel 5.17): the
+/// verifier looks at it once, however often it runs. It must only return 0 or 1.
+#[inline(always)]
+pub fn repeat<C>(count: u32, turn: extern "C" fn(u32, *mut C) -> i64, context: &mut C) {
+    // SAFETY: the helper calls `turn` with a number and the pointer to `context`, which outlives it.
+    unsafe {
+        bpf_loop(count, turn as *mut core::ffi::c_void, core::ptr::from_mut(context).cast(), 0);
+    }
+}
+
+/// What a turn of [`repeat`] is given.
+#[inline(always)]
+pub fn context<C>(context: *mut C) -> Option<&'static mut C> {
+    // SAFETY: `repeat` made it from a reference, and waits.
+    unsafe { context.as_mut() }
 }

@@ -1,14 +1,17 @@
 //! Working memory: one slot a CPU, reached only through here.
 
 use spandrel_common::{
-    event::{Data, Exec},
-    limits::{EXEC_AREA, HEAD_CAPTURE},
+    event::{Conn, Data, Exec},
+    limits::{EXEC_AREA, HEAD_CAPTURE, HEAD_SCAN},
+    w3c::TRACEPARENT_LEN,
 };
 
 use crate::{
-    call::Call,
+    call::{Call, Gather},
+    chunk::Walk,
     kernel::task::Ids,
     maps::{EXEC_SCRATCH, SCRATCH},
+    read,
 };
 
 /// Three times the capture limit, so that the verifier sees any masked offset (below one limit) plus any masked
@@ -23,12 +26,19 @@ pub struct Scratch {
     /// What [`crate::head`] found. In memory and not in registers, because the verifier does not follow
     /// the contents of map values: its work stays small however many paths lead here.
     pub found: Found,
+    /// The connection's own event. Made here and not on the stack, which has 512 bytes for all functions of a
+    /// call chain together.
+    pub conn: Conn,
     /// Of the connection that `data` belongs to, if it is not announced yet.
     pub seed: [u64; 2],
     pub transport: u64,
     pub sk: u64,
+    /// The copy that [`crate::call::gather`] makes.
+    pub gather: Gather,
     /// The call that is being looked at.
     pub moved: Moved,
+    /// The walk through the chunks of it.
+    pub walk: Walk,
     pub data: Data,
     pub bytes: [u8; BUFFER],
 }
@@ -46,6 +56,8 @@ pub struct Moved {
     pub first_ns: u64,
     pub last_ns: u64,
     pub wait_ns: u64,
+    /// When the hook began.
+    pub now: u64,
     /// 1 if bytes of the peer's direction came since the last call of this one.
     pub turned: u32,
     /// 1 if these bytes belong to requests.
@@ -69,7 +81,8 @@ pub struct Found {
     pub odd: u32,
     /// There is an `Upgrade` field.
     pub upgrade: u32,
-    pub reserved: u32,
+    /// Bytes that are searched.
+    pub len: u32,
 }
 
 /// The same for exec events.
@@ -80,7 +93,9 @@ pub struct ExecScratch {
     pub bytes: [u8; 2 * EXEC_AREA],
 }
 
-const _: () = assert!(core::mem::offset_of!(Scratch, bytes) - core::mem::offset_of!(Scratch, data) == size_of::<Data>());
+const _: () = assert!(
+    core::mem::offset_of!(Scratch, bytes) - core::mem::offset_of!(Scratch, data) == size_of::<Data>()
+);
 const _: () = assert!(core::mem::offset_of!(ExecScratch, bytes) == 8 + size_of::<Exec>());
 
 #[inline(always)]
@@ -120,16 +135,68 @@ pub fn with_exec<R>(body: impl FnOnce(&mut ExecScratch) -> R) -> Option<R> {
     Some(result)
 }
 
-/// This CPU's buffer, for a function that the holder of the slot calls.
+/// This CPU's slot, for a function that its holder calls: the borrow must end with that function.
 #[inline(always)]
-pub fn bytes() -> Option<*mut u8> {
+pub fn held() -> Option<&'static mut Scratch> {
     let slot = SCRATCH.get_ptr_mut(cpu())?;
-    // SAFETY: an address inside a live map value.
-    Some(unsafe { (&raw mut (*slot).bytes).cast() })
+    // SAFETY: a live map value of this CPU. Its holder set `busy` and waits for the function that asks.
+    Some(unsafe { &mut *slot })
 }
 
-/// This CPU's slot, for a function that its holder calls.
+/// The bytes of a slot, read at offsets that are masked to lie inside.
+#[derive(Clone, Copy)]
+pub struct Bytes(*const u8);
+
+/// Mask of the offsets that [`Bytes`] reads at: a head that is searched, and as much again.
+const INSIDE: u64 = 2 * HEAD_SCAN as u64 - 1;
+const _: () = assert!(INSIDE as usize + 64 < BUFFER);
+
+impl Bytes {
+    /// Eight bytes at an offset, the first in the lowest bits.
+    #[inline(always)]
+    pub fn word(self, offset: u32) -> u64 {
+        // SAFETY: the masked offset plus eight is inside the buffer.
+        unsafe { self.0.add(inside(offset)).cast::<u64>().read_unaligned() }
+    }
+
+    /// The byte at an offset.
+    #[inline(always)]
+    pub fn byte(self, offset: u32) -> u8 {
+        // SAFETY: the masked offset is inside the buffer.
+        unsafe { *self.0.add(inside(offset)) }
+    }
+
+    /// As many bytes as a `traceparent` has.
+    #[inline(always)]
+    pub fn traceparent(self, offset: u32) -> &'static [u8; TRACEPARENT_LEN] {
+        // SAFETY: the masked offset plus 55 is inside the buffer, which is a map's and outlives the program.
+        unsafe { &*self.0.add(inside(offset)).cast() }
+    }
+}
+
 #[inline(always)]
-pub fn held() -> Option<*mut Scratch> {
-    SCRATCH.get_ptr_mut(cpu())
+fn inside(offset: u32) -> usize {
+    (read::opaque(u64::from(offset)) & INSIDE) as usize
+}
+
+impl Scratch {
+    /// What was captured last.
+    #[inline(always)]
+    pub fn view(&self) -> Bytes {
+        Bytes((&raw const self.bytes).cast())
+    }
+
+    /// Where captured bytes go.
+    #[inline(always)]
+    pub fn room(&mut self) -> *mut u8 {
+        (&raw mut self.bytes).cast()
+    }
+}
+
+impl ExecScratch {
+    /// Where the argument and environment area goes.
+    #[inline(always)]
+    pub fn room(&mut self) -> *mut u8 {
+        (&raw mut self.bytes).cast()
+    }
 }

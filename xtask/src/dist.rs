@@ -1,6 +1,6 @@
 //! `cargo xtask dist`: the agent as one static binary that runs on any distribution.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -20,6 +20,7 @@ pub(crate) const TOOLS: &[Tool] = &[
         package: "musl-tools",
         why: "builds the C and assembler parts of ring for musl",
     },
+    Tool { needs: "strip", package: "binutils", why: "takes the symbols out of the binary" },
     Tool { needs: "file", package: "file", why: "tells whether the binary is static" },
 ];
 
@@ -28,8 +29,14 @@ pub(crate) fn run() -> Result<()> {
     tools::ensure(TOOLS)?;
     std_for_musl()?;
     sh(&mut cargo(["build", "--release", "--locked", "--package", "spandrel", "--target", TARGET]))?;
-    let binary = target_dir().join(TARGET).join("release/spandrel");
-    check_static(&binary)?;
+    let built = target_dir().join(TARGET).join("release/spandrel");
+    check_static(&built)?;
+    // Without the symbols that only a debugger reads.
+    let folder = target_dir().join("dist");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let binary = folder.join("spandrel");
+    sh(command("strip").arg("-o").arg(&binary).arg(&built))?;
+    answer(command(&binary).arg("--version")).context("the stripped binary does not run")?;
     println!("{} ({}, static: runs on any distribution)", binary.display(), size(&binary)?);
     Ok(())
 }

@@ -14,8 +14,8 @@ const BPF_LINKER: &str = "0.13.0";
 /// The newest LLVM that this bpf-linker can be built with, and the oldest.
 const LLVM_MAJORS: std::ops::RangeInclusive<u32> = 21..=23;
 /// The nightly for machines whose distribution has no BPF `core`.
-const NIGHTLY: &str = include_str!("../../ebpf/nightly");
-const DISTRIBUTION_RUSTC: &str = "/usr/bin/rustc";
+pub(crate) const NIGHTLY: &str = include_str!("../../ebpf/nightly");
+pub(crate) const DISTRIBUTION_RUSTC: &str = "/usr/bin/rustc";
 
 /// Debian's packages of a compiler with a prebuilt BPF `core`: as in stable releases, and as in newer ones.
 const DISTRIBUTION: [[&str; 2]; 2] =
@@ -27,6 +27,15 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
+/// What can compile for BPF here, and the major version of its LLVM.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Compiler {
+    /// A rustup toolchain with `core`'s source.
+    Nightly { name: &'static str, llvm: u32 },
+    /// The distribution's rustc, with `core` prebuilt.
+    Distribution { llvm: u32 },
+}
+
 /// Makes sure that the kernel object can be built.
 pub(crate) fn ready() -> Result<()> {
     tools::ensure(&[tools::Tool {
@@ -34,35 +43,38 @@ pub(crate) fn ready() -> Result<()> {
         package: "build-essential",
         why: "links programs and builds C parts",
     }])?;
-    let llvm = match compiler() {
+    let compiler = match compiler() {
         Some(found) => found,
         None => install_compiler()?,
     };
     if !exists("bpf-linker") {
+        let (Compiler::Nightly { llvm, .. } | Compiler::Distribution { llvm }) = compiler;
         install_linker(llvm)?;
     }
     Ok(())
 }
 
-/// The LLVM version of a compiler for BPF that is already here.
-fn compiler() -> Option<u32> {
+/// A compiler for BPF that is already here. agent/build.rs makes the same choice.
+pub(crate) fn compiler() -> Option<Compiler> {
     nightly().or_else(distribution)
 }
 
-fn nightly() -> Option<u32> {
-    [NIGHTLY.trim(), "nightly"].into_iter().find_map(|name| {
+fn nightly() -> Option<Compiler> {
+    [NIGHTLY.trim_end(), "nightly"].into_iter().find_map(|name| {
         let sysroot = answer(command("rustup").args(["run", name, "rustc", "--print", "sysroot"]))?;
         let core = Path::new(&sysroot).join("lib/rustlib/src/rust/library/core");
         let version = answer(command("rustup").args(["run", name, "rustc", "-vV"]))?;
-        llvm_major(&version).filter(|_| core.is_dir())
+        llvm_major(&version).filter(|_| core.is_dir()).map(|llvm| Compiler::Nightly { name, llvm })
     })
 }
 
-fn distribution() -> Option<u32> {
+fn distribution() -> Option<Compiler> {
     let target = ["--print", "target-libdir", "--target", "bpfel-unknown-none"];
     let libraries = answer(command(DISTRIBUTION_RUSTC).args(target))?;
     let version = answer(command(DISTRIBUTION_RUSTC).arg("-vV"))?;
-    llvm_major(&version).filter(|_| Path::new(&libraries).is_dir())
+    llvm_major(&version)
+        .filter(|_| Path::new(&libraries).is_dir())
+        .map(|llvm| Compiler::Distribution { llvm })
 }
 
 /// The major version in the line `LLVM version: 22.1.8` of `rustc -vV`.
@@ -71,7 +83,7 @@ fn llvm_major(version: &str) -> Option<u32> {
 }
 
 /// From the distribution if it has one (nothing but its own packages then), else a nightly by rustup.
-fn install_compiler() -> Result<u32> {
+fn install_compiler() -> Result<Compiler> {
     eprintln!("Missing here: a Rust compiler for BPF, which builds the kernel side.");
     if tools::can_install() {
         if !DISTRIBUTION.iter().flatten().any(|name| tools::offered(name)) {
@@ -82,26 +94,26 @@ fn install_compiler() -> Result<u32> {
         {
             if let Err(error) = tools::apt(packages) {
                 eprintln!("{error:#}");
-            } else if let Some(llvm) = distribution() {
-                return Ok(llvm);
+            } else if let Some(found) = distribution() {
+                return Ok(found);
             }
         }
     }
     if exists("rustup") {
-        let name = NIGHTLY.trim();
+        let name = NIGHTLY.trim_end();
         eprintln!("Installing {name} with rust-src by rustup: it compiles `core` for BPF.");
         let install = ["toolchain", "install", name, "--profile", "minimal", "--component", "rust-src"];
         if succeeds(command("rustup").args(install))?
-            && let Some(llvm) = nightly()
+            && let Some(found) = nightly()
         {
-            return Ok(llvm);
+            return Ok(found);
         }
     }
     bail!(
         "no compiler for BPF can be installed here. Either is needed: the packages {} (Debian 12 and later), \
          or rustup with `rustup toolchain install {} --component rust-src`",
         DISTRIBUTION[0].join(" and "),
-        NIGHTLY.trim()
+        NIGHTLY.trim_end()
     )
 }
 

@@ -1,11 +1,15 @@
 //! Installing what a verb lacks: distribution packages and cargo's own tools. Says what and why first, and
 //! does nothing where nothing is missing.
 
-use std::{env, path::PathBuf};
+use std::{
+    env, fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Result, bail};
 
-use crate::run::{answer, command, exists, run, succeeds};
+use crate::run::{answer, cargo, command, exists, run, succeeds};
 
 /// A program that tests or builds run, and the package that brings it.
 pub(crate) struct Tool {
@@ -66,6 +70,7 @@ pub(crate) fn apt_from(release: Option<&str>, packages: &[&str]) -> Result<()> {
         apt.args(&missing);
         apt
     };
+    let _quiet = NoServices::new();
     // The lists of a machine may be absent or old: try, refresh, try again.
     if succeeds(&mut install())? {
         return Ok(());
@@ -75,6 +80,36 @@ pub(crate) fn apt_from(release: Option<&str>, packages: &[&str]) -> Result<()> {
         bail!("apt-get could not install: {list}. What it said is above");
     }
     Ok(())
+}
+
+/// Keeps packages from starting services while they are installed (invoke-rc.d(8), "policy-rc.d"): programs
+/// are needed here, not a web server on port 80.
+struct NoServices {
+    ours: bool,
+}
+
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+impl NoServices {
+    /// A machine that has a policy of its own keeps it.
+    fn new() -> Self {
+        let ours = !Path::new(POLICY).exists()
+            && fs::write(POLICY, "#!/bin/sh\nexit 101\n").is_ok()
+            && fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755)).is_ok();
+        Self { ours }
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.ours
+            && let Err(error) = fs::remove_file(POLICY)
+        {
+            eprintln!(
+                "{POLICY} could not be removed ({error}): remove it, or no service starts when installed"
+            );
+        }
+    }
 }
 
 /// Fetches the package lists anew.
@@ -92,6 +127,18 @@ pub(crate) fn installed(package: &str) -> bool {
 pub(crate) fn offered(package: &str) -> bool {
     let policy = answer(command("apt-cache").args(["policy", package])).unwrap_or_default();
     policy.lines().any(|line| line.trim().starts_with("Candidate:") && !line.contains("(none)"))
+}
+
+/// Installs one of cargo's tools at a pinned version, unless that version is there. Such builds are as
+/// given by the tool's own lock file.
+pub(crate) fn cargo_tool(name: &str, version: &str, why: &str) -> Result<()> {
+    let listed = answer(&mut cargo(["install", "--list"])).unwrap_or_default();
+    if listed.lines().any(|line| line.trim_end_matches(':') == format!("{name} v{version}")) {
+        return Ok(());
+    }
+    eprintln!("Installing {name} {version}: {why}");
+    let folder = env::temp_dir().join("spandrel-tools");
+    run(cargo(["install", "--locked", "--version", version, name]).env("CARGO_TARGET_DIR", folder))
 }
 
 /// Cargo's folder of installed programs, for those whose path lacks it.

@@ -3,10 +3,7 @@
 use std::{
     collections::{HashSet, VecDeque},
     io::{self, Write as _},
-    os::{
-        fd::AsRawFd as _,
-        unix::net::UnixStream,
-    },
+    os::{fd::AsRawFd as _, unix::net::UnixStream},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -164,8 +161,8 @@ impl Capture {
         self.rest.finish();
         for (tgid, state) in self.rest.selections.drain(..) {
             let told = match state {
-                Some(state) => self.kernel.select(tgid, state),
-                None => self.kernel.deselect(tgid),
+                Some(SELECT_YES) => self.kernel.select(tgid, SELECT_YES),
+                other => self.kernel.refuse(tgid, other),
             };
             if let Err(error) = told {
                 log::warn!("process {tgid} may be traced wrongly: {error}");
@@ -204,16 +201,19 @@ impl Rest {
         let tgid = header.tgid;
         match &event {
             Event::Conn(_) | Event::Data(..) if self.refused_set.contains(&tgid) => return,
+            // Its exec event was lost.
+            Event::Conn(_) if self.scope == Scope::Selected && self.registry.verdict(tgid).is_none() => {
+                self.decide(tgid, |registry| registry.judge(tgid));
+                if self.refused_set.contains(&tgid) {
+                    return;
+                }
+            }
             Event::Exec(exec) => {
                 let event = plain(exec);
                 self.decide(tgid, |registry| registry.on_exec(&event, exec.area));
             }
-            Event::Fork(fork) => {
-                self.registry.on_fork(fork);
-            }
-            Event::Listen(listen) => {
-                self.registry.on_listen(listen);
-            }
+            Event::Fork(fork) => self.decide(fork.child, |registry| registry.on_fork(fork)),
+            Event::Listen(listen) => self.decide(tgid, |registry| registry.on_listen(listen)),
             Event::Exit(header) => {
                 self.registry.on_exit(header);
                 self.refused_set.remove(&header.tgid);

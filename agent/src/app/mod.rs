@@ -63,9 +63,8 @@ pub fn run(config: &Config) -> Result<ExitCode, Failure> {
     if config.disabled {
         log::warn!("OTEL_SDK_DISABLED is true: nothing is traced");
         return match command::alone(&config.command) {
-            Some(result) => {
-                result.map_err(|error| Failure::new(exit::NOINPUT, format!("cannot run the command: {error}")))
-            }
+            Some(result) => result
+                .map_err(|error| Failure::new(exit::NOINPUT, format!("cannot run the command: {error}"))),
             None => Ok(ExitCode::SUCCESS),
         };
     }
@@ -88,11 +87,14 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     let listener = match config.listen {
         None => None,
         Some(address) => Some(listen::bind(address).await.map_err(|error| {
-            Failure::new(exit::UNAVAILABLE, format!("cannot listen on {address}: {error}; choose another --listen"))
+            Failure::new(
+                exit::UNAVAILABLE,
+                format!("cannot listen on {address}: {error}; choose another --listen"),
+            )
         })?),
     };
     let stats = Arc::new(Stats::default());
-    let exporter = rooms::export(config).map_err(|error| fail(exit::CONFIG)(&error))?;
+    let exporter = rooms::export(config);
     let (sender, pipeline) = export::start(&exporter, Arc::clone(&stats), &tokio::runtime::Handle::current())
         .map_err(|error| fail(exit::UNAVAILABLE)(&error))?;
 

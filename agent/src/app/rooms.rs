@@ -20,11 +20,6 @@ use crate::{
     stats::Stats,
 };
 
-/// Why a configuration that looked right cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("OTEL_METRICS_EXPORTER=otlp needs an OTLP endpoint: set OTEL_EXPORTER_OTLP_ENDPOINT")]
-pub(super) struct NoEndpoint;
-
 pub(super) const fn profile(profile: config::Profile) -> Option<Profile> {
     match profile {
         config::Profile::Auto => None,
@@ -43,59 +38,47 @@ pub(super) fn sampler(sampler: &SamplerConfig) -> Policy {
     if sampler.parent_based { policy.parent_based() } else { policy }
 }
 
-pub(super) fn export(config: &Config) -> Result<export::Config, NoEndpoint> {
-    let otlp = config.otlp.as_ref().map(otlp);
-    let metrics = if config.metrics {
-        Some(otlp.clone().ok_or(NoEndpoint)?)
-    } else {
-        None
-    };
+/// What is not said is left as the exporter has it.
+pub(super) fn export(config: &Config) -> export::Config {
     let defaults = export::Config::default();
-    Ok(export::Config {
-        otlp,
-        metrics,
+    let batch = &config.batch;
+    let queue = batch.max_queue_size.unwrap_or(defaults.queue.spans);
+    export::Config {
+        otlp: config.otlp.as_ref().map(otlp),
+        metrics: config.metrics.as_ref().map(otlp),
         console: match config.console {
             config::Console::Text => export::config::Console::Text,
             config::Console::Json => export::config::Console::Json,
             config::Console::Off => export::config::Console::Off,
         },
-        queue: export::config::Queue { spans: config.batch.max_queue_size, ..defaults.queue },
+        queue: export::config::Queue { spans: queue, ..defaults.queue },
         batch: export::config::Batch {
-            delay: config.batch.schedule_delay,
-            spans: config.batch.max_export_batch_size,
+            delay: batch.schedule_delay.unwrap_or(defaults.batch.delay),
+            // A batch that is larger than its queue would never be full.
+            spans: batch.max_export_batch_size.unwrap_or(defaults.batch.spans).min(queue),
             ..defaults.batch
         },
-        export_timeout: config.batch.export_timeout.unwrap_or(defaults.export_timeout),
+        export_timeout: batch.export_timeout.unwrap_or(defaults.export_timeout),
         requests_in_flight: defaults.requests_in_flight,
-    })
+    }
 }
 
 fn otlp(otlp: &OtlpConfig) -> export::config::Otlp {
     use export::config::{Compression, Otlp, Protocol, Tls};
-    let OtlpConfig {
-        endpoint,
-        protocol,
-        headers,
-        timeout,
-        compression,
-        certificate,
-        client_key,
-        client_certificate,
-    } = otlp.clone();
+    let OtlpConfig { endpoint, protocol, headers, timeout, compression, certificate, client } = otlp.clone();
     let protocol = match protocol {
         config::otlp::Protocol::Grpc => Protocol::Grpc,
         config::otlp::Protocol::HttpProtobuf => Protocol::HttpProtobuf,
     };
-    let defaults = Otlp::new(protocol, endpoint);
     Otlp {
         headers,
         compression: match compression {
             config::otlp::Compression::None => Compression::None,
             config::otlp::Compression::Gzip => Compression::Gzip,
         },
-        timeout: timeout.unwrap_or(defaults.timeout),
-        tls: Tls { certificate, client: client_certificate.zip(client_key) },
-        ..defaults
+        timeout,
+        tls: Tls { certificate, client },
+        ..Otlp::new(protocol, endpoint)
     }
 }
 

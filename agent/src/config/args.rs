@@ -15,14 +15,16 @@ Examples:
   # Trace what listens on port 8080 and send the spans to a collector.
   sudo spandrel run --port 8080 --otlp-endpoint http://localhost:4318
 
-A process is traced if any one selector matches; without selectors every process is, except the agent
-itself and known telemetry agents and collectors. The OTEL_* variables of the OpenTelemetry specification
-set sampler, exporter, batches and limits. GLOB: `*` and `?` match `/` too, `{a,b}` and `[a-z]` as in a shell.";
+A process is traced if any one selector matches. Without selectors every process is, except the agent \
+itself and known telemetry agents and collectors.
+GLOB: as in a shell, but `*` and `?` match `/` too.
+The OTEL_* variables of the OpenTelemetry specification set sampler, exporter, batches and limits.";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(
     name = "spandrel",
+    bin_name = "spandrel",
     version,
     about = "Distributed traces of unmodified programs, seen from the Linux kernel.",
     disable_help_subcommand = true,
@@ -39,7 +41,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Trace the HTTP requests of processes until interrupted.
-    #[command(after_help = RUN_EXAMPLES)]
+    #[command(after_help = RUN_EXAMPLES, override_usage = "spandrel run [OPTIONS] [-- COMMAND ARGS...]")]
     Run(Box<Run>),
     /// Say what works on this kernel, what does not, and what to do about it.
     Doctor(Doctor),
@@ -97,7 +99,7 @@ pub struct Run {
     pub log_level: Option<String>,
 
     /// Start this program, trace it and its descendants only, and exit with its code
-    #[arg(last = true, value_name = "COMMAND ARGS")]
+    #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }
 

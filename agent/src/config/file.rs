@@ -35,7 +35,7 @@ pub(super) fn read(path: &Path, place: &str, env: &dyn Env, findings: &mut Findi
     }
 }
 
-fn parse(text: &str, file: &str, env: &dyn Env, findings: &mut Findings) -> Option<Settings> {
+pub(super) fn parse(text: &str, file: &str, env: &dyn Env, findings: &mut Findings) -> Option<Settings> {
     let mut walk = Walk { file, findings };
     let document = match yaml::parse(text, env) {
         Ok(document) => document,
@@ -70,8 +70,10 @@ fn parse(text: &str, file: &str, env: &dyn Env, findings: &mut Findings) -> Opti
         file_traces::read(&mut walk, &mut traces, &mut settings);
         walk.unused(&traces);
     }
-    if let Some(mut instrumentation) = walk.sub(&mut root, "instrumentation/development") {
-        file_http::read(&mut walk, &mut instrumentation, &mut settings.http);
+    for key in ["instrumentation", "instrumentation/development"] {
+        if let Some(mut instrumentation) = walk.sub(&mut root, key) {
+            file_http::read(&mut walk, &mut instrumentation, &mut settings.http);
+        }
     }
     if let Some(mut distribution) = walk.sub(&mut root, "distribution")
         && let Some(mut ours) = walk.sub(&mut distribution, "spandrel")
@@ -119,6 +121,11 @@ fn resource_of(walk: &mut Walk<'_>, table: &mut Table<'_>) -> ResourceConfig {
         let Some(mut attribute) = walk.table(item, table.at("attributes")) else { continue };
         let name = walk.text(&mut attribute, "name");
         let _type = attribute.take("type");
+        if matches!(attribute.take("value").map(|value| &value.kind), Some(yaml::Kind::List(_))) {
+            let place = walk.place(&attribute.path, item.line);
+            walk.findings.note(format!("{place}: lists have no effect here"));
+            continue;
+        }
         match (name, walk.text(&mut attribute, "value")) {
             (Some(name), Some(value)) => attributes.push((name, value)),
             _ => walk.wrong(&attribute.path, item.line, "has no name or no value", "write both"),

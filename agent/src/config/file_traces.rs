@@ -1,10 +1,8 @@
 //! `tracer_provider` of the configuration file: sampler, limits, processors and their exporters.
 
-use std::time::Duration;
-
 use super::{
     file::attribute_limits,
-    otlp::{self, Compression, Given, OtlpConfig, Protocol},
+    otlp::{self, Compression, Given, OtlpConfig, Protocol, Signal},
     settings::{BatchConfig, Root, SamplerConfig, Settings},
     walk::{Table, Walk},
     yaml::Node,
@@ -44,7 +42,7 @@ fn sampler(walk: &mut Walk<'_>, node: &Node, path: &str) -> Option<SamplerConfig
         alone(Root::AlwaysOn)
     } else if table.take("always_off").is_some() {
         alone(Root::AlwaysOff)
-    } else if let Some(mut ratio) = walk.sub(&mut table, "trace_id_ratio_based") {
+    } else if let Some(mut ratio) = ratio_based(walk, &mut table) {
         let share = walk.value(&mut ratio, "ratio", "a share from 0 to 1", |text| {
             text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share))
         });
@@ -59,6 +57,12 @@ fn sampler(walk: &mut Walk<'_>, node: &Node, path: &str) -> Option<SamplerConfig
         walk.wrong(&table.at(key), node.line, "is a second sampler or none that is known here", KNOWN);
     }
     sampler
+}
+
+/// The two samplers by ratio. They are one here: the decision is the probability sampler's.
+fn ratio_based<'n>(walk: &mut Walk<'_>, table: &mut Table<'n>) -> Option<Table<'n>> {
+    let old = walk.sub(table, "trace_id_ratio_based");
+    old.or_else(|| walk.sub(table, "probability/development"))
 }
 
 /// Only the root is free: what a parent decided is always honoured.
@@ -105,26 +109,21 @@ fn read_processor(walk: &mut Walk<'_>, processor: &mut Table<'_>, settings: &mut
 fn batch_sizes(walk: &mut Walk<'_>, table: &mut Table<'_>, batch: &mut BatchConfig) {
     let above_zero = |text: &str| text.parse::<usize>().ok().filter(|number| *number > 0);
     if let Some(delay) = walk.number(table, "schedule_delay") {
-        batch.schedule_delay = Duration::from_millis(delay);
+        batch.schedule_delay = Some(otlp::delay(delay));
     }
     if let Some(timeout) = walk.number(table, "export_timeout") {
-        batch.export_timeout = (timeout > 0).then(|| Duration::from_millis(timeout));
+        batch.export_timeout = Some(otlp::limit(timeout));
     }
-    if let Some(size) = walk.value(table, "max_queue_size", "a number from 1 on", above_zero) {
-        batch.max_queue_size = size;
-        batch.max_export_batch_size = batch.max_export_batch_size.min(size);
+    for (key, size) in [
+        ("max_queue_size", &mut batch.max_queue_size),
+        ("max_export_batch_size", &mut batch.max_export_batch_size),
+    ] {
+        *size = walk.value(table, key, "a number from 1 on", above_zero).or(*size);
     }
-    if let Some(size) = walk.value(table, "max_export_batch_size", "a number from 1 on", above_zero) {
-        batch.max_export_batch_size = size;
-        if size > batch.max_queue_size {
-            let what = format!("{size} is more than the queue's {}", batch.max_queue_size);
-            walk.wrong(
-                &table.at("max_export_batch_size"),
-                table.line,
-                what,
-                "lower it, or raise max_queue_size",
-            );
-        }
+    if let Some((size, queue)) = batch.oversize() {
+        let what = format!("{size} is more than the queue's {queue}");
+        let path = table.at("max_export_batch_size");
+        walk.wrong(&path, table.line, what, "lower it, or raise max_queue_size");
     }
 }
 
@@ -170,13 +169,14 @@ fn destination(walk: &mut Walk<'_>, table: &mut Table<'_>, protocol: Protocol) -
         "none" => Some(Compression::None),
         _ => None,
     });
-    let timeout = walk.number(table, "timeout").map_or(otlp::default_timeout(), Duration::from_millis);
+    let timeout = walk.number(table, "timeout").map_or(otlp::DEFAULT_TIMEOUT, otlp::limit);
     let list = walk.text(table, "headers_list");
     let mut headers = list.map(|list| otlp::header_list(&place, &list, walk.findings)).unwrap_or_default();
     for item in walk.list(table, "headers").unwrap_or_default() {
         let Some(mut header) = walk.table(item, table.at("headers")) else { continue };
         let (name, value) = (walk.text(&mut header, "name"), walk.text(&mut header, "value"));
-        if let Some(new) = otlp::header(&place, &name?, &value.unwrap_or_default(), walk.findings) {
+        let new = otlp::header(&place, &name.unwrap_or_default(), &value.unwrap_or_default(), walk.findings);
+        if let Some(new) = new {
             headers.retain(|(known, _)| *known != new.0);
             headers.push(new);
         }
@@ -191,25 +191,13 @@ fn destination(walk: &mut Walk<'_>, table: &mut Table<'_>, protocol: Protocol) -
         insecure = walk.boolean(&mut tls, "insecure").unwrap_or(false);
         walk.unused(&tls);
     }
-    let (endpoint, protocol) = otlp::endpoint(
-        &place,
-        Given::Verbatim,
-        endpoint.as_deref(),
-        Some(protocol),
-        insecure,
-        walk.findings,
-    )?;
-    let [certificate, client_key, client_certificate] = files;
-    let config = OtlpConfig {
-        endpoint,
-        protocol,
-        headers,
-        timeout: Some(timeout).filter(|limit| !limit.is_zero()),
-        compression: compression.unwrap_or(Compression::None),
-        certificate,
-        client_key,
-        client_certificate,
-    };
+    let [certificate, key, cert] = files;
+    let client = otlp::client(&place, cert, key, walk.findings);
+    let given = (Signal::Traces, Given::Verbatim);
+    let address = otlp::endpoint(&place, given, endpoint.as_deref(), Some(protocol), insecure, walk.findings);
+    let (endpoint, protocol) = address?;
+    let compression = compression.unwrap_or(Compression::None);
+    let config = OtlpConfig { endpoint, protocol, headers, timeout, compression, certificate, client };
     otlp::check(&place, &config, walk.findings);
     Some(config)
 }

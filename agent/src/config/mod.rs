@@ -10,6 +10,7 @@ mod file_traces;
 mod headers;
 pub mod mistake;
 pub mod otlp;
+mod otlp_variables;
 pub mod pairs;
 pub mod settings;
 mod targets;
@@ -33,7 +34,7 @@ use self::{
     args::Run,
     env::{Env, Reader},
     mistake::{Findings, Mistakes, exit},
-    otlp::OtlpConfig,
+    otlp::{OtlpConfig, Signal},
     settings::{
         BatchConfig, Distribution, HttpConfig, LimitsConfig, ResourceConfig, SamplerConfig, Settings,
     },
@@ -74,13 +75,13 @@ pub struct Config {
     pub report: Option<PathBuf>,
     pub console: Console,
     pub otlp: Option<OtlpConfig>,
+    /// Where the agent's own metrics go, if `OTEL_METRICS_EXPORTER` says so; `listen` serves them anyway.
+    pub metrics: Option<OtlpConfig>,
     pub sampler: SamplerConfig,
     pub batch: BatchConfig,
     pub limits: LimitsConfig,
     pub http: HttpConfig,
     pub resource: ResourceConfig,
-    /// `OTEL_METRICS_EXPORTER=otlp`: the agent's own metrics go to the same endpoint. Off unless asked for.
-    pub metrics: bool,
     /// For the log: what has no effect, what was guessed.
     pub notes: Vec<String>,
 }
@@ -153,12 +154,12 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
         report: typed_report.or(path),
         console,
         otlp: exporters.otlp,
+        metrics: exporters.metrics,
         sampler,
         batch,
         limits,
         http,
         resource,
-        metrics: env.get("OTEL_METRICS_EXPORTER").is_some_and(|value| value.trim().eq_ignore_ascii_case("otlp")),
         notes,
     })
 }
@@ -183,7 +184,8 @@ fn settings(file: Option<&Path>, endpoint: Option<&str>, env: &dyn Env, findings
     let mut settings = file::read(&path, place, env, findings).unwrap_or_default();
     if let Some(url) = endpoint {
         let empty = std::collections::HashMap::<String, String>::new();
-        let flag = otlp::from_variables(Some(url), true, &mut Reader { env: &empty, findings });
+        let flag =
+            otlp_variables::read(Signal::Traces, Some(url), true, &mut Reader { env: &empty, findings });
         settings.exporters.otlp = match (flag, settings.exporters.otlp.take()) {
             // Only the address is typed; headers and the rest stay as written.
             (Some(flag), Some(written)) => {

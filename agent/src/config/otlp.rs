@@ -1,12 +1,11 @@
-//! Where spans go by OTLP: endpoint, protocol, headers and the rest of `OTEL_EXPORTER_OTLP_*`
-//! (specification, protocol/exporter.md).
+//! An OTLP destination, and the rules for what people write as its endpoint and headers (specification,
+//! protocol/exporter.md).
 
 use std::{path::PathBuf, time::Duration};
 
 use http::{HeaderName, HeaderValue, Uri, uri::Scheme};
 
 use super::{
-    env::Reader,
     mistake::{Findings, exit},
     pairs,
 };
@@ -33,19 +32,37 @@ pub struct OtlpConfig {
     pub protocol: Protocol,
     /// Values are marked as sensitive.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// For one request; `None` is without limit.
-    pub timeout: Option<Duration>,
+    /// For one request.
+    pub timeout: Duration,
     pub compression: Compression,
     /// Certificates to trust, instead of the machine's. These three are PEM files that were readable.
     pub certificate: Option<PathBuf>,
-    /// Private key and certificate of this client: both or none.
-    pub client_key: Option<PathBuf>,
-    pub client_certificate: Option<PathBuf>,
+    /// Certificate and private key of this client.
+    pub client: Option<(PathBuf, PathBuf)>,
 }
 
-/// `OTEL_EXPORTER_OTLP_TIMEOUT`, if it is not set.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-const SIGNAL_PATH: &str = "/v1/traces";
+/// The timeout where none is written (protocol/exporter.md).
+pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A duration of 0 in the configuration means no limit. A year is as good, and can be added to a clock.
+pub const NO_LIMIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Signal {
+    Traces,
+    /// The agent's own.
+    Metrics,
+}
+
+impl Signal {
+    /// The path of the receiver (protocol/otlp.md, "OTLP/HTTP Request").
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Traces => "/v1/traces",
+            Self::Metrics => "/v1/metrics",
+        }
+    }
+}
 
 /// How an endpoint was given, which decides about its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,91 +71,14 @@ pub(super) enum Given {
     Flag,
     /// For all signals: the signal's path is added.
     Generic,
-    /// For traces only: used as it is.
+    /// For one signal only: used as it is.
     Verbatim,
-}
-
-const PROTOCOLS: [(&str, Option<Protocol>); 3] =
-    [("http/protobuf", Some(Protocol::HttpProtobuf)), ("grpc", Some(Protocol::Grpc)), ("http/json", None)];
-const COMPRESSIONS: [(&str, Compression); 2] = [("gzip", Compression::Gzip), ("none", Compression::None)];
-
-/// Reads the variables. `None` if neither flag nor variables name an endpoint and `wanted` is false.
-pub(super) fn from_variables(flag: Option<&str>, wanted: bool, vars: &mut Reader<'_>) -> Option<OtlpConfig> {
-    let names = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
-    let (place, given, text) = match (flag, vars.first(&names)) {
-        (Some(url), _) => ("--otlp-endpoint", Given::Flag, Some(url.trim().to_owned())),
-        (None, Some((name, url))) if name == names[0] => (name, Given::Verbatim, Some(url)),
-        (None, Some((name, url))) => (name, Given::Generic, Some(url)),
-        (None, None) if wanted => (names[1], Given::Generic, None),
-        (None, None) => return None,
-    };
-    let protocol = protocol(vars);
-    let insecure = either(vars, "INSECURE").and_then(|name| vars.boolean(name));
-    let address = endpoint(place, given, text.as_deref(), protocol, insecure.unwrap_or(false), vars.findings);
-    let headers = either(vars, "HEADERS").and_then(|name| Some((name, vars.text(name)?)));
-    let headers = headers.map(|(name, list)| header_list(name, &list, vars.findings)).unwrap_or_default();
-    let timeout = either(vars, "TIMEOUT").and_then(|name| vars.number(name)).map(Duration::from_millis);
-    let compression = either(vars, "COMPRESSION").and_then(|name| vars.word(name, &COMPRESSIONS));
-    let mut path = |what| {
-        let name = either(vars, what)?;
-        readable(name, &vars.text(name)?, vars.findings)
-    };
-    let files = ["CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE"].map(|what| path(what));
-    // All of it has been read by now, so that all its mistakes are known.
-    let ((endpoint, protocol), [certificate, client_key, client_certificate]) = (address?, files);
-    let config = OtlpConfig {
-        endpoint,
-        protocol,
-        headers,
-        timeout: Some(timeout.unwrap_or(DEFAULT_TIMEOUT)).filter(|limit| !limit.is_zero()),
-        compression: compression.unwrap_or(Compression::None),
-        certificate,
-        client_key,
-        client_certificate,
-    };
-    check(place, &config, vars.findings);
-    Some(config)
-}
-
-/// The variable's name for traces if it is set, else the one for all signals if that is set.
-fn either(vars: &Reader<'_>, what: &str) -> Option<&'static str> {
-    const NAMES: [(&str, [&str; 2]); 8] = [
-        ("PROTOCOL", ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"]),
-        ("INSECURE", ["OTEL_EXPORTER_OTLP_TRACES_INSECURE", "OTEL_EXPORTER_OTLP_INSECURE"]),
-        ("HEADERS", ["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"]),
-        ("TIMEOUT", ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"]),
-        ("COMPRESSION", ["OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"]),
-        ("CERTIFICATE", ["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"]),
-        ("CLIENT_KEY", ["OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"]),
-        (
-            "CLIENT_CERTIFICATE",
-            ["OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"],
-        ),
-    ];
-    let (_, names) = NAMES.iter().find(|(key, _)| *key == what)?;
-    names.iter().copied().find(|name| vars.text(name).is_some())
-}
-
-fn protocol(vars: &mut Reader<'_>) -> Option<Protocol> {
-    let name = either(vars, "PROTOCOL")?;
-    match vars.word(name, &PROTOCOLS)? {
-        Some(protocol) => Some(protocol),
-        None => {
-            vars.wrong(
-                name,
-                "http/json",
-                "is not sent by this agent",
-                "use http/protobuf on the same endpoint",
-            );
-            None
-        }
-    }
 }
 
 /// The full address and the protocol, by the rules for how it was given.
 pub(super) fn endpoint(
     place: &str,
-    given: Given,
+    (signal, given): (Signal, Given),
     text: Option<&str>,
     protocol: Option<Protocol>,
     insecure: bool,
@@ -149,15 +89,17 @@ pub(super) fn endpoint(
         _ => "http://localhost:4318",
     };
     let text = text.unwrap_or(default);
+    // What stands before an @ may be a password.
+    let shown = if text.contains('@') { "the URL" } else { text };
     let code = if given == Given::Flag { exit::USAGE } else { exit::CONFIG };
     let example = "write it like http://collector:4318 (HTTP) or http://collector:4317 (gRPC)";
     let Ok(uri) = text.parse::<Uri>() else {
-        findings.mistake(code, place, format!("{text:?} is not a URL"), example);
+        findings.mistake(code, place, format!("{shown:?} is not a URL"), example);
         return None;
     };
     let mut parts = uri.into_parts();
     let Some(authority) = parts.authority.clone().filter(|authority| !authority.host().is_empty()) else {
-        findings.mistake(code, place, format!("{text:?} has no host"), example);
+        findings.mistake(code, place, format!("{shown:?} has no host"), example);
         return None;
     };
     if authority.as_str().contains('@') {
@@ -169,7 +111,7 @@ pub(super) fn endpoint(
         findings.mistake(
             code,
             place,
-            format!("{text:?} has no usable port"),
+            format!("{shown:?} has no usable port"),
             "give a number from 1 to 65535",
         );
         return None;
@@ -191,7 +133,7 @@ pub(super) fn endpoint(
         }
         (scheme, _) => {
             let scheme = scheme.as_ref().map_or("no scheme".to_owned(), |other| format!("scheme {other}"));
-            findings.mistake(code, place, format!("{text:?} has {scheme}"), example);
+            findings.mistake(code, place, format!("{shown:?} has {scheme}"), example);
             return None;
         }
     }
@@ -200,29 +142,28 @@ pub(super) fn endpoint(
     let query = old.and_then(|path| path.query()).map_or(String::new(), |query| format!("?{query}"));
     let path = match protocol {
         Protocol::Grpc => "/".to_owned(),
-        Protocol::HttpProtobuf => http_path(place, given, path, findings) + &query,
+        Protocol::HttpProtobuf => http_path(place, (signal, given), path, findings) + &query,
     };
     parts.path_and_query = path.parse().ok();
     Uri::from_parts(parts).ok().map(|uri| (uri, protocol))
 }
 
-fn http_path(place: &str, given: Given, path: &str, findings: &mut Findings) -> String {
-    let ends = path.trim_end_matches('/').ends_with(SIGNAL_PATH);
+fn http_path(place: &str, (signal, given): (Signal, Given), path: &str, findings: &mut Findings) -> String {
+    let base = path.trim_end_matches('/');
+    let signal = signal.path();
     match given {
-        Given::Flag if ends => path.to_owned(),
-        Given::Flag => format!("{}{SIGNAL_PATH}", path.trim_end_matches('/')),
+        Given::Flag => format!("{}{signal}", base.strip_suffix(Signal::Traces.path()).unwrap_or(base)),
         Given::Generic => {
-            if ends {
+            if base.ends_with(signal) {
                 findings.note(format!(
-                    "{place}: {SIGNAL_PATH} is added to what this variable says, so it will be there twice"
+                    "{place}: {signal} is added to what this variable says, so it will be there twice"
                 ));
             }
-            format!("{}{SIGNAL_PATH}", path.trim_end_matches('/'))
+            format!("{base}{signal}")
         }
         Given::Verbatim => {
-            if path.is_empty() || path == "/" {
-                findings
-                    .note(format!("{place}: used as it is; most receivers want {SIGNAL_PATH} at its end"));
+            if base.is_empty() {
+                findings.note(format!("{place}: used as it is; most receivers want {signal} at its end"));
             }
             if path.is_empty() { "/".to_owned() } else { path.to_owned() }
         }
@@ -287,18 +228,33 @@ pub(super) fn readable(place: &str, path: &str, findings: &mut Findings) -> Opti
     }
 }
 
+/// The client's certificate and key, which are of use only together.
+pub(super) fn client(
+    place: &str,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    findings: &mut Findings,
+) -> Option<(PathBuf, PathBuf)> {
+    if certificate.is_some() != key.is_some() {
+        let what = "a client key without a client certificate, or the other way round";
+        findings.mistake(exit::CONFIG, place, what, "set both to files that can be read, or none");
+    }
+    certificate.zip(key)
+}
+
+/// A time to wait, in milliseconds.
+pub(super) fn delay(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds).min(NO_LIMIT)
+}
+
+/// A limit in milliseconds; 0 is none.
+pub(super) fn limit(milliseconds: u64) -> Duration {
+    if milliseconds == 0 { NO_LIMIT } else { delay(milliseconds) }
+}
+
 /// What only shows when all is known.
 pub(super) fn check(place: &str, config: &OtlpConfig, findings: &mut Findings) {
-    if config.client_key.is_some() != config.client_certificate.is_some() {
-        let what = "a client key without a client certificate, or the other way round";
-        findings.mistake(exit::CONFIG, place, what, "set both or none");
-    }
     if config.certificate.is_some() && config.endpoint.scheme() == Some(&Scheme::HTTP) {
         findings.note(format!("{place}: a certificate is set, but {} is plaintext", config.endpoint));
     }
-}
-
-/// The timeout where none is written.
-pub(super) const fn default_timeout() -> Duration {
-    DEFAULT_TIMEOUT
 }

@@ -7,11 +7,6 @@ use log::LevelFilter;
 
 use super::otlp::OtlpConfig;
 
-/// Spans that wait for the exporter at most. A whole machine's spans come through one queue: 2048, the
-/// default for one process, would be full within 50 ms at 40,000 requests a second. A span takes 0.5 to
-/// 1 KiB, so a backend that is away costs 16 MiB at most.
-pub const DEFAULT_QUEUE: usize = 16_384;
-
 /// Everything that variables or the file can set.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -33,6 +28,8 @@ pub struct Settings {
 #[derive(Clone, Debug, Default)]
 pub struct Exporters {
     pub otlp: Option<OtlpConfig>,
+    /// `OTEL_METRICS_EXPORTER`, for the agent's own metrics.
+    pub metrics: Option<OtlpConfig>,
     pub console: bool,
     /// Nothing shall be exported.
     pub none: bool,
@@ -77,26 +74,24 @@ impl Default for SamplerConfig {
     }
 }
 
-/// The batch span processor (`OTEL_BSP_*`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The batch span processor (`OTEL_BSP_*`): what was said; `None` leaves the choice to the exporter, which
+/// knows what one queue for a whole machine needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BatchConfig {
     /// How long the first span of a batch waits for others.
-    pub schedule_delay: Duration,
-    /// How long one export may take, retries included; `None` is without limit.
+    pub schedule_delay: Option<Duration>,
+    /// How long one export may take, retries included.
     pub export_timeout: Option<Duration>,
-    pub max_queue_size: usize,
-    /// Not larger than the queue.
-    pub max_export_batch_size: usize,
+    /// Spans, at least 1.
+    pub max_queue_size: Option<usize>,
+    /// Spans, at least 1 and not more than the queue if that is said too.
+    pub max_export_batch_size: Option<usize>,
 }
 
-impl Default for BatchConfig {
-    fn default() -> Self {
-        Self {
-            schedule_delay: Duration::from_secs(5),
-            export_timeout: Some(Duration::from_secs(30)),
-            max_queue_size: DEFAULT_QUEUE,
-            max_export_batch_size: 512,
-        }
+impl BatchConfig {
+    /// A batch that is larger than the queue, which would never fill.
+    pub(super) fn oversize(&self) -> Option<(usize, usize)> {
+        self.max_export_batch_size.zip(self.max_queue_size).filter(|(batch, queue)| batch > queue)
     }
 }
 

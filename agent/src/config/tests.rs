@@ -1,3 +1,5 @@
+//! From what is typed, set and written to a `Config`, or to all mistakes at once.
+
 use std::{
     collections::HashMap,
     sync::atomic::{AtomicU32, Ordering},
@@ -292,12 +294,25 @@ fn the_rest_of_the_exporter() {
     let otlp = config.otlp.unwrap();
     assert_eq!(otlp.headers[1].0, "authorization");
     assert_eq!(otlp.headers[1].1, "Basic secret");
-    assert_eq!((otlp.timeout, otlp.compression), (Some(Duration::from_millis(2500)), Compression::Gzip));
+    assert_eq!((otlp.timeout, otlp.compression), (Duration::from_millis(2500), Compression::Gzip));
     assert_eq!(otlp.certificate.as_deref(), Some(ca.0.as_path()));
     let half = [variables[0], ("OTEL_EXPORTER_OTLP_CLIENT_KEY", ca.path())];
     assert_eq!(bad("", &half).0.len(), 1);
     let hidden = bad("", &[variables[0], ("OTEL_EXPORTER_OTLP_HEADERS", "key=secret%zz")]);
     assert!(!hidden.to_string().contains("secret"), "{hidden}");
+}
+
+#[test]
+fn own_metrics_are_sent_on_request() {
+    let all = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h:4318");
+    let metrics = ("OTEL_METRICS_EXPORTER", "otlp");
+    assert_eq!(good("", &[all]).metrics, None);
+    let url = |line: &str, variables: &[_]| good(line, variables).metrics.unwrap().endpoint.to_string();
+    assert_eq!(url("", &[all, metrics]), "http://h:4318/v1/metrics");
+    let own = ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://m/x");
+    assert_eq!(url("", &[all, metrics, own]), "http://m/x");
+    assert_eq!(url("--otlp-endpoint http://f/v1/traces", &[all, metrics]), "http://f/v1/metrics");
+    assert_eq!(bad("", &[("OTEL_METRICS_EXPORTER", "statsd")]).code(), exit::CONFIG);
 }
 
 #[test]
@@ -337,9 +352,9 @@ fn batches_limits_and_the_agent_itself() {
             ("OTEL_SEMCONV_STABILITY_OPT_IN", "http/dup"),
         ],
     );
-    assert_eq!(config.batch.schedule_delay, Duration::from_millis(100));
-    assert_eq!(config.batch.export_timeout, None);
-    assert_eq!((config.batch.max_queue_size, config.batch.max_export_batch_size), (100, 100));
+    assert_eq!(config.batch.schedule_delay, Some(Duration::from_millis(100)));
+    assert_eq!(config.batch.export_timeout, Some(otlp::NO_LIMIT));
+    assert_eq!((config.batch.max_queue_size, config.batch.max_export_batch_size), (Some(100), None));
     assert_eq!((config.limits.attribute_count, config.limits.attribute_value_length), (20, Some(50)));
     assert_eq!(config.resource.service_name.as_deref(), Some("x"));
     assert_eq!(config.resource.attributes, [("deployment.environment.name".to_owned(), "prod".to_owned())]);
@@ -413,11 +428,11 @@ fn a_file_sets_what_the_variables_would() {
         (otlp.endpoint.to_string().as_str(), otlp.protocol),
         ("http://collector:4317/", Protocol::Grpc)
     );
-    assert_eq!((otlp.timeout, otlp.compression), (None, Compression::Gzip));
+    assert_eq!((otlp.timeout, otlp.compression), (otlp::NO_LIMIT, Compression::Gzip));
     assert_eq!(otlp.headers[0].1, "k1");
     assert_eq!(config.sampler, SamplerConfig { root: Root::Ratio(0.25), parent_based: true });
-    assert_eq!(config.batch.schedule_delay, Duration::from_millis(250));
-    assert_eq!((config.batch.max_queue_size, config.batch.max_export_batch_size), (1000, 512));
+    assert_eq!(config.batch.schedule_delay, Some(Duration::from_millis(250)));
+    assert_eq!((config.batch.max_queue_size, config.batch.max_export_batch_size), (Some(1000), None));
     assert_eq!((config.limits.attribute_count, config.limits.link_count), (50, 2));
     assert_eq!(config.limits.attribute_value_length, Some(99));
     assert_eq!(config.resource.service_name.as_deref(), Some("agent"));
@@ -479,6 +494,22 @@ fn mistakes_in_a_file_come_at_once_with_their_lines() {
     let broken = from_file("file_format: [\n", "", &[]).unwrap_err();
     assert_eq!(broken.code(), exit::CONFIG);
     assert_eq!(from_file("", "", &[]).unwrap_err().0.len(), 1);
+}
+
+proptest::proptest! {
+    /// Nothing that variables or a file can hold stops the agent in another way than by a list of mistakes.
+    #[test]
+    fn any_variables_and_any_file_are_judged(
+        values in proptest::collection::vec("([a-z0-9.:/%=,@ -]{0,20}|.{0,20})", variables::REPLACED.len()),
+        text in "(file_format: \"1.1\"\n)?((resource|tracer_provider|distribution|sampler|[a-z ]{0,9}): ?[\\[{&*!$a-z}:\n -]{0,20}\n?){0,5}",
+    ) {
+        let pairs = variables::REPLACED.into_iter().zip(values.iter().map(String::as_str));
+        let env = map(&pairs.collect::<Vec<_>>());
+        drop(load(Run::default(), &env));
+        let mut findings = Findings::default();
+        let settings = file::parse(&text, "file", &env, &mut findings);
+        proptest::prop_assert!(settings.is_some() || !findings.mistakes.is_empty());
+    }
 }
 
 #[test]

@@ -2,15 +2,14 @@
 //! known is a mistake here, not a warning: an agent that samples or exports otherwise than it was told
 //! shows something false.
 
-use std::time::Duration;
-
 use log::LevelFilter;
 
 use super::{
     env::Reader,
     headers,
     mistake::exit,
-    otlp, pairs,
+    otlp::{self, OtlpConfig, Signal},
+    otlp_variables, pairs,
     settings::{
         BatchConfig, Exporters, HttpConfig, LimitsConfig, ResourceConfig, Root, SamplerConfig, Settings,
     },
@@ -29,12 +28,13 @@ pub(super) const LEVELS: [(&str, LevelFilter); 8] = [
 ];
 
 /// The variables that a configuration file replaces, so that it can be said when one is set in vain.
-pub(super) const REPLACED: [&str; 15] = [
+pub(super) const REPLACED: [&str; 16] = [
     "OTEL_SDK_DISABLED",
     "OTEL_LOG_LEVEL",
     "OTEL_TRACES_SAMPLER",
     "OTEL_TRACES_SAMPLER_ARG",
     "OTEL_TRACES_EXPORTER",
+    "OTEL_METRICS_EXPORTER",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
     "OTEL_EXPORTER_OTLP_PROTOCOL",
@@ -103,37 +103,48 @@ fn exporters(endpoint: Option<&str>, vars: &mut Reader<'_>) -> Exporters {
         }
     }
     if chosen.as_ref().is_none_or(Vec::is_empty) || wanted || endpoint.is_some() {
-        exporters.otlp = otlp::from_variables(endpoint, wanted, vars);
+        exporters.otlp = otlp_variables::read(Signal::Traces, endpoint, wanted, vars);
     }
     if exporters.none && (wanted || exporters.console) {
         vars.wrong(NAME, "none", "stands beside other exporters", "write none alone, or leave it out");
     }
+    exporters.metrics = metrics(endpoint, vars);
     exporters
 }
 
-fn batch(vars: &mut Reader<'_>) -> BatchConfig {
-    let mut batch = BatchConfig::default();
-    if let Some(delay) = vars.number("OTEL_BSP_SCHEDULE_DELAY") {
-        batch.schedule_delay = Duration::from_millis(delay);
-    }
-    if let Some(timeout) = vars.number("OTEL_BSP_EXPORT_TIMEOUT") {
-        batch.export_timeout = (timeout > 0).then(|| Duration::from_millis(timeout));
-    }
-    let sizes = ["OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"];
-    let [queue, size] = sizes.map(|name| vars.number(name).map(|number| (name, number)));
-    for (name, _) in [queue, size].into_iter().flatten().filter(|(_, number)| *number == 0) {
-        vars.wrong(name, "0", "leaves no room for any span", "write a number from 1 on");
-    }
-    if let Some((_, queue)) = queue.filter(|(_, number)| *number > 0) {
-        batch.max_queue_size = usize::try_from(queue).unwrap_or(usize::MAX);
-        batch.max_export_batch_size = batch.max_export_batch_size.min(batch.max_queue_size);
-    }
-    if let Some((name, size)) = size.filter(|(_, number)| *number > 0) {
-        batch.max_export_batch_size = usize::try_from(size).unwrap_or(usize::MAX);
-        if batch.max_export_batch_size > batch.max_queue_size {
-            let what = format!("{size} is more than the queue's {}", batch.max_queue_size);
-            vars.findings.mistake(exit::CONFIG, name, what, "lower it, or raise OTEL_BSP_MAX_QUEUE_SIZE");
+/// The agent's own metrics are only sent on request: a backend for traces alone would refuse them.
+fn metrics(endpoint: Option<&str>, vars: &mut Reader<'_>) -> Option<OtlpConfig> {
+    const NAME: &str = "OTEL_METRICS_EXPORTER";
+    let mut wanted = false;
+    for word in vars.list(NAME).unwrap_or_default() {
+        match word.to_ascii_lowercase().as_str() {
+            "otlp" => wanted = true,
+            "none" | "prometheus" => {}
+            _ => vars.wrong(NAME, &word, "is not known here", "use otlp, prometheus (with --listen) or none"),
         }
+    }
+    if wanted { otlp_variables::read(Signal::Metrics, endpoint, true, vars) } else { None }
+}
+
+fn batch(vars: &mut Reader<'_>) -> BatchConfig {
+    const BATCH: &str = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE";
+    let mut size = |name: &str| {
+        let number = vars.number(name)?;
+        if number == 0 {
+            vars.wrong(name, "0", "leaves no room for any span", "write a number from 1 on");
+        }
+        usize::try_from(number).ok().filter(|number| *number > 0)
+    };
+    let (max_queue_size, max_export_batch_size) = (size("OTEL_BSP_MAX_QUEUE_SIZE"), size(BATCH));
+    let batch = BatchConfig {
+        schedule_delay: vars.number("OTEL_BSP_SCHEDULE_DELAY").map(otlp::delay),
+        export_timeout: vars.number("OTEL_BSP_EXPORT_TIMEOUT").map(otlp::limit),
+        max_queue_size,
+        max_export_batch_size,
+    };
+    if let Some((size, queue)) = batch.oversize() {
+        let what = format!("{size} is more than the queue's {queue}");
+        vars.findings.mistake(exit::CONFIG, BATCH, what, "lower it, or raise OTEL_BSP_MAX_QUEUE_SIZE");
     }
     batch
 }
@@ -185,7 +196,9 @@ fn http(vars: &mut Reader<'_>) -> HttpConfig {
             all
         });
     let mut http = HttpConfig {
-        known_methods: vars.list("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS"),
+        known_methods: vars
+            .list("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS")
+            .filter(|methods| !methods.is_empty()),
         server_request_headers,
         server_response_headers,
         client_request_headers,

@@ -78,7 +78,7 @@ impl Walk<'_> {
         let node = table.take(key)?;
         match &node.kind {
             Kind::Null => None,
-            Kind::Scalar { text, .. } => Some(text.clone()),
+            Kind::Scalar(text) => Some(text.clone()),
             _ => {
                 self.wrong(&table.at(key), node.line, "is not text", "write one value");
                 None
@@ -119,7 +119,7 @@ impl Walk<'_> {
         let mut texts = Vec::with_capacity(items.len());
         for item in items {
             match &item.kind {
-                Kind::Scalar { text, .. } => texts.push(text.clone()),
+                Kind::Scalar(text) => texts.push(text.clone()),
                 _ => self.wrong(
                     &table.at(key),
                     item.line,

@@ -3,7 +3,7 @@
 //! can change a scalar's type but never the document's structure.
 
 use saphyr::{MarkedYamlOwned, ScalarStyle, YamlDataOwned, YamlLoader};
-use saphyr_parser::{BufferedInput, Parser};
+use saphyr_parser::{BufferedInput, Event, Parser, ScanError};
 
 use super::env::Env;
 
@@ -18,11 +18,7 @@ pub(super) struct Node {
 #[derive(Debug)]
 pub(super) enum Kind {
     Null,
-    /// `plain` ones, without quotes, may be numbers and truth values.
-    Scalar {
-        text: String,
-        plain: bool,
-    },
+    Scalar(String),
     List(Vec<Node>),
     Map(Vec<(String, Node)>),
 }
@@ -34,15 +30,19 @@ pub(super) struct Problem {
     pub(super) what: String,
 }
 
+/// Levels of nesting. The deepest example of the schema has 12.
+const MAX_DEPTH: usize = 64;
+
 /// Reads the first document of a text.
 pub(super) fn parse(text: &str, env: &dyn Env) -> Result<Node, Vec<Problem>> {
+    check_depth(text)?;
     let mut loader = YamlLoader::<MarkedYamlOwned>::default();
     // Scalars stay as they are written: their types are decided behind the substitution.
     loader.early_parse(false);
     let mut parser = Parser::new(BufferedInput::new(text.chars()));
     let failed = parser.load(&mut loader, true).err().or_else(|| loader.error().cloned());
     if let Some(error) = failed {
-        return Err(vec![Problem { line: error.marker().line(), what: error.info().to_owned() }]);
+        return Err(problem(&error));
     }
     let Some(document) = loader.into_documents().into_iter().next() else {
         return Ok(Node { line: 1, kind: Kind::Null });
@@ -50,6 +50,28 @@ pub(super) fn parse(text: &str, env: &dyn Env) -> Result<Node, Vec<Problem>> {
     let mut problems = Vec::new();
     let node = convert(&document, env, &mut problems);
     if problems.is_empty() { Ok(node) } else { Err(problems) }
+}
+
+/// Looks at the nesting alone, before a tree is built that would have to be walked and freed by recursion.
+fn check_depth(text: &str) -> Result<(), Vec<Problem>> {
+    let mut depth = 0usize;
+    for event in Parser::new(BufferedInput::new(text.chars())) {
+        let (event, span) = event.map_err(|error| problem(&error))?;
+        match event {
+            Event::SequenceStart(..) | Event::MappingStart(..) => depth += 1,
+            Event::SequenceEnd | Event::MappingEnd => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            let what = format!("nested deeper than {MAX_DEPTH} levels");
+            return Err(vec![Problem { line: span.start.line(), what }]);
+        }
+    }
+    Ok(())
+}
+
+fn problem(error: &ScanError) -> Vec<Problem> {
+    vec![Problem { line: error.marker().line(), what: error.info().to_owned() }]
 }
 
 fn convert(node: &MarkedYamlOwned, env: &dyn Env, problems: &mut Vec<Problem>) -> Node {
@@ -64,7 +86,7 @@ fn convert(node: &MarkedYamlOwned, env: &dyn Env, problems: &mut Vec<Problem>) -
             if plain && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL") {
                 Kind::Null
             } else {
-                Kind::Scalar { text, plain }
+                Kind::Scalar(text)
             }
         }
         YamlDataOwned::Sequence(items) => {
@@ -164,10 +186,18 @@ mod tests {
         let node = parse("a: ${INJECT}\nb: ${UNSET}\nc: \"${UNSET}\"\n", &env()).unwrap();
         let Kind::Map(entries) = node.kind else { panic!("{node:?}") };
         assert_eq!(entries.len(), 3);
-        assert!(matches!(&entries[0].1.kind, Kind::Scalar { text, .. } if text.contains("key: value")));
+        assert!(matches!(&entries[0].1.kind, Kind::Scalar(text) if text.contains("key: value")));
         assert!(matches!(entries[1].1.kind, Kind::Null));
-        assert!(matches!(&entries[2].1.kind, Kind::Scalar { text, plain: false } if text.is_empty()));
+        assert!(matches!(&entries[2].1.kind, Kind::Scalar(text) if text.is_empty()));
         assert_eq!(entries[2].1.line, 3);
+    }
+
+    #[test]
+    fn deep_documents_are_refused() {
+        for deep in ["- ".repeat(100_000), "[".repeat(100_000), "{a: ".repeat(100_000)] {
+            assert!(parse(&deep, &env()).is_err());
+        }
+        assert!(parse(&"- ".repeat(30), &env()).is_ok());
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub fn data(data: &Data, payload: &[u8]) -> Vec<u8> {
         .u64s(&[data.conn, data.pos, data.len, data.first_ns, data.last_ns])
         .bytes(&data.flags.to_ne_bytes())
         .bytes(&[data.dir, data.role, data.decision, data.unseen, data.orphans, data.reserved])
-        .u64s(&[data.wait_ns])
+        .u64s(&[data.wait_ns, data.framing])
         .bytes(payload);
     record.0
 }

@@ -82,6 +82,7 @@ fn moved_bytes() {
     assert_eq!(data.unseen, bytes[offset_of!(Data, unseen)]);
     assert_eq!(data.orphans, bytes[offset_of!(Data, orphans)]);
     assert_eq!(data.wait_ns, u64_at(&bytes, offset_of!(Data, wait_ns)));
+    assert_eq!(data.framing, u64_at(&bytes, offset_of!(Data, framing)));
     assert_eq!(encode::data(&data, payload), bytes[..size_of::<Data>() + 5]);
 }
 
@@ -102,6 +103,7 @@ fn moved_bytes_that_cannot_be() {
         orphans: 0,
         reserved: 0,
         wait_ns: 0,
+        framing: 0,
     };
     assert!(decode(&encode::data(&data, b"four")).is_some());
     assert!(decode(&encode::data(&data, b"fives")).is_none(), "more payload than bytes");

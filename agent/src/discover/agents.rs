@@ -1,7 +1,7 @@
 //! Programs that carry telemetry themselves. Tracing what receives or forwards spans would make spans of
 //! spans without end, so they are left alone unless a selector asks for them.
 
-use super::facts::{Facts, base_name};
+use super::facts::{Facts, base_name, extension};
 
 const COLLECTOR: &str = "a telemetry collector";
 const AGENT: &str = "a telemetry agent";
@@ -70,7 +70,7 @@ pub fn known(facts: &Facts) -> Option<&'static str> {
         None => name == known,
     };
     let found = KNOWN.iter().find(|(known, _)| matches(known)).map(|(_, what)| *what);
-    let zipkin = |arg: &String| base_name(arg).starts_with("zipkin") && arg.ends_with(".jar");
+    let zipkin = |arg: &String| base_name(arg).starts_with("zipkin") && extension(arg) == "jar";
     let archive = || (name == "java" && facts.args.iter().any(zipkin)).then_some(BACKEND);
     // Fluentd is a Ruby script.
     let script = || {

@@ -73,6 +73,11 @@ pub fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
+/// What stands behind the last dot of a file's name; empty if there is none.
+pub fn extension(path: &str) -> &str {
+    base_name(path).rsplit_once('.').map_or("", |(_, extension)| extension)
+}
+
 /// The strings of an argument area, as many as are kept.
 pub fn arguments(area: &[u8]) -> Vec<String> {
     let mut room = MAX_AREA;
@@ -126,7 +131,7 @@ mod tests {
     fn hostile_areas_stay_small() {
         let facts = Facts::from_exec(7, b"", b"x", 99);
         assert_eq!((facts.args.len(), facts.executable_name()), (1, "x"));
-        assert_eq!(arguments(&[b'a'; 100_000]).iter().map(String::len).sum::<usize>(), MAX_ARG);
+        assert_eq!(arguments(&vec![b'a'; 100_000]).iter().map(String::len).sum::<usize>(), MAX_ARG);
         let many = b"a\0".repeat(100_000);
         assert_eq!(arguments(&many).len(), MAX_ARGS);
         let wide = [&[b'b'; 1000][..], b"\0"].concat().repeat(1000);

@@ -14,7 +14,7 @@ mod title;
 mod words;
 
 use super::{
-    facts::{Facts, base_name},
+    facts::{Facts, base_name, extension},
     files::Files,
     runtime::Language,
 };
@@ -111,7 +111,8 @@ fn script(path: &str, cwd: &str) -> Option<String> {
     let path = absolute(path, cwd);
     let name = base_name(&path);
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| if stem.is_empty() { name } else { stem });
-    if stem.is_empty() {
+    // A script behind a descriptor has a number for a name.
+    if stem.is_empty() || path.starts_with("/proc/") || path.starts_with("/dev/") {
         return None;
     }
     if words::says_nothing(stem) {

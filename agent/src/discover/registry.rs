@@ -336,10 +336,18 @@ impl Registry {
         None
     }
 
+    /// The verdict about a process of which no event told, by what `/proc` says now.
+    pub fn judge(&mut self, pid: u32) -> Verdict {
+        self.verdict(pid).unwrap_or_else(|| self.judge_now(pid))
+    }
+
     /// Decides by what `/proc` says now.
     fn judge_now(&mut self, pid: u32) -> Verdict {
         if pid == self.agent {
             return Verdict::No(Ignored::Agent);
+        }
+        if let Some(verdict) = self.verdict(pid) {
+            return verdict;
         }
         let Some(look) = Look::at(pid) else { return Verdict::No(Ignored::NoMatch) };
         if look.parent == self.agent

@@ -65,7 +65,7 @@ pub fn runtime(facts: &Facts, files: &dyn Files) -> Option<(&'static str, Option
         Language::Node => ("nodejs", None),
         Language::Deno => ("deno", None),
         Language::Bun => ("bun", None),
-        Language::Java => return java(facts, files),
+        Language::Java => java(facts, files),
         Language::Ruby => ("ruby", digits()),
         Language::Php => ("php", digits()),
         Language::Perl => ("perl", digits()),
@@ -76,7 +76,7 @@ pub fn runtime(facts: &Facts, files: &dyn Files) -> Option<(&'static str, Option
 }
 
 /// The `release` file of a Java home says which one it is (JEP 223).
-fn java(facts: &Facts, files: &dyn Files) -> Option<(&'static str, Option<String>)> {
+fn java(facts: &Facts, files: &dyn Files) -> (&'static str, Option<String>) {
     let home = facts.exe.strip_suffix("/bin/java").unwrap_or_default();
     let home = home.strip_suffix("/jre").unwrap_or(home);
     let release = files.read(&format!("{home}/release")).unwrap_or_default();
@@ -87,7 +87,7 @@ fn java(facts: &Facts, files: &dyn Files) -> Option<(&'static str, Option<String
     };
     let graal = value("GRAALVM_VERSION").is_some();
     let name = if graal { "GraalVM" } else { "OpenJDK Runtime Environment" };
-    Some((name, value("JAVA_RUNTIME_VERSION").or_else(|| value("JAVA_VERSION"))))
+    (name, value("JAVA_RUNTIME_VERSION").or_else(|| value("JAVA_VERSION")))
 }
 
 #[cfg(test)]

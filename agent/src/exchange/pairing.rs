@@ -67,6 +67,8 @@ pub(crate) enum Match {
 pub(crate) enum Missing {
     /// By what the kernel side says a message starts behind them: they were withheld, or lost.
     Messages,
+    /// The same, but a message was open that had its rest among them.
+    Rest,
     /// Nothing is known about them.
     Bytes,
 }
@@ -226,7 +228,10 @@ impl Pairing {
                 1
             }
             // Missing messages are those of earlier exchanges only if there were such.
-            (1, Some(Slot::Open(open))) => usize::from(open.begin.jumped && open.begin.epoch == epoch),
+            (1, Some(Slot::Open(open))) => {
+                let explained = open.begin.jumped || missing == Missing::Rest;
+                usize::from(explained && open.begin.epoch == epoch)
+            }
             (_, Some(Slot::Open(_))) => 1,
             (_, Some(Slot::Withheld)) => 0,
         };

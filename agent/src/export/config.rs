@@ -4,16 +4,16 @@ use std::{path::PathBuf, time::Duration};
 
 use http::{HeaderName, HeaderValue, Uri};
 
-/// The specification's default for `OTEL_BSP_MAX_QUEUE_SIZE` is 2,048: made for one process's own spans. Here one
-/// queue carries a node: at 50,000 spans a second this one bridges 1.3 seconds, the time of a slow request.
+/// The specification's default for `OTEL_BSP_MAX_QUEUE_SIZE` is 2,048: made for one process's own spans. Here
+/// one queue carries a node: at 50,000 spans a second it bridges 1.3 seconds, the time of a slow request.
 const QUEUE_SPANS: usize = 65_536;
-/// What the queue may hold in memory. A waiting span takes 1 to 2 KiB until it is encoded, some 60 bytes once its
-/// batch is compressed; the agent is to stay under 60 MB with the backend gone.
+/// What the queue may hold in memory. A waiting span takes 1 to 2 KiB until it is encoded, some 60 bytes once
+/// its batch is compressed; the agent is to stay under 60 MB with the backend gone.
 const QUEUE_BYTES: usize = 24 << 20;
 /// Encoded size at which a batch is full. gRPC servers, the Collector among them, refuse messages above 4 MiB.
 const BATCH_BYTES: usize = 3 << 20;
-/// Requests in flight to one destination. Throughput is requests in flight times batch size over latency: with 512
-/// spans and 20 ms, 100,000 spans a second.
+/// Requests in flight to one destination. Throughput is requests in flight times batch size over latency:
+/// with 512 spans and 20 ms, 100,000 spans a second.
 const REQUESTS_IN_FLIGHT: usize = 4;
 
 /// Everything that [`super::start`] needs to know.
@@ -21,15 +21,16 @@ const REQUESTS_IN_FLIGHT: usize = 4;
 pub struct Config {
     /// The OTLP backend of spans; none if no endpoint is configured.
     pub otlp: Option<Otlp>,
-    /// Where the agent's own metrics go. Off unless `OTEL_METRICS_EXPORTER=otlp`: a backend for traces alone would
-    /// refuse them, forever, and `/metrics` serves them in any case.
+    /// Where the agent's own metrics go. Off unless `OTEL_METRICS_EXPORTER=otlp`: a backend for traces alone
+    /// would refuse them, forever, and `/metrics` serves them in any case.
     pub metrics: Option<Otlp>,
     /// What is written to standard output.
     pub console: Console,
     pub queue: Queue,
     pub batch: Batch,
-    /// How long one batch may take with all its retries before it is dropped (`OTEL_BSP_EXPORT_TIMEOUT`). The
-    /// specification's 30 seconds do not bridge the restart of a backend; ours is five minutes, the Collector's.
+    /// How long one batch may take with all its retries before it is dropped (`OTEL_BSP_EXPORT_TIMEOUT`).
+    /// The specification's 30 seconds do not bridge the restart of a backend; ours is five minutes, like the
+    /// Collector's.
     pub export_timeout: Duration,
     /// Requests in flight to one destination, at least 1.
     pub requests_in_flight: usize,
@@ -67,8 +68,8 @@ impl Default for Queue {
 /// When a batch is sent: as soon as one of its bounds is reached.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch {
-    /// How long its first span may wait (`OTEL_BSP_SCHEDULE_DELAY`). The specification says 5 seconds; with one
-    /// second a person who looks sees what just happened, at one small request a second.
+    /// How long its first span may wait (`OTEL_BSP_SCHEDULE_DELAY`). The specification says 5 seconds; with
+    /// one a person who looks sees what just happened, at one small request a second.
     pub delay: Duration,
     /// Spans, at least 1 (`OTEL_BSP_MAX_EXPORT_BATCH_SIZE`).
     pub spans: usize,
@@ -86,9 +87,9 @@ impl Default for Batch {
 #[derive(Clone, Debug)]
 pub struct Otlp {
     pub protocol: Protocol,
-    /// The URL with scheme and authority. Over HTTP its path is used as it is (`/v1/traces` has been appended where
-    /// the specification says so); over gRPC the path is the service's and this one's is ignored. The scheme decides
-    /// whether TLS is used.
+    /// The URL with scheme and authority. Over HTTP its path is used as it is (`/v1/traces` has been appended
+    /// where the specification says so); over gRPC the path is the service's and this one's is ignored. The
+    /// scheme decides whether TLS is used.
     pub endpoint: Uri,
     /// Headers of every request. Mark secret values as sensitive, so that no log shows them.
     pub headers: Vec<(HeaderName, HeaderValue)>,
@@ -133,8 +134,8 @@ pub enum Compression {
 pub struct Tls {
     /// Authorities to trust instead of the system's (`OTEL_EXPORTER_OTLP_CERTIFICATE`).
     pub certificate: Option<PathBuf>,
-    /// This client's certificate chain and key (`OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`, `..._CLIENT_KEY`). Only
-    /// together.
+    /// This client's certificate chain and key (`OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`, `..._CLIENT_KEY`).
+    /// Only together.
     pub client: Option<(PathBuf, PathBuf)>,
 }
 

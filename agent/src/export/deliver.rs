@@ -65,7 +65,11 @@ impl Destination {
         let end = Instant::now() + self.limit;
         let mut backoff = Backoff::default();
         loop {
-            self.silence(end).await;
+            if !self.silence(end).await {
+                let what = format_args!("the backend wants silence for longer than {:?}", self.limit);
+                self.complain(claim.spans(), what);
+                return claim.settle(Fate::Dropped(Cause::ExportFailed));
+            }
             let start = Instant::now();
             let verdict = self.client.send(payload).await;
             self.counters.request(verdict.code(), start.elapsed(), payload.len());
@@ -97,7 +101,7 @@ impl Destination {
                     if let Some(after) = after {
                         self.hush(now + after);
                     }
-                    if next > end || self.quiet().is_some_and(|until| until > end) {
+                    if next > end {
                         let Failure { code, message } = failure;
                         let what = format_args!("retries are used up, last {code}: {message}");
                         self.complain(claim.spans(), what);
@@ -120,13 +124,20 @@ impl Destination {
         *quiet = (*quiet).max(Some(until));
     }
 
-    /// Waits while the backend wants silence, but no longer than `end`.
-    async fn silence(&self, end: Instant) {
-        while let Some(until) =
-            self.quiet().map(|until| until.min(end)).filter(|until| *until > Instant::now())
-        {
+    /// Waits while the backend wants silence. False, at once, if it wants it beyond `end`.
+    async fn silence(&self, end: Instant) -> bool {
+        while let Some(until) = self.quiet().filter(|until| *until > Instant::now()) {
+            if until > end {
+                return false;
+            }
             sleep_until(until).await;
         }
+        true
+    }
+
+    /// Batches that wait for their turn are given up.
+    pub(super) fn close(&self) {
+        self.slots.close();
     }
 
     fn log(&self) -> std::sync::MutexGuard<'_, Log> {

@@ -1,8 +1,8 @@
-//! Spans as OTLP/JSON: one `{"resourceSpans":[...]}` object a line, as the Collector's file exporter writes it.
+//! Spans as OTLP/JSON: one `{"resourceSpans":[...]}` object a line, as the Collector's file exporter writes.
 //!
-//! The proto3 JSON mapping with OTLP's exceptions: ids in lower-case hex, enums as numbers, 64-bit integers as strings,
-//! doubles that are no numbers as the strings `NaN`, `Infinity` and `-Infinity`, lowerCamelCase names, fields that
-//! have their default value left out.
+//! The proto3 JSON mapping with OTLP's exceptions: ids in lower-case hex, enums as numbers, 64-bit integers as
+//! strings, doubles that are no numbers as the strings `NaN`, `Infinity` and `-Infinity`, lowerCamelCase names,
+//! fields that have their default value left out.
 
 use std::{borrow::Borrow, io::Write as _};
 
@@ -51,6 +51,10 @@ fn put_span(out: &mut Vec<u8>, span: &Span) {
         out.extend_from_slice(br#","parentSpanId":""#);
         hex(out, &span.parent_id);
         out.push(b'"');
+    }
+    if span.dropped_attributes != 0 {
+        out.extend_from_slice(br#","droppedAttributesCount":"#);
+        number(out, span.dropped_attributes);
     }
     out.extend_from_slice(br#","flags":"#);
     number(out, otlp::flags(span));

@@ -5,7 +5,11 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
-use super::{VERSION, counters::BOUNDS, pipeline::Watched};
+use super::{
+    VERSION,
+    counters::{BOUNDS, Counters},
+    pipeline::Watched,
+};
 use crate::stats::{Count, Drop as Cause, Stats};
 
 /// What the rest of the agent knows at one moment.
@@ -103,9 +107,11 @@ pub fn prometheus(source: &Source) -> String {
     text.0
 }
 
+type Gauge = fn(&Watched) -> usize;
+type Counter = fn(&Counters) -> u64;
+
 fn destinations(text: &mut Text, all: &[Watched]) {
-    type Of = fn(&Watched) -> usize;
-    let gauges: [(&str, &str, Of); 4] = [
+    let gauges: [(&str, &str, Gauge); 4] = [
         ("spandrel_queue_spans", "Spans waiting or in flight.", |d| d.room.held().spans),
         ("spandrel_queue_spans_limit", "How many may.", |d| d.room.limits().0),
         ("spandrel_queue_bytes", "Memory that they take.", |d| d.room.held().bytes),
@@ -126,7 +132,6 @@ fn destinations(text: &mut Text, all: &[Watched]) {
             text.sample("spandrel_export_requests_total", &labels, n);
         }
     }
-    type Counter = fn(&super::counters::Counters) -> u64;
     let counters: [(&str, &str, Counter); 4] = [
         ("spandrel_export_retries_total", "Requests that were sent again.", |c| c.retries.load(Relaxed)),
         ("spandrel_export_sent_bytes_total", "Bytes of request bodies.", |c| c.sent_bytes.load(Relaxed)),
@@ -179,10 +184,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::export::{
-        counters::{Code, Counters},
-        room::Room,
-    };
+    use crate::export::{counters::Code, room::Room};
 
     #[test]
     fn the_text_in_full_where_it_matters() {

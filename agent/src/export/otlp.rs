@@ -1,6 +1,6 @@
-//! Spans as OTLP protobuf: `ExportTraceServiceRequest` written straight from [`Span`], without the tree of owned
-//! messages that a generated encoder wants. Field numbers are those of opentelemetry-proto v1 (`trace.proto`,
-//! `common.proto`, `resource.proto`); every length is known before its message is written.
+//! Spans as OTLP protobuf: `ExportTraceServiceRequest` written straight from [`Span`], without the tree of
+//! owned messages that a generated encoder wants. Field numbers are those of opentelemetry-proto v1
+//! (`trace.proto`, `common.proto`, `resource.proto`); every length is known before its message is written.
 
 use std::borrow::Borrow;
 
@@ -81,6 +81,10 @@ fn put_span(out: &mut Vec<u8>, span: &Span) {
     fixed64(out, 7, span.start_ns);
     fixed64(out, 8, span.end_ns);
     attributes(out, 9, &span.attributes);
+    if span.dropped_attributes != 0 {
+        out.push(tag(10, VARINT));
+        varint(out, u64::from(span.dropped_attributes));
+    }
     if span.status != Status::Unset {
         out.extend_from_slice(&[tag(15, LEN), 2, tag(3, VARINT), status(span.status)]);
     }
@@ -95,7 +99,11 @@ pub fn span_len(span: &Span) -> usize {
     let state = if span.trace_state.is_empty() { 0 } else { framed_len(span.trace_state.len()) };
     let parent = if span.parent_id == [0; 8] { 0 } else { 10 };
     let status = if span.status == Status::Unset { 0 } else { 4 };
-    FIXED + state + parent + status + framed_len(span.name.len()) + attributes_len(&span.attributes)
+    let dropped = match span.dropped_attributes {
+        0 => 0,
+        count => 1 + varint_len(u64::from(count)),
+    };
+    FIXED + state + parent + status + dropped + framed_len(span.name.len()) + attributes_len(&span.attributes)
 }
 
 /// Encoded length of a resource message.

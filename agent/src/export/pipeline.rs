@@ -46,6 +46,14 @@ pub(super) enum Message {
     Close,
 }
 
+/// What comes next, or a timeout when `due` is reached.
+pub(super) fn next(from: &Receiver<Message>, due: Option<Instant>) -> Result<Message, RecvTimeoutError> {
+    match due {
+        None => Ok(from.recv()?),
+        Some(due) => from.recv_timeout(due.saturating_duration_since(Instant::now())),
+    }
+}
+
 /// One destination as the capture thread sees it.
 #[derive(Clone, Debug)]
 struct Route {
@@ -119,6 +127,7 @@ pub struct Watched {
 #[derive(Debug)]
 pub struct Pipeline {
     routes: Vec<Route>,
+    destination: Option<Arc<Destination>>,
     batcher: Option<oneshot::Receiver<JoinSet<()>>>,
     console: Option<oneshot::Receiver<()>>,
 }
@@ -127,7 +136,7 @@ pub struct Pipeline {
 /// configuration alone is said here.
 pub fn start(config: &Config, stats: Arc<Stats>, runtime: &Handle) -> Result<(Sender, Pipeline), Error> {
     let config::Queue { spans, bytes } = config.queue;
-    let mut pipeline = Pipeline { routes: Vec::new(), batcher: None, console: None };
+    let mut pipeline = Pipeline { routes: Vec::new(), destination: None, batcher: None, console: None };
     let mut route = |name, counters: Option<Arc<Counters>>| {
         let ledger = pipeline.routes.is_empty().then(|| Arc::clone(&stats));
         let room = Room::new(spans, bytes, ledger);
@@ -141,6 +150,7 @@ pub fn start(config: &Config, stats: Arc<Stats>, runtime: &Handle) -> Result<(Se
         let counters = Arc::<Counters>::default();
         let from = route("otlp", Some(Arc::clone(&counters)));
         let destination = Arc::new(Destination::new(client, config, counters));
+        pipeline.destination = Some(Arc::clone(&destination));
         let (done, batcher) = oneshot::channel();
         let worker = Batcher {
             destination,
@@ -194,6 +204,9 @@ impl Pipeline {
         };
         // What is left at the deadline is counted below.
         tokio::time::timeout(limit, drained).await.ok();
+        if let Some(destination) = self.destination {
+            destination.close();
+        }
         let left: Vec<usize> = self.routes.iter().map(|route| route.room.abandon()).collect();
         left.first().copied().unwrap_or(0)
     }
@@ -222,11 +235,7 @@ impl Batcher {
     /// Runs until everything has been handed over; returns the requests still in flight.
     fn run(mut self, from: &Receiver<Message>) -> JoinSet<()> {
         loop {
-            let message = match self.due {
-                None => from.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(due) => from.recv_timeout(due.saturating_duration_since(Instant::now())),
-            };
-            match message {
+            match next(from, self.due) {
                 Ok(Message::Spans(spans, claim)) => self.take(spans, claim),
                 Err(RecvTimeoutError::Timeout) => self.flush(),
                 Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => {
@@ -291,3 +300,7 @@ impl Batcher {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "pipeline_tests.rs"]
+mod tests;

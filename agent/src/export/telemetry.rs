@@ -1,8 +1,8 @@
-//! The agent's own metrics over OTLP: the SDK collects and encodes them, our client carries them, so that endpoint,
-//! headers, TLS, compression and both transports are the same as for spans.
+//! The agent's own metrics over OTLP: the SDK collects and encodes them, our client carries them, so that
+//! endpoint, headers, TLS, compression and both transports are the same as for spans.
 //!
-//! Off unless `OTEL_METRICS_EXPORTER=otlp`: a backend for traces alone would refuse them, and `/metrics` has the
-//! same numbers.
+//! Off unless `OTEL_METRICS_EXPORTER=otlp`: a backend for traces alone would refuse them, and `/metrics` has
+//! the same numbers.
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
@@ -13,7 +13,7 @@ use opentelemetry::{
     metrics::{AsyncInstrument, Meter, MeterProvider as _},
 };
 use opentelemetry_http::{HttpClient, HttpError};
-use opentelemetry_otlp::{MetricExporter, RetryPolicy, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_otlp::{MetricExporter, Protocol, RetryPolicy, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider};
 use tokio::runtime::Handle;
 
@@ -52,11 +52,16 @@ pub fn start(config: &Otlp, source: &Arc<Source>, runtime: &Handle) -> Result<Te
         .with_http_client(transport)
         // The transport knows where to go; the exporter only wants some address.
         .with_endpoint(config.endpoint.to_string())
+        // Nor does it compress or add headers: what it finds in the environment is for the transport.
+        .with_protocol(Protocol::HttpBinary)
         .with_timeout(config.timeout)
         // A reading that is lost is made good by the next one: sums are cumulative.
         .with_retry_policy(RetryPolicy::disabled())
         .build()?;
+    // Agents of many nodes send to one backend: the host tells them apart.
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let resource = Resource::builder_empty()
+        .with_attribute(KeyValue::new("host.name", host.trim().to_owned()))
         .with_attribute(KeyValue::new("service.name", SCOPE))
         .with_attribute(KeyValue::new("service.version", VERSION))
         .build();
@@ -182,5 +187,45 @@ impl HttpClient for Transport {
             }
         });
         Box::pin(async move { sent.await? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+    use prost::Message as _;
+
+    use super::*;
+    use crate::{
+        export::{
+            metrics::Snapshot,
+            testing::{Answer, Backend, Wire},
+        },
+        stats::Stats,
+    };
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_ledger_as_otlp_metrics_over_both_transports() {
+        for wire in [Wire::Http, Wire::Grpc] {
+            let backend = Backend::start(wire, move |_| Answer::ok(wire)).await;
+            let stats = Arc::<Stats>::default();
+            (0..3).for_each(|_| stats.saw());
+            Stats::drop(&stats, Cause::QueueFull, 2);
+            let source = Source::new(stats, Vec::new(), Snapshot::default);
+            let telemetry = start(&backend.otlp(), &source, &Handle::current()).unwrap();
+            tokio::task::spawn_blocking(|| telemetry.shutdown()).await.unwrap();
+
+            let request = backend.last();
+            let path = if wire == Wire::Grpc { client::METRICS } else { "/v1/traces" };
+            assert_eq!(request.path, path);
+            let request = ExportMetricsServiceRequest::decode(&*request.message).unwrap();
+            let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
+            let text = |name| {
+                format!("{:?}", metrics.iter().find(|m| m.name == name).unwrap_or_else(|| panic!("{name}")))
+            };
+            assert!(text("spandrel.requests.seen").contains("AsInt(3)"));
+            assert!(text("spandrel.spans.dropped").contains("AsInt(2)"));
+            assert!(text("spandrel.requests.open").contains("AsInt(1)"));
+        }
     }
 }

@@ -4,12 +4,7 @@ use std::fs;
 
 use spandrel_common::layout::Need;
 
-use super::{
-    BTF_PATH, HOOKS, Kernel, Options,
-    btf::Btf,
-    hooks::Profile,
-    layout, loader,
-};
+use super::{BTF_PATH, HOOKS, Kernel, Options, btf::Btf, hooks::Profile, layout, loader};
 
 /// Something that the agent uses, or would use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +46,13 @@ pub fn release() -> String {
 /// Looks at everything, and loads the kernel side for a moment (it captures nothing: no process is selected).
 pub fn survey() -> Survey {
     let mut survey = Survey { release: release(), ..Survey::default() };
+    survey.features.push(Feature {
+        name: "kernel version".to_owned(),
+        present: loader::version(&survey.release).is_none_or(|version| version >= loader::OLDEST),
+        required: true,
+        purpose: "programs and maps of the kernel side".to_owned(),
+        advice: "Linux 5.15 or newer; 5.14 of RHEL 9".to_owned(),
+    });
     let raw = fs::read(BTF_PATH).unwrap_or_default();
     let btf = Btf::parse(&raw);
     survey.features.push(Feature {
@@ -92,7 +94,8 @@ pub fn survey() -> Survey {
             name: format!("member {}", missing.name),
             present: false,
             required,
-            purpose: if required { "reading sockets and tasks" } else { "exact times and positions" }.to_owned(),
+            purpose: if required { "reading sockets and tasks" } else { "exact times and positions" }
+                .to_owned(),
             advice: "report this kernel".to_owned(),
         });
     }

@@ -29,19 +29,25 @@ pub struct Options {
 /// Why the kernel side could not be loaded. Every message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    #[error("cannot read {BTF_PATH}: {0}. The kernel needs type information (CONFIG_DEBUG_INFO_BTF): use a distribution kernel of 5.15 or newer")]
+    #[error(
+        "cannot read {BTF_PATH}: {0}. The kernel needs type information (CONFIG_DEBUG_INFO_BTF): use a distribution kernel of 5.15 or newer"
+    )]
     NoBtf(#[source] std::io::Error),
     #[error("{BTF_PATH} is not type information of this machine: please report this kernel")]
     BadBtf,
+    #[error("this kernel ({0}) is too old: {OLDEST_NAME} or newer is needed. Upgrade the kernel")]
+    TooOld(String),
     #[error("this kernel lacks {0}, which the {1} profile needs: `spandrel doctor` shows what it has")]
     NoHook(&'static str, &'static str),
     #[error("this kernel's structures lack {0}: please report this kernel")]
     NoMember(String),
     #[error("the kernel object was not built into this binary: build with `cargo xtask build`")]
     NoObject,
-    #[error("the kernel refused the kernel side: {0}. Run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN")]
+    #[error(
+        "the kernel refused the kernel side: {0}. Run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"
+    )]
     Load(#[source] Box<aya::EbpfError>),
-    #[error("the kernel refused program {program}: {source}")]
+    #[error("the kernel refused program {program}: {}. Please report this kernel", brief(source))]
     Program {
         program: &'static str,
         #[source]
@@ -53,6 +59,29 @@ pub enum LoadError {
     Cpus(std::io::Error),
     #[error("cannot read the kernel's type information: {0}")]
     AyaBtf(#[from] aya::BtfError),
+}
+
+/// The oldest kernel that is worth trying: RHEL 9's, and by number just before Ubuntu 22.04's 5.15. Older ones lack
+/// functions that take pointers, and socket storage in tracing programs.
+pub(super) const OLDEST: (u32, u32) = (5, 14);
+/// The same in words.
+const OLDEST_NAME: &str = "Linux 5.15 (RHEL: 5.14)";
+
+/// Major and minor version of a kernel release.
+pub(super) fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// The last lines of what the verifier says, which can be thousands.
+fn brief(error: &aya::programs::ProgramError) -> String {
+    const LINES: usize = 4;
+    let text = error.to_string();
+    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    let Some((first, rest)) = lines.split_first() else { return text };
+    let first = first.split("Verifier output:").next().unwrap_or(first);
+    let tail = rest.get(rest.len().saturating_sub(LINES)..).unwrap_or_default();
+    format!("{} {}", first.trim_end(), tail.join("; "))
 }
 
 impl LoadError {
@@ -79,6 +108,10 @@ pub(super) fn best_profile(btf: &Btf<'_>) -> Profile {
 pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
     if OBJECT.is_empty() {
         return Err(LoadError::NoObject);
+    }
+    let release = super::features::release();
+    if version(&release).is_some_and(|version| version < OLDEST) {
+        return Err(LoadError::TooOld(release));
     }
     let raw = fs::read(BTF_PATH).map_err(LoadError::NoBtf)?;
     let btf = Btf::parse(&raw).ok_or(LoadError::BadBtf)?;
@@ -144,4 +177,21 @@ fn attach(kernel: &mut Kernel, hook: &Hook, btf: &AyaBtf) -> Result<(), aya::pro
     program.load(hook.tracepoint, btf)?;
     program.attach()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases() {
+        for (release, expected) in [
+            ("6.18.44-fc-v669", Some((6, 18))),
+            ("5.14.0-427.el9.x86_64", Some((5, 14))),
+            ("7.2", Some((7, 2))),
+            ("next", None),
+        ] {
+            assert_eq!(version(release), expected, "{release}");
+        }
+    }
 }

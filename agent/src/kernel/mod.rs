@@ -7,13 +7,14 @@ pub mod layout;
 mod loader;
 mod ring;
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use aya::{
     Ebpf,
     maps::{Array, HashMap, MapError, PerCpuArray},
+    programs::BtfTracePoint,
 };
-use spandrel_common::{sample::Policy, stats::Counter};
+use spandrel_common::{event::SELECT_YES, sample::Policy, stats::Counter};
 
 /// Why a map of the kernel side could not be read or written.
 pub use aya::maps::MapError as MapFailure;
@@ -64,13 +65,23 @@ impl Kernel {
         map.insert(tgid, state, 0)
     }
 
-    /// Forgets a process: the scope's default holds for it.
-    pub fn deselect(&mut self, tgid: u32) -> Result<(), MapError> {
+    /// Refuses a process that is pending: it is set to `state`, or forgotten, so that the scope's default holds.
+    /// A process that the kernel side has selected meanwhile, because it listens on a wanted port, stays so.
+    pub fn refuse(&mut self, tgid: u32, state: Option<u8>) -> Result<(), MapError> {
         let mut map: HashMap<_, u32, u8> = HashMap::try_from(self.map_mut("PROCESSES")?)?;
-        match map.remove(&tgid) {
-            // It ended in between, and the kernel side has removed it.
-            Err(MapError::KeyNotFound) => Ok(()),
-            other => other,
+        if map.get(&tgid, 0).is_ok_and(|known| known == SELECT_YES) {
+            return Ok(());
+        }
+        match state {
+            Some(state) => map.insert(tgid, state, 0),
+            None => match map.remove(&tgid) {
+                // It ended in between, and the kernel side has removed it.
+                Err(MapError::KeyNotFound) => Ok(()),
+                Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => {
+                    Ok(())
+                }
+                other => other,
+            },
         }
     }
 
@@ -88,10 +99,7 @@ impl Kernel {
 
     /// The kernel side's counters, summed over the CPUs.
     pub fn counters(&self) -> Result<Counters, MapError> {
-        let map = self
-            .ebpf
-            .map("COUNTERS")
-            .ok_or(MapError::InvalidName { name: "COUNTERS".into() })?;
+        let map = self.ebpf.map("COUNTERS").ok_or(MapError::InvalidName { name: "COUNTERS".into() })?;
         let map: PerCpuArray<_, u64> = PerCpuArray::try_from(map)?;
         let mut values = BTreeMap::new();
         for counter in Counter::ALL {
@@ -100,20 +108,18 @@ impl Kernel {
         Ok(Counters(values))
     }
 
-    /// Sockets that the system call profile follows, to find those whose sockets are gone.
+    /// What the kernel says about our programs.
     pub fn run_time(&self) -> Vec<RunTime> {
-        let wanted: Vec<&str> = self.hooks.iter().map(|hook| hook.program).collect();
-        aya::programs::loaded_programs()
-            .flatten()
-            .filter_map(|program| {
-                // The kernel cuts names at 15 bytes.
-                let name = program.name_as_str()?;
-                let hook = wanted.iter().find(|hook| hook.starts_with(name) && name.len() >= hook.len().min(15))?;
+        self.hooks
+            .iter()
+            .filter_map(|hook| {
+                let program: &BtfTracePoint = self.ebpf.program(hook.program)?.try_into().ok()?;
+                let info = program.info().ok()?;
                 Some(RunTime {
-                    program: hook,
-                    runs: program.run_count(),
-                    ns: program.run_time().as_nanos() as u64,
-                    instructions: program.verified_instruction_count().unwrap_or(0),
+                    program: hook.program,
+                    runs: info.run_count(),
+                    ns: info.run_time().as_nanos() as u64,
+                    instructions: info.verified_instruction_count().unwrap_or(0),
                 })
             })
             .collect()
@@ -157,13 +163,4 @@ pub struct RunTime {
     pub ns: u64,
     /// Instructions that the verifier walked.
     pub instructions: u32,
-}
-
-/// Whether this process may load programs and this kernel has type information.
-pub fn preconditions() -> Vec<&'static str> {
-    let mut missing = Vec::new();
-    if !Path::new(BTF_PATH).exists() {
-        missing.push("the kernel has no type information (CONFIG_DEBUG_INFO_BTF): use a distribution kernel");
-    }
-    missing
 }

@@ -1,4 +1,7 @@
-//! One connection: feeds its bytes to the parser and its messages to the pairing.
+//! One connection: what comes next in which side, and what has to wait.
+
+mod close;
+mod feed;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -6,18 +9,13 @@ use std::{
 };
 
 use spandrel_common::event::{
-    self, CLOSE_ERROR, CLOSE_GONE, CLOSE_LOCAL, CLOSE_OPAQUE, CLOSE_PEER, DATA_BODY, DATA_END, DATA_START,
-    DIR_RX, Data, ROLE_CLIENT, TRANSPORT_UNIX,
+    self, DATA_BODY, DATA_END, DATA_START, DIR_RX, Data, ROLE_CLIENT, TRANSPORT_UNIX,
 };
 
-use super::half::{BUFFER, Half, Source, Sources};
+use super::half::{Half, Source};
 use crate::{
-    exchange::{Addr, Connection, Exchange, Match, Missing, Outcome, Pairing, Role},
-    protocol::{
-        Input, Message, Parser, Side,
-        http1::Http1,
-        message::{GiveUp, Head},
-    },
+    exchange::{Addr, Connection, Exchange, Missing, Outcome, Pairing, Role},
+    protocol::{Input, Message, Side, http1::Http1},
     stats::{Count, Stats},
 };
 
@@ -55,6 +53,8 @@ pub(super) struct Conn {
     pairing: Pairing,
     request: Half,
     response: Half,
+    /// What is missing before the next response, if something is.
+    missing: Option<Missing>,
     /// Events of the response side that came before any request that they could answer.
     held: Vec<(Data, Box<[u8]>)>,
     /// Who used it last.
@@ -77,6 +77,7 @@ impl Conn {
             pairing: Pairing::default(),
             request: Half::default(),
             response: Half::default(),
+            missing: None,
             held: Vec::new(),
             tgid: event.header.tgid,
             transport: event.transport,
@@ -176,6 +177,14 @@ impl Conn {
         }
     }
 
+    /// Takes what was held, in front of an end: the request may be there in part.
+    fn release_last(&mut self, now_ns: u64, context: &mut Context<'_>) {
+        if !self.held.is_empty() {
+            self.cut(Side::Request, now_ns, context);
+            self.release(context);
+        }
+    }
+
     fn release(&mut self, context: &mut Context<'_>) {
         for (data, payload) in std::mem::take(&mut self.held) {
             self.moved(Side::Response, &data, &payload, context);
@@ -202,11 +211,10 @@ impl Conn {
         if starts || jumped {
             self.cut(side, data.last_ns, context);
         }
-        if jumped {
-            self.half(side).missing = Some(if starts { Missing::Messages } else { Missing::Bytes });
-            if !starts {
-                self.gap(side, data.pos - next, data.last_ns, context);
-            }
+        if jumped && starts && side == Side::Response {
+            self.missing = Some(if self.pairing.answering() { Missing::Rest } else { Missing::Messages });
+        } else if jumped && !starts {
+            self.gap(side, data.pos - next, data.last_ns, context);
         }
         self.half(side).next = data.pos + late;
         if starts {
@@ -256,7 +264,8 @@ impl Conn {
             self.gap(side, len, data.last_ns, context);
         }
         if ends || (len > 0 && body) {
-            let len = if body { len } else { 0 };
+            // Content is counted without chunk framing.
+            let len = if body { len.saturating_sub(data.framing) } else { 0 };
             self.feed(side, Input::Body { len, end: ends }, data.last_ns, context);
         }
     }
@@ -272,216 +281,13 @@ impl Conn {
 
     /// Before a response that comes behind missing bytes: which requests can it answer?
     fn realign(&mut self, data: &Data, context: &mut Context<'_>) {
-        if let Some(missing) = self.response.missing.take() {
+        if let Some(missing) = self.missing.take() {
             let requests =
                 self.pairing.realign(&self.info, missing, context.epoch, data.first_ns, context.out);
             if requests > 0 {
                 self.feed(Side::Response, Input::Unanswered { requests }, data.last_ns, context);
             }
         }
-    }
-
-    /// Gives the parser the bytes that wait, in front of a break.
-    fn cut(&mut self, side: Side, now_ns: u64, context: &mut Context<'_>) {
-        if self.half(side).waiting.is_empty() {
-            return;
-        }
-        let base = self.half(side).base();
-        let waiting = std::mem::take(&mut self.half(side).waiting);
-        self.parser.advance(side, Input::Last(&waiting), context.messages);
-        let mut sources = Sources::of_one(self.half(side).source);
-        self.apply(base, &mut sources, now_ns, context);
-    }
-
-    fn gap(&mut self, side: Side, len: u64, now_ns: u64, context: &mut Context<'_>) {
-        context.stats.count(Count::Gaps);
-        match side {
-            Side::Request => self.pairing.request_gap(),
-            Side::Response => {
-                self.pairing.response_gap();
-                self.response.missing = Some(Missing::Bytes);
-            }
-        }
-        self.feed(side, Input::Gap { len }, now_ns, context);
-    }
-
-    /// Gives the parser what is not bytes.
-    fn feed(&mut self, side: Side, input: Input<'_>, now_ns: u64, context: &mut Context<'_>) {
-        self.parser.advance(side, input, context.messages);
-        let half = self.half(side);
-        let (base, mut sources) = (half.next, Sources::of_one(half.source));
-        self.apply(base, &mut sources, now_ns, context);
-    }
-
-    /// Gives the parser bytes behind those that wait.
-    fn bytes(&mut self, side: Side, payload: &[u8], source: Source, last_ns: u64, context: &mut Context<'_>) {
-        let half = self.half(side);
-        let base = half.base();
-        half.next = half.next.saturating_add(payload.len() as u64);
-        if half.waiting.is_empty() {
-            let consumed = self.parser.advance(side, Input::Bytes(payload), context.messages);
-            let mut sources = Sources::of_one(source);
-            self.apply(base, &mut sources, last_ns, context);
-            if let Some(rest @ [_, ..]) = payload.get(consumed..)
-                && !self.over
-            {
-                let half = self.half(side);
-                half.waiting = rest.to_vec();
-                half.source = sources.new;
-            }
-        } else {
-            let mut waiting = std::mem::take(&mut half.waiting);
-            let mut sources = Sources { until: waiting.len(), old: half.source, new: source };
-            waiting.extend_from_slice(payload);
-            let consumed = self.parser.advance(side, Input::Bytes(&waiting), context.messages);
-            self.apply(base, &mut sources, last_ns, context);
-            self.half(side).keep(waiting, consumed, &sources);
-        }
-        if self.half(side).waiting.len() > BUFFER {
-            self.cut(side, last_ns, context);
-            self.gap(side, 0, last_ns, context);
-        }
-    }
-
-    /// Takes the parser's messages. `base` is the position of offset 0.
-    fn apply(&mut self, base: u64, sources: &mut Sources, last_ns: u64, context: &mut Context<'_>) {
-        let mut messages = std::mem::take(context.messages);
-        for message in messages.drain(..) {
-            match message {
-                Message::Request { at, head } => {
-                    context.stats.saw();
-                    truncated(&head, context);
-                    let begin = sources.of(at).begin(base.saturating_add(at as u64));
-                    self.pairing.request(begin, head);
-                }
-                Message::Response { at, head, status } => {
-                    truncated(&head, context);
-                    if self.pairing.response(status, head, sources.of(at).first_ns) == Match::Orphan {
-                        context.stats.count(Count::OrphanResponses);
-                    }
-                }
-                Message::End { side: Side::Request, body, .. } => self.pairing.sent(body),
-                Message::End { side: Side::Response, body, .. } => {
-                    self.answered((Outcome::Complete, last_ns), body, context);
-                }
-                Message::Lost { side: Side::Request } => self.pairing.request_lost(),
-                Message::Lost { side: Side::Response } => {
-                    self.answered((Outcome::Unseen, self.response.last_ns), 0, context);
-                }
-                Message::Informational { .. } => {}
-                Message::Resync { .. } => context.stats.count(Count::Resyncs),
-                Message::Tunnel => {
-                    context.stats.count(Count::Tunnels);
-                    self.give_up(last_ns, context);
-                }
-                Message::GiveUp(why) => {
-                    context.stats.count(match why {
-                        GiveUp::NotHttp => Count::NotHttp,
-                        GiveUp::ConflictingLength => Count::ConflictingLength,
-                        GiveUp::Malformed => Count::Malformed,
-                        GiveUp::TooDeep => Count::TooDeep,
-                    });
-                    self.give_up(last_ns, context);
-                }
-            }
-        }
-        *context.messages = messages;
-    }
-
-    fn answered(&mut self, end: (Outcome, u64), body: u64, context: &mut Context<'_>) {
-        let sending = self.parser.body(Side::Request);
-        context.out.extend(self.pairing.answered(&self.info, end, body, sending));
-    }
-
-    fn give_up(&mut self, now_ns: u64, context: &mut Context<'_>) {
-        self.end_exchanges((Outcome::Unseen, now_ns), context);
-        self.over = true;
-        self.held = Vec::new();
-        self.request.waiting = Vec::new();
-        self.response.waiting = Vec::new();
-    }
-
-    fn end_exchanges(&mut self, end: (Outcome, u64), context: &mut Context<'_>) {
-        let bodies = [self.parser.body(Side::Request), self.parser.body(Side::Response)];
-        self.pairing.end_all(&self.info, end, bodies, context.out);
-    }
-
-    /// Nothing more comes from a side.
-    fn eof(&mut self, side: Side, close: &event::Close, context: &mut Context<'_>) {
-        if std::mem::replace(&mut self.half(side).ended, true) {
-            return;
-        }
-        let [received_ns, sent_ns] = close.last_ns;
-        let moved_ns = if side == self.peer_side() { received_ns } else { sent_ns };
-        let last_ns = moved_ns.max(self.half(side).last_ns);
-        self.cut(side, last_ns, context);
-        self.feed(side, Input::Eof, last_ns, context);
-    }
-
-    /// One or both directions ended.
-    pub(super) fn close(&mut self, close: &event::Close, context: &mut Context<'_>) {
-        let now_ns = close.header.time_ns;
-        self.last_ns = self.last_ns.max(now_ns);
-        self.release(context);
-        if self.over {
-            return;
-        }
-        match close.reason {
-            CLOSE_PEER => {
-                self.ended.get_or_insert(Outcome::PeerClosed);
-                self.eof(self.peer_side(), close, context);
-                // Nothing can be answered any more.
-                if self.info.role == Role::Client {
-                    self.end_exchanges((self.outcome(), now_ns), context);
-                }
-            }
-            CLOSE_LOCAL => {
-                self.ended.get_or_insert(Outcome::LocalClosed);
-                self.eof(self.own_side(), close, context);
-                if self.info.role == Role::Server {
-                    self.end_exchanges((self.outcome(), now_ns), context);
-                }
-            }
-            CLOSE_ERROR => {
-                self.ended = Some(Outcome::Failed(close.errno));
-                self.end((Outcome::Failed(close.errno), now_ns), context);
-                self.over = true;
-            }
-            CLOSE_GONE => {
-                if close.errno != 0 {
-                    self.ended = Some(Outcome::Failed(close.errno));
-                }
-                self.ended.get_or_insert(Outcome::LocalClosed);
-                self.eof(self.own_side(), close, context);
-                self.end((self.outcome(), now_ns), context);
-            }
-            CLOSE_OPAQUE => self.end((Outcome::Unseen, now_ns), context),
-            _ => context.stats.count(Count::Undecodable),
-        }
-    }
-
-    /// How exchanges end that are still open when the connection does.
-    fn outcome(&self) -> Outcome {
-        match self.ended {
-            Some(Outcome::Failed(errno)) => Outcome::Failed(errno),
-            _ if self.orphan => Outcome::ProcessExit,
-            Some(outcome) => outcome,
-            None => Outcome::Unseen,
-        }
-    }
-
-    /// Everything that is open ends.
-    pub(super) fn end(&mut self, end: (Outcome, u64), context: &mut Context<'_>) {
-        self.release(context);
-        self.cut(Side::Request, end.1, context);
-        self.cut(Side::Response, end.1, context);
-        self.end_exchanges(end, context);
-    }
-}
-
-fn truncated(head: &Head, context: &Context<'_>) {
-    if head.truncated {
-        context.stats.count(Count::TruncatedHeads);
     }
 }
 

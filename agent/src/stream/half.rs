@@ -5,7 +5,7 @@ use spandrel_common::{
     limits::HEAD_CAPTURE,
 };
 
-use crate::exchange::{Begin, Missing};
+use crate::exchange::Begin;
 
 /// Bytes that may wait for more in one direction: an incomplete head below the capture limit and one more
 /// captured event.
@@ -84,8 +84,6 @@ pub(super) struct Half {
     pub(super) waiting: Vec<u8>,
     /// What brought the first of them.
     pub(super) source: Source,
-    /// What is missing before the next message, if something is.
-    pub(super) missing: Option<Missing>,
     /// Nothing more comes.
     pub(super) ended: bool,
 }

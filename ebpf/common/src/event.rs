@@ -168,7 +168,7 @@ impl Unseen {
     }
 }
 
-/// Bytes `pos .. pos + len` of one direction moved; the first `header.payload` of them follow. 88 bytes.
+/// Bytes `pos .. pos + len` of one direction moved; the first `header.payload` of them follow. 96 bytes.
 ///
 /// The kernel side withholds only what it is certain of: body bytes of a message whose framing it knows
 /// (`DATA_BODY`; several calls may be joined into one event), and whole exchanges that are not sampled.
@@ -203,6 +203,8 @@ pub struct Data {
     pub reserved: u8,
     /// Nanoseconds that the bytes waited in the socket before the application read them; 0 if unknown.
     pub wait_ns: u64,
+    /// Of the bytes that were not captured, those that are chunk framing and trailers and not content.
+    pub framing: u64,
 }
 
 /// `Close::reason`: the peer ended its direction (an orderly end; nothing more will be received).
@@ -300,7 +302,7 @@ pub struct Notice {
 const _: () = assert!(size_of::<Header>() == 32 && offset_of!(Header, tgid) == 24);
 const _: () = assert!(size_of::<Conn>() == 104 && offset_of!(Conn, local_addr) == 72);
 const _: () =
-    assert!(size_of::<Data>() == 88 && offset_of!(Data, flags) == 72 && offset_of!(Data, wait_ns) == 80);
+    assert!(size_of::<Data>() == 96 && offset_of!(Data, flags) == 72 && offset_of!(Data, wait_ns) == 80);
 const _: () = assert!(size_of::<Close>() == 88 && offset_of!(Close, reason) == 72);
 const _: () = assert!(size_of::<Exec>() == 304 && offset_of!(Exec, path) == 48);
 const _: () = assert!(size_of::<Fork>() == 40 && size_of::<Listen>() == 40 && size_of::<Notice>() == 40);

@@ -57,6 +57,7 @@ layout! {
     net_inum: "net", "ns.inum", Nice;
     tcp_wstamp: "tcp_sock", "tcp_wstamp_ns", Nice;
     tcp_mstamp: "tcp_sock", "tcp_mstamp", Nice;
+    tcp_lrcvtime: "inet_connection_sock", "icsk_ack.lrcvtime", Nice;
     tcp_first_tx: "tcp_sock", "first_tx_mstamp", Nice;
     tcp_copied_seq: "tcp_sock", "copied_seq", Nice;
     tcp_write_seq: "tcp_sock", "write_seq", Nice;
@@ -67,6 +68,7 @@ layout! {
     task_flags: "task_struct", "flags", Always;
     task_status: "task_struct", "thread_info.status", Nice;
     task_signal: "task_struct", "signal", Always;
+    task_io_uring: "task_struct", "io_uring", Nice;
     signal_live: "signal_struct", "live", Always;
     files_fdt: "files_struct", "fdt", Syscalls;
     fdt_fd: "fdtable", "fd", Syscalls;

@@ -19,8 +19,6 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Events written to the ring.
-    Events = "events";
     /// Events that the ring had no room for.
     EventsLost = "events_lost";
     /// Requests among the lost events. They are `seen` and dropped with the cause `ring_full`.

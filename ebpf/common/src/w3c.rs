@@ -100,35 +100,35 @@ pub fn format(trace_id: TraceId, span_id: SpanId, flags: u8) -> [u8; TRACEPARENT
 /// Parses the first 55 bytes of a value. What follows them is the caller's to judge ([`follows`]).
 #[inline(always)]
 pub fn parse55(value: &[u8; TRACEPARENT_LEN]) -> Option<TraceParent> {
+    // Everything is kept in a few words: the kernel side has 512 bytes of stack.
     let mut bad = (value[2] ^ b'-') | (value[35] ^ b'-') | (value[52] ^ b'-');
-    let mut any_trace = 0_u8;
-    let mut any_span = 0_u8;
-    let mut out = TraceParent { trace_id: [0; 16], parent_id: [0; 8], flags: 0, version: 0 };
-    let mut i = 0;
-    while i < 16 {
-        let (high, low) = (nibble(value[3 + 2 * i]), nibble(value[4 + 2 * i]));
-        bad |= (high | low) & 0xf0;
-        out.trace_id[i] = (high << 4) | (low & 0x0f);
-        any_trace |= out.trace_id[i];
-        i += 1;
-    }
-    i = 0;
-    while i < 8 {
-        let (high, low) = (nibble(value[36 + 2 * i]), nibble(value[37 + 2 * i]));
-        bad |= (high | low) & 0xf0;
-        out.parent_id[i] = (high << 4) | (low & 0x0f);
-        any_span |= out.parent_id[i];
-        i += 1;
-    }
+    let (high, low) = (hex64(value, 3, &mut bad), hex64(value, 19, &mut bad));
+    let parent = hex64(value, 36, &mut bad);
     let (v1, v0) = (nibble(value[0]), nibble(value[1]));
     let (f1, f0) = (nibble(value[53]), nibble(value[54]));
     bad |= (v1 | v0 | f1 | f0) & 0xf0;
-    out.version = (v1 << 4) | (v0 & 0x0f);
-    out.flags = ((f1 << 4) | (f0 & 0x0f)) & (FLAG_SAMPLED | FLAG_RANDOM);
-    if bad != 0 || any_trace == 0 || any_span == 0 || out.version == 0xff {
+    let version = (v1 << 4) | (v0 & 0x0f);
+    let flags = ((f1 << 4) | (f0 & 0x0f)) & (FLAG_SAMPLED | FLAG_RANDOM);
+    if bad != 0 || high | low == 0 || parent == 0 || version == 0xff {
         return None;
     }
-    Some(out)
+    let trace_id = ((u128::from(high) << 64) | u128::from(low)).to_be_bytes();
+    Some(TraceParent { trace_id, parent_id: parent.to_be_bytes(), flags, version })
+}
+
+/// The 16 digits from `at` on; what is no digit shows in the upper half of `bad`. A function of its own, so
+/// that the kernel side needs the stack for one of them only.
+#[inline(never)]
+fn hex64(value: &[u8; TRACEPARENT_LEN], at: usize, bad: &mut u8) -> u64 {
+    let mut word = 0_u64;
+    let mut i = 0;
+    while i < 16 {
+        let digit = nibble(value[at + i]);
+        *bad |= digit & 0xf0;
+        word = (word << 4) | u64::from(digit & 0x0f);
+        i += 1;
+    }
+    word
 }
 
 /// List members that a `tracestate` may have (section 3.3.1.1).

@@ -1,5 +1,6 @@
 //! `struct sock` and `struct tcp_sock`.
 
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_skc_to_tcp_sock};
 use spandrel_common::event::{TRANSPORT_TCP, TRANSPORT_UNIX};
 
 use crate::{globals, read};
@@ -55,25 +56,23 @@ impl Sock {
         u16::from_be(read::kernel(self.0, globals::sk_dport()).unwrap_or(0))
     }
 
-    /// Local and peer IPv4 addresses, network order.
+    /// Local and peer IPv4 addresses, network order, in the first four bytes.
     #[inline(always)]
-    pub fn v4(self) -> ([u8; 4], [u8; 4]) {
-        (
-            read::kernel(self.0, globals::sk_rcv_saddr()).unwrap_or([0; 4]),
-            read::kernel(self.0, globals::sk_daddr()).unwrap_or([0; 4]),
-        )
+    pub fn v4(self, local: &mut [u8; 16], peer: &mut [u8; 16]) {
+        read::kernel_bytes::<4>(local, self.0, globals::sk_rcv_saddr());
+        read::kernel_bytes::<4>(peer, self.0, globals::sk_daddr());
     }
 
     /// Local IPv6 address.
     #[inline(always)]
-    pub fn v6_local(self) -> [u8; 16] {
-        read::kernel(self.0, globals::sk_v6_rcv_saddr()).unwrap_or([0; 16])
+    pub fn v6_local(self, to: &mut [u8; 16]) {
+        read::kernel_bytes::<16>(to, self.0, globals::sk_v6_rcv_saddr());
     }
 
     /// Peer IPv6 address.
     #[inline(always)]
-    pub fn v6_peer(self) -> [u8; 16] {
-        read::kernel(self.0, globals::sk_v6_daddr()).unwrap_or([0; 16])
+    pub fn v6_peer(self, to: &mut [u8; 16]) {
+        read::kernel_bytes::<16>(to, self.0, globals::sk_v6_daddr());
     }
 
     /// Inode number of the network namespace.
@@ -97,34 +96,6 @@ impl Sock {
         read::kernel(self.0, globals::sk_err()).unwrap_or(0)
     }
 
-    /// When TCP last transmitted on this socket, `CLOCK_MONOTONIC` nanoseconds; 0 if unknown.
-    #[inline(always)]
-    pub fn transmitted_ns(self) -> u64 {
-        if !globals::has(globals::tcp_wstamp()) {
-            return 0;
-        }
-        read::kernel(self.0, globals::tcp_wstamp()).unwrap_or(0)
-    }
-
-    /// When the oldest data that TCP has in flight was sent (a lower bound, in whole microseconds, as
-    /// nanoseconds); 0 if unknown.
-    #[inline(always)]
-    pub fn first_transmitted_ns(self) -> u64 {
-        if !globals::has(globals::tcp_first_tx()) {
-            return 0;
-        }
-        read::kernel::<u64>(self.0, globals::tcp_first_tx()).unwrap_or(0) * 1000
-    }
-
-    /// When TCP last handled a segment of this socket (whole microseconds, as nanoseconds); 0 if unknown.
-    #[inline(always)]
-    pub fn segment_ns(self) -> u64 {
-        if !globals::has(globals::tcp_mstamp()) {
-            return 0;
-        }
-        read::kernel::<u64>(self.0, globals::tcp_mstamp()).unwrap_or(0) * 1000
-    }
-
     /// The peer's FIN has arrived.
     #[inline(always)]
     pub fn peer_finished(self) -> bool {
@@ -132,22 +103,99 @@ impl Sock {
         globals::has(globals::sk_shutdown())
             && read::kernel::<u8>(self.0, globals::sk_shutdown()).is_some_and(|bits| bits & RCV_SHUTDOWN != 0)
     }
+}
+
+/// Where `struct tcp_sock` is read from: at an address, by a helper, or through a pointer whose type the
+/// verifier knows, by plain loads, which cost next to nothing.
+pub trait Memory: Copy {
+    /// The `T` at an offset that this kernel has.
+    fn get<T: Copy>(self, offset: u32) -> Option<T>;
+}
+
+/// An address.
+#[derive(Clone, Copy)]
+pub struct Raw(pub u64);
+
+/// A pointer that the verifier knows as a `struct tcp_sock`.
+#[derive(Clone, Copy)]
+pub struct Typed(*const u8);
+
+impl Typed {
+    /// The TCP part of a socket that the verifier knows, if it is a TCP socket.
+    #[inline(always)]
+    pub fn of(sk: *const u8) -> Option<Self> {
+        // SAFETY: the helper checks the socket and returns a typed pointer or none.
+        let tcp = unsafe { bpf_skc_to_tcp_sock(sk.cast_mut().cast()) };
+        (!tcp.is_null()).then_some(Self(tcp.cast_const().cast()))
+    }
+}
+
+impl Memory for Raw {
+    #[inline(always)]
+    fn get<T: Copy>(self, offset: u32) -> Option<T> {
+        if !globals::has(offset) {
+            return None;
+        }
+        read::kernel(self.0, offset)
+    }
+}
+
+impl Memory for Typed {
+    #[inline(always)]
+    fn get<T: Copy>(self, offset: u32) -> Option<T> {
+        if !globals::has(offset) {
+            return None;
+        }
+        // SAFETY: the verifier refuses an offset that is not a member of the structure.
+        Some(unsafe { self.0.add(offset as usize).cast::<T>().read_volatile() })
+    }
+}
+
+/// The TCP part of a socket.
+#[derive(Clone, Copy)]
+pub struct Tcp<M>(pub M);
+
+impl<M: Memory> Tcp<M> {
+    /// When TCP last transmitted on this socket, `CLOCK_MONOTONIC` nanoseconds; 0 if unknown.
+    #[inline(always)]
+    pub fn transmitted_ns(self) -> u64 {
+        self.0.get(globals::tcp_wstamp()).unwrap_or(0)
+    }
+
+    /// When the oldest data that TCP has in flight was sent (a lower bound, in whole microseconds, as
+    /// nanoseconds); 0 if unknown.
+    #[inline(always)]
+    pub fn first_transmitted_ns(self) -> u64 {
+        self.0.get::<u64>(globals::tcp_first_tx()).unwrap_or(0) * 1000
+    }
+
+    /// When the last data arrived (whole microseconds, as nanoseconds); 0 if unknown.
+    ///
+    /// TCP notes when it last handled a segment, and handles one itself when it acknowledges late: 40 ms
+    /// after the data at the earliest, which is four ticks of the slowest clock. So the time is told only
+    /// while fewer ticks have passed since the data came.
+    #[inline(always)]
+    pub fn arrived_ns(self) -> u64 {
+        const DELAYED: u32 = 4;
+        // SAFETY: the helper takes nothing and only returns a number.
+        let now = unsafe { bpf_jiffies64() } as u32;
+        match self.0.get::<u32>(globals::tcp_lrcvtime()) {
+            Some(last) if now.wrapping_sub(last) < DELAYED => {
+                self.0.get::<u64>(globals::tcp_mstamp()).unwrap_or(0) * 1000
+            }
+            _ => 0,
+        }
+    }
 
     /// Sequence number behind the last byte that the application received.
     #[inline(always)]
     pub fn received_seq(self) -> Option<u32> {
-        if !globals::has(globals::tcp_copied_seq()) {
-            return None;
-        }
-        read::kernel(self.0, globals::tcp_copied_seq())
+        self.0.get(globals::tcp_copied_seq())
     }
 
     /// Sequence number behind the last byte that the application sent.
     #[inline(always)]
     pub fn sent_seq(self) -> Option<u32> {
-        if !globals::has(globals::tcp_write_seq()) {
-            return None;
-        }
-        read::kernel(self.0, globals::tcp_write_seq())
+        self.0.get(globals::tcp_write_seq())
     }
 }

@@ -4,8 +4,10 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_get_current_tas
 
 use crate::{globals, read};
 
-/// `PF_KTHREAD | PF_IO_WORKER` (include/linux/sched.h): no user registers to look at.
-const NO_USER: u32 = 0x0020_0000 | 0x10;
+/// `PF_KTHREAD` (include/linux/sched.h).
+const KERNEL: u32 = 0x0020_0000;
+/// `PF_IO_WORKER`: a thread of io_uring, which does a process's work without its registers.
+const IO_WORKER: u32 = 0x10;
 /// `TS_COMPAT` (arch/x86/include/asm/thread_info.h): in a 32-bit system call.
 const COMPAT: u32 = 2;
 
@@ -50,10 +52,28 @@ impl Task {
         read::kernel::<u64>(self.0, globals::task_parent()).map_or(0, |parent| Self(parent).tgid())
     }
 
-    /// A kernel thread or an io_uring worker.
+    #[inline(always)]
+    fn flags(self) -> u32 {
+        read::kernel(self.0, globals::task_flags()).unwrap_or(KERNEL)
+    }
+
+    /// A thread of the kernel.
     #[inline(always)]
     pub fn is_kernel(self) -> bool {
-        read::kernel::<u32>(self.0, globals::task_flags()).is_none_or(|flags| flags & NO_USER != 0)
+        self.flags() & KERNEL != 0
+    }
+
+    /// A thread that io_uring made for a process.
+    #[inline(always)]
+    pub fn is_io_worker(self) -> bool {
+        self.flags() & IO_WORKER != 0
+    }
+
+    /// It has used io_uring, so that a completion may run at the end of any of its system calls.
+    #[inline(always)]
+    pub fn has_ring(self) -> bool {
+        globals::has(globals::task_io_uring())
+            && read::kernel::<u64>(self.0, globals::task_io_uring()).is_some_and(|context| context != 0)
     }
 
     /// Inside a 32-bit system call.

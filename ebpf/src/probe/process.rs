@@ -10,7 +10,7 @@ use spandrel_common::{
 use crate::{
     emit, filter, globals,
     kernel::task::{self, Task},
-    maps::PROCESSES,
+    maps::{self, PROCESSES},
     read, scratch,
 };
 
@@ -36,7 +36,7 @@ pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
 }
 
 fn set(tgid: u32, state: u8) {
-    if PROCESSES.insert(&tgid, &state, 0).is_err() {
+    if PROCESSES.insert(tgid, state, 0).is_err() {
         emit::count(Counter::ProcessesFull);
     }
 }
@@ -76,7 +76,7 @@ fn exec(bprm: u64) {
         }
         let limit = EXEC_AREA as u64;
         let len = read::at_most(if len > limit { limit } else { len }, 2 * limit - 1);
-        let bytes = (&raw mut scratch.bytes).cast::<u8>();
+        let bytes = scratch.room();
         let len = match task.strings() {
             Some((start, ..)) if read::user_bytes(bytes, len as u32, start) => len,
             _ => 0,
@@ -95,9 +95,7 @@ fn fork(parent: Task, child: Task) {
     if parent == child {
         return;
     }
-    // SAFETY: one byte is copied out; a concurrent write gives the old or the new one.
-    let known = unsafe { PROCESSES.get(&parent) }.copied();
-    if let Some(state) = known {
+    if let Some(state) = maps::process(parent) {
         set(child, state);
     }
     let state = filter::state(parent);
@@ -116,5 +114,5 @@ fn exit(task: Task) {
         emit::exit(ids);
     }
     // A process that nobody decided about has no entry.
-    let _ = PROCESSES.remove(&ids.tgid);
+    let _ = PROCESSES.remove(ids.tgid);
 }

@@ -3,21 +3,22 @@
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use spandrel_common::{
-    event::{CLOSE_ERROR, CLOSE_PEER, Unseen},
+    event::{CLOSE_ERROR, CLOSE_PEER, TRANSPORT_TCP, Unseen},
     stats::Counter,
 };
 
 use crate::{
     call::Call,
-    capture,
-    conn::{self, HTTP, State},
+    capture::{self, Bytes},
+    conn::{self, FRESH, HTTP, IGNORED, State},
     emit, filter,
     kernel::{
-        sock::Sock,
+        files,
+        sock::{Sock, Tcp, Typed},
         syscall::{Shape, Syscall, Way},
         task::{self, Task},
     },
-    maps::NOTICED,
+    maps::{self, NOTICED},
 };
 
 const MSG_OOB: i32 = 0x1;
@@ -54,25 +55,47 @@ fn moved<const TX: bool>(sk: *const u8, result: i32, flags: i32) {
         }
         return;
     }
-    let Some(state) = conn::on_socket(sk).or_else(|| conn::on_socket_or_new(sk)) else { return };
-    if state.phase == conn::IGNORED {
+    let Some(state) = conn::on_socket(sk).or_else(|| met(sk)) else { return };
+    if state.phase == IGNORED {
         return;
     }
-    let call = if flags & MSG_TRUNC != 0 { Call::unseen(Unseen::Discarded) } else { memory::<TX>(state, result) };
-    capture::moved::<TX>(state, Sock(sk as u64), result as u64, call);
+    if state.phase == FRESH {
+        state.begin(Sock(sk as u64).transport());
+    }
+    let call =
+        if flags & MSG_TRUNC != 0 { Call::unseen(Unseen::Discarded) } else { memory::<TX>(state, sk, result) };
+    let tcp = if state.transport == TRANSPORT_TCP { Typed::of(sk).map(Tcp) } else { None };
+    capture::moved::<TX>(state, Sock(sk as u64), tcp, Bytes { len: result as u64, behind: 0, call });
+}
+
+/// State for a socket that is met for the first time, if it is one that is followed.
+#[inline(always)]
+fn met(sk: *const u8) -> Option<&'static mut State> {
+    let task = Task::current();
+    if Sock(sk as u64).transport() == 0 || task.is_kernel() {
+        return None;
+    }
+    if task.is_io_worker() {
+        noticed(Unseen::IoUring);
+    }
+    conn::on_socket_or_new(sk)
 }
 
 /// The memory of the running call.
 #[inline(always)]
-fn memory<const TX: bool>(state: &mut State, result: i32) -> Call {
+fn memory<const TX: bool>(state: &mut State, sk: *const u8, result: i32) -> Call {
     let task = Task::current();
-    if task.is_kernel() {
+    if task.is_kernel() || task.is_io_worker() {
         return noticed(Unseen::IoUring);
     }
     if task.is_compat() {
         return noticed(Unseen::Compat);
     }
     let syscall = Syscall::current();
+    // With io_uring, these bytes may not be those of the running call.
+    if task.has_ring() && files::socket(syscall.args[0] as u32).is_none_or(|(own, _)| own.0 != sk as u64) {
+        return noticed(Unseen::IoUring);
+    }
     match syscall.shape() {
         Shape::Messages => batch(state, &syscall, result),
         Shape::Ring => noticed(Unseen::IoUring),
@@ -121,8 +144,7 @@ pub fn noticed(cause: Unseen) -> Call {
     });
     let ids = task::ids();
     let key = (u64::from(ids.tgid) << 8) | cause as u64;
-    // SAFETY: only the presence of the entry is asked.
-    if unsafe { NOTICED.get(&key) }.is_none() && NOTICED.insert(&key, &1, 0).is_ok() {
+    if !maps::noticed(key) && NOTICED.insert(key, 1, 0).is_ok() {
         emit::notice(ids, cause as u8);
     }
     Call::unseen(cause)

@@ -9,7 +9,7 @@ use crate::{
     conn::{self, FRESH, HTTP, State},
     emit, globals,
     kernel::{sock::Sock, task},
-    maps::{PORTS, PROCESSES},
+    maps::{self, PROCESSES},
 };
 
 // include/net/tcp_states.h
@@ -98,11 +98,10 @@ fn reset(flow: &mut conn::Flow) {
 fn listening(sock: Sock) {
     let ids = task::ids();
     let port = sock.local_port();
-    // SAFETY: only the presence of the entry is asked.
-    if ids.tgid == globals::agent_tgid() || unsafe { PORTS.get(&port) }.is_none() {
+    if ids.tgid == globals::agent_tgid() || !maps::watched(port) {
         return;
     }
-    if PROCESSES.insert(&ids.tgid, &SELECT_YES, 0).is_err() {
+    if PROCESSES.insert(ids.tgid, SELECT_YES, 0).is_err() {
         emit::count(spandrel_common::stats::Counter::ProcessesFull);
     }
     emit::listen(ids, port);

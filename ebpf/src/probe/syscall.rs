@@ -2,19 +2,21 @@
 //! task's descriptor table.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use spandrel_common::event::{CLOSE_ERROR, CLOSE_PEER, Unseen};
+use spandrel_common::event::{CLOSE_ERROR, CLOSE_PEER, TRANSPORT_TCP, Unseen};
 
 use super::socket::noticed;
 use crate::{
     call::{self, Call},
-    capture,
-    conn::{self, HTTP, IGNORED},
-    filter,
+    capture::{self, Bytes},
+    conn::{self, FRESH, HTTP, IGNORED, State},
+    filter, globals,
     kernel::{
         files,
+        sock::{Raw, Sock, Tcp},
         syscall::{Shape, Syscall, Way},
         task::{self, Task},
     },
+    read,
 };
 
 const MSG_SKIP: u64 = 0x1 | 0x2 | 0x2000;
@@ -22,14 +24,19 @@ const MSG_TRUNC: u64 = 0x20;
 const ECONNRESET: i64 = 104;
 const EPIPE: i64 = 32;
 const ETIMEDOUT: i64 = 110;
-/// Messages of one `sendmmsg` or `recvmmsg` that are followed; on a stream socket more than two were never seen.
-const BATCH: u32 = 4;
+/// Messages of one `sendmmsg` or `recvmmsg`: as many as the kernel accepts (`UIO_MAXIOV`).
+const BATCH: u32 = 1024;
 
 /// A system call returned: `(registers, result)`.
 #[btf_tracepoint(function = "sys_exit")]
 pub fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     let syscall = Syscall::from_regs(ctx.arg(0));
-    if syscall.shape() != Shape::Other {
+    // In a 32-bit call the numbers mean something else.
+    if Task::current().is_compat() {
+        if filter::selected(task::ids().tgid) {
+            noticed(Unseen::Compat);
+        }
+    } else if syscall.shape() != Shape::Other {
         returned(&syscall, ctx.arg(1));
     }
     0
@@ -45,42 +52,124 @@ fn returned(syscall: &Syscall, result: i64) {
         Shape::Ring => {
             noticed(Unseen::IoUring);
         }
-        _ if Task::current().is_compat() => {
-            noticed(Unseen::Compat);
-        }
         Shape::Splice if syscall.is_splice() => {
-            one::<false>(syscall.args[0] as u32, result, Call::of(syscall));
-            one::<true>(syscall.args[2] as u32, result, Call::of(syscall));
+            one::<false>(syscall.args[0] as u32, result, 0, Call::of(syscall));
+            one::<true>(syscall.args[2] as u32, result, 0, Call::of(syscall));
         }
-        Shape::Messages => {
-            for index in 0..BATCH {
-                if i64::from(index) >= result {
-                    break;
-                }
-                let len = i64::from(call::batched_len(syscall.args[1], index));
-                let memory = Call::batched(syscall.args[1], index);
-                if syscall.way() == Way::Tx {
-                    one::<true>(syscall.args[0] as u32, len, memory);
-                } else {
-                    one::<false>(syscall.args[0] as u32, len, memory);
-                }
-            }
-        }
+        Shape::Messages => messages(syscall, result),
         _ => {
             let truncated = syscall.receive_flags() & MSG_TRUNC != 0;
             let memory = if truncated { Call::unseen(Unseen::Discarded) } else { Call::of(syscall) };
             if syscall.way() == Way::Tx {
-                one::<true>(syscall.args[0] as u32, result, memory);
+                one::<true>(syscall.args[0] as u32, result, 0, memory);
             } else {
-                one::<false>(syscall.args[0] as u32, result, memory);
+                one::<false>(syscall.args[0] as u32, result, 0, memory);
             }
         }
     }
 }
 
-/// `result` of moving bytes through descriptor `fd`.
+/// A `sendmmsg` or `recvmmsg` that is being looked at.
+struct Batch {
+    array: u64,
+    count: u64,
+    /// Bytes of the messages that were not looked at yet.
+    behind: u64,
+    fd: u32,
+    sent: u32,
+}
+
+/// `count` messages of one `sendmmsg` or `recvmmsg`. Without `bpf_loop` (5.17) they are one, and not seen.
 #[inline(always)]
-fn one<const TX: bool>(fd: u32, result: i64, memory: Call) {
+fn messages(syscall: &Syscall, count: i64) {
+    if count <= 0 {
+        return;
+    }
+    let mut batch = Batch {
+        array: syscall.args[1],
+        count: count as u64,
+        behind: 0,
+        fd: syscall.args[0] as u32,
+        sent: u32::from(syscall.way() == Way::Tx),
+    };
+    if globals::has_loop() {
+        read::repeat(BATCH, sum, &mut batch);
+        read::repeat(BATCH, message, &mut batch);
+    } else {
+        let len = i64::from(call::batched_len(batch.array, 0));
+        moved(&batch, len, Call::unseen(Unseen::Vectors));
+    }
+}
+
+/// Adds up what the messages moved.
+extern "C" fn sum(index: u32, batch: *mut Batch) -> i64 {
+    let Some(batch) = read::context(batch) else { return 1 };
+    if u64::from(index) >= batch.count {
+        return 1;
+    }
+    batch.behind += u64::from(call::batched_len(batch.array, index));
+    0
+}
+
+/// Looks at one message.
+extern "C" fn message(index: u32, batch: *mut Batch) -> i64 {
+    let Some(batch) = read::context(batch) else { return 1 };
+    if u64::from(index) >= batch.count {
+        return 1;
+    }
+    let len = call::batched_len(batch.array, index);
+    batch.behind = batch.behind.saturating_sub(u64::from(len));
+    moved(batch, i64::from(len), Call::batched(batch.array, index));
+    0
+}
+
+#[inline(always)]
+fn moved(batch: &Batch, len: i64, memory: Call) {
+    if batch.sent != 0 {
+        one::<true>(batch.fd, len, batch.behind, memory);
+    } else {
+        one::<false>(batch.fd, len, batch.behind, memory);
+    }
+}
+
+/// State for a socket that is met for the first time, if it is one that is followed.
+#[inline(always)]
+fn met(sock: Sock, ino: u64) -> Option<&'static mut State> {
+    if sock.transport() == 0 {
+        return None;
+    }
+    conn::new_in_map(sock.0, ino)
+}
+
+/// `result` of moving bytes through descriptor `fd`, with `behind` more bytes of the same call behind them.
+#[inline(always)]
+fn one<const TX: bool>(fd: u32, result: i64, behind: u64, memory: Call) {
+    let (address, packed) = memory.packed();
+    if TX {
+        spandrel_sent(fd, result, behind, address, packed);
+    } else {
+        spandrel_received(fd, result, behind, address, packed);
+    }
+}
+
+/// See [`one`]. A global function, like its twin: the verifier checks it once, whoever calls it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn spandrel_sent(fd: u32, result: i64, behind: u64, address: u64, packed: u64) -> u32 {
+    finished::<true>(fd, result, behind, Call::unpacked(address, packed));
+    0
+}
+
+/// The same for received bytes.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn spandrel_received(fd: u32, result: i64, behind: u64, address: u64, packed: u64) -> u32 {
+    finished::<false>(fd, result, behind, Call::unpacked(address, packed));
+    0
+}
+
+#[inline(always)]
+fn finished<const TX: bool>(fd: u32, result: i64, behind: u64, memory: Call) {
     if result < 0 && result != -ECONNRESET && result != -EPIPE && result != -ETIMEDOUT {
         return;
     }
@@ -98,8 +187,15 @@ fn one<const TX: bool>(fd: u32, result: i64, memory: Call) {
         }
         return;
     }
-    let Some(state) = conn::in_map_or_new(sock.0, ino) else { return };
-    if state.phase != IGNORED {
-        capture::moved::<TX>(state, sock, result as u64, memory);
+    let Some(state) = conn::in_map(sock.0).filter(|state| state.ino == ino).or_else(|| met(sock, ino)) else {
+        return;
+    };
+    if state.phase == IGNORED {
+        return;
     }
+    if state.phase == FRESH {
+        state.begin(sock.transport());
+    }
+    let tcp = (state.transport == TRANSPORT_TCP).then_some(Tcp(Raw(sock.0)));
+    capture::moved::<TX>(state, sock, tcp, Bytes { len: result as u64, behind, call: memory });
 }

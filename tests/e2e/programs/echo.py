@@ -92,5 +92,7 @@ elif how == "-6":
 else:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 server.daemon_threads = True
+# Heads and bodies are written one after the other: they are not to wait for each other's acknowledgement.
+Handler.disable_nagle_algorithm = how != "-u"
 print("PORT", server.server_port, flush=True)
 server.serve_forever()

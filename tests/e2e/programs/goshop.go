@@ -25,8 +25,11 @@ func answer(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, strings.Repeat("b", n))
 	case "chunks":
 		w.Header().Set("Trailer", "X-Sum")
-		for ; n > 0; n -= 10_000 {
-			io.WriteString(w, strings.Repeat("c", min(n, 10_000)))
+		for part := 10_000; n > 0; n -= part {
+			if n < part {
+				part = n
+			}
+			io.WriteString(w, strings.Repeat("c", part))
 			w.(http.Flusher).Flush()
 		}
 		w.Header().Set("X-Sum", "1")
@@ -63,19 +66,19 @@ func main() {
 	base := "http://127.0.0.1:" + os.Args[1]
 	count, err := strconv.Atoi(os.Args[2])
 	must(err)
-	for n := range count {
+	for n := 0; n < count; n++ {
 		ask("GET", fmt.Sprint(base, "/bytes/", n, "?by=go"), "")
 	}
 	ask("POST", base+"/post", strings.Repeat("x", 100_000))
 	ask("GET", base+"/chunks/100000", "")
 	ask("GET", base+"/status/500", "")
 	var all sync.WaitGroup
-	for n := range count {
+	for n := 0; n < count; n++ {
 		all.Add(1)
-		go func() {
+		go func(n int) {
 			defer all.Done()
 			ask("PUT", fmt.Sprint(base, "/at-once/", n), "z")
-		}()
+		}(n)
 	}
 	all.Wait()
 }

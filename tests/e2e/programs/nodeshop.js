@@ -1,6 +1,7 @@
 // Node's server and its two clients. Without arguments: a server. With PORT COUNT: asks that server by fetch (undici)
 // and by http.request with a keep-alive agent, then ends.
 const http = require("node:http");
+const net = require("node:net");
 
 function serve() {
   const server = http.createServer(async (request, response) => {
@@ -30,8 +31,13 @@ function serve() {
     socket.pipe(socket);
   });
   server.on("connect", (request, socket) => {
-    socket.write("HTTP/1.1 200 Connection Established\r\n\r\n");
-    socket.pipe(socket);
+    const [host, port] = request.url.split(":");
+    const far = net.connect(Number(port), host, () => {
+      socket.write("HTTP/1.1 200 Connection Established\r\n\r\n");
+      far.pipe(socket).pipe(far);
+    });
+    far.on("error", () => socket.end("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"));
+    socket.on("error", () => far.destroy());
   });
   const where = process.argv[2] === "-u" ? { path: process.argv[3] } : { port: 0, host: process.argv[3] ?? "127.0.0.1" };
   server.listen(where, () => console.log(`PORT ${server.address().port ?? 0}`));

@@ -118,6 +118,7 @@ pub struct Agent {
     read: usize,
     spans: Vec<Span>,
     output: String,
+    killed: bool,
 }
 
 /// What an agent that ended left.
@@ -142,7 +143,7 @@ impl Agent {
             line.split_once("metrics and health: http://")?.1.strip_suffix("/metrics")?.parse().ok()
         });
         program.wait_stderr("the agent did not attach", |line| line.contains("attached by").then_some(()));
-        Self { program, home, address, read: 0, spans: Vec::new(), output: String::new() }
+        Self { program, home, address, read: 0, spans: Vec::new(), output: String::new(), killed: false }
     }
 
     /// Starts an agent that is expected to end at once, and waits for that: a mistake in its arguments.
@@ -198,6 +199,20 @@ impl Agent {
         answer.is_some()
     }
 
+    /// Waits for something in what its command writes to standard output; whether it came.
+    #[track_caller]
+    pub fn wait_output(&mut self, mut ask: impl FnMut(&str) -> bool) -> bool {
+        let Self { program, read, spans, output, .. } = self;
+        let answer = program.lines().wait(PATIENCE, |lines| {
+            for line in lines.get(*read..).unwrap_or_default() {
+                sort(line, spans, output);
+            }
+            *read = lines.len();
+            ask(output).then_some(())
+        });
+        answer.is_some()
+    }
+
     /// Waits for so many spans of a kind.
     #[track_caller]
     pub fn wait_count(&mut self, kind: Kind, count: usize) {
@@ -207,7 +222,11 @@ impl Agent {
     }
 
     fn take(&mut self) {
-        let lines = self.program.lines().since(self.read);
+        let mut lines = self.program.lines().since(self.read);
+        // An agent that was killed may have written half a line.
+        if self.killed && lines.last().is_some_and(|line| !line.ends_with("]}")) {
+            lines.pop();
+        }
         self.read += lines.len();
         for line in &lines {
             sort(line, &mut self.spans, &mut self.output);
@@ -245,6 +264,7 @@ impl Agent {
     /// Ends it by SIGKILL. What it had not printed is lost.
     #[track_caller]
     pub fn kill(mut self) -> Vec<Span> {
+        self.killed = true;
         self.program.signal(Signal::KILL);
         self.program.finish_in(PATIENCE);
         self.take();

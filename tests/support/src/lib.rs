@@ -33,4 +33,4 @@ pub use self::{
 };
 
 /// How long anything may take. Far more than it needs on two busy cores, so that only what hangs fails.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsStr,
+    io::Write as _,
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -53,6 +54,12 @@ pub fn run(command: &mut Command) -> Output {
     Program::start(command).finish()
 }
 
+/// The same for what takes long: a build that fetches what it needs.
+#[track_caller]
+pub fn run_in(command: &mut Command, patience: Duration) -> Output {
+    Program::start(command).finish_in(patience)
+}
+
 /// A running program whose output is read as it comes.
 #[derive(Debug)]
 pub struct Program {
@@ -69,6 +76,19 @@ impl Program {
     #[track_caller]
     pub fn start(command: &mut Command) -> Self {
         Self::start_with(command, Stdio::null())
+    }
+
+    /// Starts a command whose input comes from the test ([`Program::tell`]).
+    #[track_caller]
+    pub fn start_told(command: &mut Command) -> Self {
+        Self::start_with(command, Stdio::piped())
+    }
+
+    /// Writes a line to its standard input ([`Program::start_told`]).
+    #[track_caller]
+    pub fn tell(&mut self, line: &str) {
+        let input = self.child.stdin.as_mut().expect("a program that is told something");
+        writeln!(input, "{line}").and_then(|()| input.flush()).expect("a line written");
     }
 
     /// Starts a command with this input: often a listening socket that the program is to serve.

@@ -184,6 +184,12 @@ impl From<i64> for Value {
     }
 }
 
+impl From<bool> for Value {
+    fn from(flag: bool) -> Self {
+        Self::Bool(flag)
+    }
+}
+
 impl From<i32> for Value {
     fn from(number: i32) -> Self {
         Self::Int(number.into())

@@ -20,8 +20,8 @@ const CONFINED: &[Confined] = &[
     Confined { name: "opentelemetry", rooms: &["export"], why: "only agent/src/export knows OTLP's types" },
     Confined {
         name: "tokio",
-        rooms: &["main", "lib", "kernel", "export"],
-        why: "tasks and timers live in main, lib, kernel and export; give the rest plain data",
+        rooms: &["main", "lib", "app", "kernel", "export"],
+        why: "tasks and timers live in main, lib, app, kernel and export; give the rest plain data",
     },
 ];
 
@@ -53,17 +53,18 @@ pub(super) fn rooms(source: &Source) -> Vec<Finding> {
     if !source.path.starts_with(AGENT) {
         return Vec::new();
     }
+    let code = source.shipped();
     let mut found = Vec::new();
     for Confined { name, rooms, why } in CONFINED {
         if rooms.iter().any(|room| source.is_in(AGENT, room)) {
             continue;
         }
-        for (position, path) in paths(&source.code) {
+        for (position, path) in paths(&code) {
             let first = path.split("::").next().unwrap_or_default();
             let rest = first.strip_prefix(name);
             if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('_')) && path.contains("::") {
                 found.push(Finding {
-                    line: line_at(&source.code, position),
+                    line: line_at(&code, position),
                     what: format!("`{path}` outside its rooms ({}): {why}", rooms.join(", ")),
                 });
             }

@@ -18,7 +18,7 @@ pub(super) fn complete(root: &Path, files: &[Source]) -> Vec<String> {
             missing
                 .push(format!("{PROTOCOLS}{name}: no samples: put captured bytes into tests/corpus/{name}/"));
         }
-        let target = format!("tests/fuzz/fuzz_targets/{name}.rs");
+        let target = format!("tests/fuzz/targets/{name}.rs");
         if !root.join(&target).is_file() {
             missing.push(format!("{PROTOCOLS}{name}: no fuzz target: write {target}"));
         }
@@ -54,8 +54,7 @@ mod tests {
         let files = [Source::new("agent/src/protocol/none.rs", "impl Parser for None {}".to_owned())];
         let missing = complete(Path::new("/nonexistent"), &files);
         assert!(
-            missing[0].contains("tests/corpus/none/")
-                && missing[1].contains("tests/fuzz/fuzz_targets/none.rs")
+            missing[0].contains("tests/corpus/none/") && missing[1].contains("tests/fuzz/targets/none.rs")
         );
     }
 }

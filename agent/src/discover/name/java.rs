@@ -1,6 +1,6 @@
 //! Java: what Spring and the OpenTelemetry agent are told, the archive, the module, the main class.
 
-use super::{absolute, base_name, words, working_folder};
+use super::{absolute, base_name, extension, words, working_folder};
 use crate::discover::facts::Facts;
 
 /// Options that take the next argument.
@@ -66,7 +66,7 @@ pub(super) fn guess(facts: &Facts, args: &[String]) -> Option<String> {
             }
             option if WITH_VALUE.contains(&option) => drop(args.next()),
             option if option.starts_with(['-', '@']) => {}
-            source if source.ends_with(".java") => return super::script(source, &facts.cwd),
+            source if extension(source) == "java" => return super::script(source, &facts.cwd),
             class => return Some(main_class(class, facts)),
         }
     }

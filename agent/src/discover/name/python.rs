@@ -1,6 +1,6 @@
 //! Python: scripts, modules, and the application that a server is told to serve.
 
-use super::{base_name, script, words, working_folder};
+use super::{base_name, extension, script, words, working_folder};
 use crate::discover::facts::Facts;
 
 /// Interpreter options that take the next argument.
@@ -68,7 +68,7 @@ pub(super) fn server(name: &str, facts: &Facts, args: &[String]) -> Option<Strin
             app.or_else(|| target().map(String::as_str)).map(|app| application(app, facts))
         }
         "fastapi" | "streamlit" => {
-            let file = args.iter().find(|arg| arg.ends_with(".py"));
+            let file = args.iter().find(|arg| extension(arg) == "py");
             file.and_then(|file| script(file, &facts.cwd))
         }
         "manage" | "django-admin" | "django" => {
@@ -84,7 +84,7 @@ pub(super) fn server(name: &str, facts: &Facts, args: &[String]) -> Option<Strin
 /// `shop.wsgi:application` is `shop`; `main:app` is the folder that it runs in, `main` if that says nothing.
 pub(super) fn application(target: &str, facts: &Facts) -> String {
     let module = target.split(':').next().unwrap_or(target);
-    if module.contains('/') || module.ends_with(".py") {
+    if module.contains('/') || extension(module) == "py" {
         return script(module, &facts.cwd).unwrap_or_else(|| module.to_owned());
     }
     let mut parts: Vec<_> = module.split('.').filter(|part| !part.is_empty()).collect();

@@ -1,6 +1,6 @@
 //! The other runtimes: Ruby, PHP, Perl, .NET, Erlang, shells and whatever runs a script.
 
-use super::{absolute, base_name, python, script, words, working_folder};
+use super::{absolute, base_name, extension, python, script, words, working_folder};
 use crate::discover::{facts::Facts, runtime::Language};
 
 /// Programs of the Ruby world that serve the application in the working folder.
@@ -81,7 +81,7 @@ fn python_like_option<'a>(args: &'a [String], name: &str) -> Option<&'a str> {
 }
 
 fn dotnet(facts: &Facts, args: &[String]) -> Option<String> {
-    if let Some(dll) = args.iter().find(|arg| arg.ends_with(".dll")) {
+    if let Some(dll) = args.iter().find(|arg| extension(arg) == "dll") {
         return base_name(dll).strip_suffix(".dll").map(str::to_owned);
     }
     if let Some(project) = python_like_option(args, "--project") {

@@ -1,3 +1,5 @@
+//! Command lines of real programs, and the names that people would give them.
+
 use std::collections::HashMap;
 
 use super::*;
@@ -195,7 +197,11 @@ fn others() {
     check("/usr/bin/perl", &[("perl -w shop.pl", "/", "shop"), ("perl -e 1", "/", "unknown_service:perl")]);
     check(
         "/bin/bash",
-        &[("bash -e deploy.sh", "/", "unknown_service:bash"), ("bash deploy.sh", "/", "deploy")],
+        &[
+            ("bash -e deploy.sh", "/", "unknown_service:bash"),
+            ("bash deploy.sh", "/", "deploy"),
+            ("bash /dev/fd/3", "/", "unknown_service:bash"),
+        ],
     );
     check("/usr/lib/erlang/bin/beam.smp", &[("beam.smp -- -sname shop@box", "/", "shop")]);
     check("/usr/local/bin/shop-api", &[("./shop-api --port 1", "/", "shop-api")]);
@@ -212,7 +218,7 @@ fn what_a_process_says_itself_comes_first() {
     let with = |variables: &[(&'static str, &str)]| {
         let variables = variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         let args = ["python3", "guess.py"].map(str::to_owned).into();
-        service_name(&Facts { variables, args, ..Facts::default() }, &files())
+        service_name(&Facts { args, variables, ..Facts::default() }, &files())
     };
     assert_eq!(
         with(&[("OTEL_SERVICE_NAME", "shop"), ("OTEL_RESOURCE_ATTRIBUTES", "service.name=no")]),
@@ -235,6 +241,24 @@ fn a_unit_helps_where_the_command_line_does_not() {
     assert_eq!(service_name(&facts("/system.slice/shop.service"), &files()), "shop");
     assert_eq!(service_name(&facts("/system.slice/docker.service"), &files()), "unknown_service:python3.11");
     assert_eq!(service_name(&facts("/user.slice/user@1000.service"), &files()), "unknown_service:python3.11");
+}
+
+proptest::proptest! {
+    /// Whatever a process is called and given, there is a name, and it can be shown.
+    #[test]
+    fn any_command_line_has_a_name(
+        exe in "(/usr/bin/)?(python3|node|java|ruby|php|perl|dotnet|bash|busybox|beam.smp|deno|uwsgi|.{0,9})",
+        args in proptest::collection::vec("(-m|-jar|-c|-A|--app|/|[./a-z:=-]{0,12}|.{0,12})", 0..7),
+        title in "((gunicorn|puma|celeryd|php-fpm|Passenger|sidekiq|x): .{0,20})?",
+        cwd in "(/[a-z/.]{0,12})?",
+    ) {
+        let titled = (!title.is_empty()).then_some(title);
+        let args = titled.into_iter().chain(args).collect();
+        let facts = Facts { exe, args, cwd, ..Facts::default() };
+        let name = service_name(&facts, &files());
+        proptest::prop_assert!(!name.is_empty() && name.chars().count() <= MAX_NAME + "unknown_service:".len());
+        proptest::prop_assert!(!name.contains('/') && !name.chars().any(char::is_control), "{name:?}");
+    }
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The HTTP client under both transports: one multiplexed connection over HTTP/2, a few kept alive over HTTP/1.1.
+//! The HTTP client under both transports: one multiplexed connection over HTTP/2, a few kept alive over
+//! HTTP/1.1.
 
 use std::{fs::File, io::BufReader, path::Path, sync::Arc, time::Duration};
 
@@ -37,7 +38,8 @@ pub enum Error {
     File { path: String, reason: String },
     /// The system's certificate authorities.
     #[error(
-        "the system's certificate authorities cannot be read: {0}; install ca-certificates, or name a file in OTEL_EXPORTER_OTLP_CERTIFICATE"
+        "the system's certificate authorities cannot be read: {0}; install ca-certificates, or name a file \
+         in OTEL_EXPORTER_OTLP_CERTIFICATE"
     )]
     Roots(String),
     /// Certificate, key and versions do not fit together.

@@ -4,6 +4,8 @@ mod connect;
 mod reply;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;
 
 use std::{
     error::Error as StdError,
@@ -74,8 +76,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Prepares the connection; nothing is sent. `service` is [`TRACES`] or [`METRICS`], used over gRPC. Must be
-    /// called inside a tokio runtime.
+    /// Prepares the connection; nothing is sent. `service` is [`TRACES`] or [`METRICS`], used over gRPC. Must
+    /// be called inside a tokio runtime.
     pub fn new(config: &Otlp, service: &'static str) -> Result<Self, Error> {
         let Otlp { protocol, endpoint, headers: own, compression, timeout, tls } = config;
         let http = connect::client(*protocol, endpoint, tls, *timeout)?;

@@ -2,18 +2,28 @@
 
 use std::collections::HashMap;
 
+use spandrel_common::ids::SpanId;
+
 use crate::span::Span;
 
-/// One span's place.
+/// What a line of the tree is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Entry {
+    /// A span, by index.
+    Span(usize),
+    /// The parent that several spans name and that is not among the spans.
+    Unseen(SpanId),
+}
+
+/// One line's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Node {
-    /// Index of the span.
-    pub span: usize,
-    /// Parents above it.
+    pub entry: Entry,
+    /// Entries above it.
     pub depth: usize,
     /// No sibling comes behind it.
     pub last: bool,
-    /// It names a parent that is not among the spans.
+    /// A span that names a parent that is not above it.
     pub orphan: bool,
 }
 
@@ -22,6 +32,9 @@ pub(super) struct Node {
 pub(super) struct Forest {
     /// The parent of each span, by index.
     pub parents: Vec<Option<usize>>,
+    /// What each span lies in: its parent, or if that was not seen, the latest of its siblings that is
+    /// open for as long as it is. That says when, not why, and is for sums only.
+    pub within: Vec<Option<usize>>,
     /// Depth first, parents before children, siblings by start.
     pub nodes: Vec<Node>,
 }
@@ -40,25 +53,68 @@ impl Forest {
         order.sort_by_key(|at| spans.get(*at).map(|span| (span.start_ns, u64::MAX - span.end_ns, *at)));
         cut_circles(&mut parents, &order);
 
-        let mut children: HashMap<Option<usize>, Vec<usize>> = HashMap::new();
+        let mut unseen: HashMap<SpanId, Vec<usize>> = HashMap::new();
         for at in &order {
-            children.entry(parents.get(*at).copied().flatten()).or_default().push(*at);
-        }
-        let mut nodes = Vec::with_capacity(spans.len());
-        let mut stack = Vec::new();
-        let mut push = |stack: &mut Vec<Node>, of, depth| {
-            let siblings = children.remove(&of).unwrap_or_default();
-            for (n, span) in siblings.into_iter().rev().enumerate() {
-                let named = spans.get(span).is_some_and(|span| span.parent_id != [0; 8]);
-                stack.push(Node { span, depth, last: n == 0, orphan: of.is_none() && named });
+            if let Some(span) = spans.get(*at)
+                && span.parent_id != [0; 8]
+                && !by_id.contains_key(&span.parent_id)
+            {
+                unseen.entry(span.parent_id).or_default().push(*at);
             }
-        };
-        push(&mut stack, None, 0);
-        while let Some(node) = stack.pop() {
-            push(&mut stack, Some(node.span), node.depth + 1);
-            nodes.push(node);
         }
-        Self { parents, nodes }
+        let mut within = parents.clone();
+        for siblings in unseen.values() {
+            enclose(spans, siblings, &mut within);
+        }
+        let shared = |at: usize| {
+            let id = spans.get(at)?.parent_id;
+            unseen.get(&id).is_some_and(|siblings| siblings.len() > 1).then_some(Entry::Unseen(id))
+        };
+        let mut children: HashMap<Option<Entry>, Vec<Entry>> = HashMap::new();
+        for at in order {
+            let above = parents.get(at).copied().flatten().map(Entry::Span).or_else(|| shared(at));
+            if above.is_some_and(|entry| matches!(entry, Entry::Unseen(_)) && !children.contains_key(&above))
+            {
+                children.entry(None).or_default().extend(above);
+            }
+            children.entry(above).or_default().push(Entry::Span(at));
+        }
+        let nodes = walk(children, |entry| match entry {
+            Entry::Span(at) => spans.get(at).is_some_and(|span| span.parent_id != [0; 8]),
+            Entry::Unseen(_) => false,
+        });
+        Self { parents, within, nodes }
+    }
+}
+
+/// All entries, depth first. `named` says whether one names a parent.
+fn walk(mut children: HashMap<Option<Entry>, Vec<Entry>>, named: impl Fn(Entry) -> bool) -> Vec<Node> {
+    let mut nodes = Vec::new();
+    let mut stack = Vec::new();
+    let mut push = |stack: &mut Vec<Node>, above: Option<Entry>, depth| {
+        let siblings = children.remove(&above).unwrap_or_default();
+        for (n, entry) in siblings.into_iter().rev().enumerate() {
+            stack.push(Node { entry, depth, last: n == 0, orphan: above.is_none() && named(entry) });
+        }
+    };
+    push(&mut stack, None, 0);
+    while let Some(node) = stack.pop() {
+        push(&mut stack, Some(node.entry), node.depth + 1);
+        nodes.push(node);
+    }
+    nodes
+}
+
+/// Finds for each of the siblings, which are in order, the latest one before it that ends no earlier.
+fn enclose(spans: &[&Span], siblings: &[usize], within: &mut [Option<usize>]) {
+    let mut open: Vec<(usize, u64)> = Vec::new();
+    for at in siblings {
+        let Some(span) = spans.get(*at) else { continue };
+        while open.pop_if(|(_, end)| *end <= span.start_ns).is_some() {}
+        if let Some(place) = within.get_mut(*at) {
+            *place = open.iter().rev().find(|(_, end)| *end >= span.end_ns).map(|(at, _)| *at);
+        }
+        open.push((*at, span.end_ns));
     }
 }
 
@@ -101,10 +157,17 @@ mod tests {
         spans
     }
 
+    /// For the parent that was not seen.
+    const UNSEEN: usize = 99;
+
     fn shape(ids: &[(u8, u8)]) -> Vec<(usize, usize, bool, bool)> {
         let spans = spans(ids);
         let forest = Forest::new(&spans.iter().collect::<Vec<_>>());
-        forest.nodes.iter().map(|n| (n.span, n.depth, n.last, n.orphan)).collect()
+        let number = |entry| match entry {
+            Entry::Span(at) => at,
+            Entry::Unseen(_) => UNSEEN,
+        };
+        forest.nodes.iter().map(|n| (number(n.entry), n.depth, n.last, n.orphan)).collect()
     }
 
     #[test]
@@ -119,6 +182,30 @@ mod tests {
     }
 
     #[test]
+    fn spans_that_name_the_same_unseen_parent_are_together() {
+        let expected = [
+            (UNSEEN, 0, false, false),
+            (0, 1, false, false),
+            (3, 2, true, false),
+            (2, 1, true, false),
+            (1, 0, true, true),
+        ];
+        assert_eq!(shape(&[(1, 9), (2, 8), (3, 9), (4, 1)]), expected);
+    }
+
+    #[test]
+    fn siblings_of_an_unseen_parent_lie_in_one_another() {
+        let mut spans = spans(&[(1, 9), (2, 9), (3, 9), (4, 9), (5, 3), (6, 9)]);
+        let times = [(0, 100), (10, 50), (20, 30), (40, 60), (0, 99), (100, 120)];
+        for (span, (start, end)) in spans.iter_mut().zip(times) {
+            (span.start_ns, span.end_ns) = (start, end);
+        }
+        let forest = Forest::new(&spans.iter().collect::<Vec<_>>());
+        assert_eq!(forest.within, [None, Some(0), Some(1), Some(0), Some(2), None]);
+        assert_eq!(forest.parents, [None, None, None, None, Some(2), None]);
+    }
+
+    #[test]
     fn circles_and_equal_ids_lose_nothing() {
         assert_eq!(shape(&[(1, 1)]), [(0, 0, true, true)]);
         assert_eq!(shape(&[(1, 2), (2, 1)]), [(0, 0, true, true), (1, 1, true, false)]);
@@ -130,6 +217,7 @@ mod tests {
         fn every_span_has_one_place(ids in proptest::collection::vec((1..20_u8, 0..20_u8), 0..40)) {
             let nodes = shape(&ids);
             let mut places: Vec<usize> = nodes.iter().map(|n| n.0).collect();
+            places.retain(|place| *place != UNSEEN);
             places.sort_unstable();
             prop_assert_eq!(places, (0..ids.len()).collect::<Vec<_>>());
         }

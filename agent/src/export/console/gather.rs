@@ -16,8 +16,8 @@ const SETTLE: Duration = Duration::from_millis(150);
 const SETTLE_ROOTLESS: Duration = Duration::from_secs(1);
 /// No trace waits longer, however busy it is: a person is watching.
 const LONGEST: Duration = Duration::from_secs(5);
-/// Spans that wait at most; above it the oldest trace is shown as it is. More than a screen can hold, less than
-/// 10 MB.
+/// Spans that wait at most; above it the oldest trace is shown as it is. More than a screen can hold, less
+/// than 10 MB.
 const MAX_SPANS: usize = 4_096;
 
 #[derive(Debug)]

@@ -5,6 +5,8 @@ mod gather;
 mod render;
 mod spent;
 mod style;
+#[cfg(test)]
+mod tests;
 
 use std::{
     io::{self, IsTerminal as _, Write},
@@ -21,7 +23,7 @@ use super::{
     batch::Batch,
     config::Console,
     json,
-    pipeline::{Message, footprint},
+    pipeline::{Message, footprint, next},
     room::{Claim, Fate},
 };
 use crate::{span::Span, stats::Drop as Cause};
@@ -42,7 +44,7 @@ pub fn terminal() -> (usize, bool) {
 pub(super) fn start(kind: Console, from: Receiver<Message>) -> io::Result<oneshot::Receiver<()>> {
     let (done, written) = oneshot::channel();
     thread::Builder::new().name("spandrel-console".to_owned()).spawn(move || {
-        let writer = Writer { out: io::stdout().lock(), claim: None, broken: false };
+        let writer = Writer { out: io::stdout(), claim: None, broken: false };
         match kind {
             Console::Json => lines(writer, &from),
             Console::Text | Console::Off => trees(writer, &from, terminal),
@@ -100,15 +102,13 @@ fn trees<W: Write>(mut writer: Writer<W>, from: &Receiver<Message>, terminal: fn
         writer.write(spans, render(spans, width, colour).as_bytes());
     };
     loop {
-        let message = match gather.due() {
-            None => from.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(due) => from.recv_timeout(due.saturating_duration_since(Instant::now())),
-        };
-        match message {
+        match next(from, gather.due()) {
             Ok(Message::Spans(spans, claim)) => {
                 writer.hold(claim);
                 let now = Instant::now();
-                spans.into_iter().for_each(|span| gather.push(span, now));
+                for span in spans {
+                    gather.push(span, now);
+                }
             }
             Err(RecvTimeoutError::Timeout) => {}
             Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => break,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{
-    forest::{Forest, Node},
+    forest::{Entry, Forest, Node},
     spent,
     style::{Ink, Line, duration, hex},
 };
@@ -72,8 +72,8 @@ impl Page {
     /// A trace of one span: no header, and its trace id where others have their waterfall.
     fn single(&self, span: &Span, out: &mut String) {
         let mut line = Line::new(self.colour);
-        self.label(&mut line, span, Ink::Plain, span.parent_id != [0; 8]);
-        self.facts(&mut line, span);
+        self.label(&mut line, span, Ink::Plain, None, span.parent_id != [0; 8]);
+        Self::facts(&mut line, span);
         if self.bars > 0 {
             line.put(Ink::Plain, "  ");
             line.put_fit(Ink::Quiet, &hex(&span.trace_id), self.bars);
@@ -89,12 +89,20 @@ impl Page {
         // Whether a line goes on downwards at each level.
         let mut rails: Vec<bool> = Vec::new();
         for node in forest.nodes.iter().take(MAX_LINES) {
-            let Some(span) = spans.get(node.span) else { continue };
             let mut line = Line::new(self.colour);
-            self.indent(&mut line, node, &mut rails);
+            Self::indent(&mut line, node, &mut rails);
+            let at = match node.entry {
+                Entry::Span(at) => at,
+                Entry::Unseen(id) => {
+                    self.unseen(line, &id, out);
+                    continue;
+                }
+            };
+            let Some(span) = spans.get(at) else { continue };
             let ink = if node.depth == 0 { Ink::Bold } else { Ink::Plain };
-            self.label(&mut line, span, ink, node.orphan);
-            self.facts(&mut line, span);
+            let above = forest.parents.get(at).copied().flatten().and_then(|at| spans.get(at));
+            self.label(&mut line, span, ink, above.copied(), node.orphan);
+            Self::facts(&mut line, span);
             self.bar(&mut line, span, start, end);
             line.end(out);
         }
@@ -140,7 +148,7 @@ impl Page {
     }
 
     /// The tree's lines in front of a label.
-    fn indent(&self, line: &mut Line, node: &Node, rails: &mut Vec<bool>) {
+    fn indent(line: &mut Line, node: &Node, rails: &mut Vec<bool>) {
         rails.truncate(node.depth);
         for rail in rails.iter().skip(1).take(MAX_INDENT) {
             line.put(Ink::Quiet, if *rail { "\u{2502} " } else { "  " });
@@ -151,8 +159,15 @@ impl Page {
         }
     }
 
-    /// Service and what was asked of it; for a client span, what it asked of whom.
-    fn label(&self, line: &mut Line, span: &Span, ink: Ink, orphan: bool) {
+    /// The line above spans whose common parent was not seen.
+    fn unseen(&self, mut line: Line, id: &[u8], out: &mut String) {
+        let text = format!("their caller's span {} was not seen", hex(id));
+        line.put_fit(Ink::Quiet, &text, self.width - line.width());
+        line.end(out);
+    }
+
+    /// Service and what was asked of it; for a client span, what it asked of whom. `above` is the parent.
+    fn label(&self, line: &mut Line, span: &Span, ink: Ink, above: Option<&Span>, orphan: bool) {
         let room = |line: &Line| self.facts.saturating_sub(line.width());
         let service = &span.resource.service;
         match span.kind {
@@ -160,8 +175,8 @@ impl Page {
                 line.put_fit(Ink::of(service), service, room(line) / 2);
                 line.put(Ink::Plain, " ");
             }
-            // In a tree the client's service is the one above.
-            Kind::Client if line.width() == 0 => {
+            // Below its own service's span, a client's service goes without saying.
+            Kind::Client if above.is_none_or(|above| above.resource.service != *service) => {
                 line.put_fit(Ink::of(service), service, room(line) / 3);
                 line.put(Ink::Quiet, " \u{2192} ");
             }
@@ -178,7 +193,7 @@ impl Page {
         line.to(self.facts);
     }
 
-    fn facts(&self, line: &mut Line, span: &Span) {
+    fn facts(line: &mut Line, span: &Span) {
         let failed = span.status == Status::Error;
         let (text, ink) = match attribute(span, "http.response.status_code") {
             Some(Value::Int(status)) => {
@@ -260,12 +275,16 @@ fn what(span: &Span) -> String {
     }
 }
 
-/// Where a failure began: the failed spans that have no failed child.
+/// Where a failure began: the failed spans in which no other failed.
 fn failed(spans: &[&Span], forest: &Forest) -> Option<String> {
     let failed = |at: &usize| spans.get(*at).is_some_and(|span| span.status == Status::Error);
     let handed_on: BTreeSet<usize> =
-        (0..spans.len()).filter(failed).filter_map(|at| forest.parents.get(at).copied().flatten()).collect();
-    let mut origins = forest.nodes.iter().map(|node| node.span).filter(failed);
+        (0..spans.len()).filter(failed).filter_map(|at| forest.within.get(at).copied().flatten()).collect();
+    let in_order = forest.nodes.iter().filter_map(|node| match node.entry {
+        Entry::Span(at) => Some(at),
+        Entry::Unseen(_) => None,
+    });
+    let mut origins = in_order.filter(failed);
     let mut origins = origins.by_ref().filter(|at| !handed_on.contains(at));
     let first = *spans.get(origins.next()?)?;
     let place = match first.kind {

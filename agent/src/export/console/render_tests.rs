@@ -76,6 +76,35 @@ time: waiting for bank.example 75 %, cart 13 %, price 7 %, cart → price 2 %, n
     );
 }
 
+/// The same requests, when the caller's header is only handed on.
+fn handed_on() -> Vec<Span> {
+    let mut spans = shop();
+    for span in &mut spans {
+        span.parent_id = [0xc0; 8];
+    }
+    spans
+}
+
+#[test]
+fn spans_of_one_unseen_caller_lie_in_one_another() {
+    check(
+        &handed_on(),
+        100,
+        "
+214 ms, failed at bank.example, 6 spans in 3 services         trace 0000000000000001123456789abcdef0
+their caller's span c0c0c0c0c0c0c0c0 was not seen
+├╴nginx GET /checkout                                 500   214 ms  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━
+├╴nginx → GET cart:8000/checkout                      500   212 ms  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━╸
+├╴cart GET /checkout                                  500   208 ms  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━╸
+├╴cart → GET price:8001/price?sku=1                   200  20.0 ms   ━━━
+├╴price GET /price                                    200  16.0 ms   ╺━━
+└╴cart → GET bank.example/pay                         503   160 ms       ╺━━━━━━━━━━━━━━━━━━━━━━━╸
+time: waiting for bank.example 75 %, cart 13 %, price 7 %, waiting for cart 2 %
+
+",
+    );
+}
+
 #[test]
 fn a_narrow_terminal_has_no_waterfall() {
     check(

@@ -21,23 +21,25 @@ pub(super) fn by_place(spans: &[&Span], forest: &Forest) -> Vec<(String, f64)> {
     edges.sort_unstable();
     let child_service = child_services(spans, forest);
     let mut open = vec![false; spans.len()];
-    let mut open_children = vec![0_usize; spans.len()];
+    let mut open_inside = vec![0_usize; spans.len()];
     let mut leaves = BTreeSet::new();
     let mut sums: BTreeMap<usize, f64> = BTreeMap::new();
     let mut before = 0;
     for (now, starts, at) in edges {
         let share = (now - before) as f64 / leaves.len().max(1) as f64;
-        leaves.iter().for_each(|leaf| *sums.entry(*leaf).or_default() += share);
+        for leaf in &leaves {
+            *sums.entry(*leaf).or_default() += share;
+        }
         before = now;
         if let Some(open) = open.get_mut(at) {
             *open = starts;
         }
-        let parent = forest.parents.get(at).copied().flatten();
-        if let Some(count) = parent.and_then(|parent| open_children.get_mut(parent)) {
+        let around = forest.within.get(at).copied().flatten();
+        if let Some(count) = around.and_then(|around| open_inside.get_mut(around)) {
             *count = if starts { *count + 1 } else { count.saturating_sub(1) };
         }
-        for touched in [Some(at), parent].into_iter().flatten() {
-            let innermost = open.get(touched) == Some(&true) && open_children.get(touched) == Some(&0);
+        for touched in [Some(at), around].into_iter().flatten() {
+            let innermost = open.get(touched) == Some(&true) && open_inside.get(touched) == Some(&0);
             if innermost {
                 leaves.insert(touched)
             } else {

@@ -50,7 +50,6 @@ impl Chunk {
                     Self::Size { size: (size << 4) | u64::from(hex(*digit)), digits: true }
                 }
                 (Self::Size { digits: false, .. }, _) => return Step::Malformed,
-                (Self::Size { size, .. }, b' ' | b'\t' | b';') => Self::Extension { size },
                 (Self::Size { size, .. } | Self::Extension { size }, b'\r') => Self::SizeEnd { size },
                 (Self::Size { size, .. } | Self::Extension { size } | Self::SizeEnd { size }, b'\n') => {
                     match size {
@@ -58,7 +57,9 @@ impl Chunk {
                         left => Self::Data { left },
                     }
                 }
-                (Self::Extension { size }, _) => Self::Extension { size },
+                (Self::Size { size, .. }, b' ' | b'\t' | b';') | (Self::Extension { size }, _) => {
+                    Self::Extension { size }
+                }
                 (Self::Data { left }, _) => {
                     let taken = left.min(rest.len() as u64);
                     at += taken as usize - 1;

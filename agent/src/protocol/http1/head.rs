@@ -187,15 +187,13 @@ impl Field {
             b'u' | b'U' => (Self::Upgrade, b"upgrade"),
             _ => return None,
         };
-        let (start, rest) = line.split_at_checked(name.len())?;
-        if !start.eq_ignore_ascii_case(name) {
-            return None;
-        }
-        match rest {
-            [b':', ..] => Some((field, name.len() + 1)),
-            [b' ' | b'\t' | b'\r', ..] => Some((Self::Spaced, name.len())),
-            _ => None,
-        }
+        // The byte behind the name is compared first: it tells most other fields apart.
+        let (field, from) = match line.get(name.len())? {
+            b':' => (field, name.len() + 1),
+            b' ' | b'\t' | b'\r' => (Self::Spaced, name.len()),
+            _ => return None,
+        };
+        line.get(..name.len())?.eq_ignore_ascii_case(name).then_some((field, from))
     }
 }
 

@@ -112,7 +112,7 @@ fn detect_request(head: &[u8]) -> Detect {
     match target.first() {
         _ if method.is_empty() => Detect::No,
         None => Detect::Need(1),
-        Some(first) if !first.is_ascii_graphic() => Detect::No,
+        Some(b'\0'..=b' ' | 0x7f) => Detect::No,
         // `GET /`, `GET http://`, `OPTIONS *`, `CONNECT host:1` and `CONNECT [::1]:1`.
         Some(first) if known && (first.is_ascii_alphanumeric() || matches!(first, b'/' | b'*' | b'[')) => {
             Detect::Yes

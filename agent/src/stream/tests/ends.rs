@@ -66,7 +66,9 @@ fn requests_without_a_response() {
         let mut wire = Wire::new(role, 9);
         wire.open(1);
         wire.req(GET);
-        reasons.iter().for_each(|(reason, errno)| wire.close(*reason, *errno));
+        for (reason, errno) in reasons {
+            wire.close(*reason, *errno);
+        }
         assert_eq!(wire.told(), format!("@0 0 0/0 {outcome}"), "{role} {reasons:?}");
         assert!(wire.table.is_empty() || reasons.last().is_none_or(|last| last.0 != CLOSE_GONE));
         wire.ledger(1);
@@ -99,6 +101,16 @@ fn bodies_that_stay_incomplete() {
     wire.close(CLOSE_PEER, 0);
     wire.close(CLOSE_GONE, 0);
     assert_eq!(wire.told(), "@0 0 0/0 PeerClosed");
+    wire.ledger(1);
+}
+
+#[test]
+fn a_refusal_of_half_a_request_is_its_response() {
+    let mut wire = Wire::server();
+    wire.req(b"GET /slow HTTP/1.1\r\nHost");
+    wire.resp(b"HTTP/1.1 408 Request Time-out\r\nContent-Length: 0\r\n\r\n");
+    wire.close(CLOSE_LOCAL, 0);
+    assert_eq!(wire.told(), "@0 408 0/0");
     wire.ledger(1);
 }
 

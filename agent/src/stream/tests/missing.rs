@@ -66,6 +66,27 @@ fn after_a_loss_withheld_exchanges_explain_nothing() {
 }
 
 #[test]
+fn a_lost_rest_of_a_response_explains_what_is_missing() {
+    for noticed in [true, false] {
+        let mut wire = Wire::server();
+        wire.req(GET);
+        wire.data(Response, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n").flags(DATA_START).send();
+        wire.data(Response, b"the rest.").lose();
+        if noticed {
+            wire.table.lost();
+        }
+        wire.data(Request, GET).flags(DATA_START).send();
+        if !noticed {
+            wire.table.lost();
+        }
+        wire.data(Response, OK).flags(DATA_START).send();
+        let second = if noticed { "@27 200 0/2" } else { "@27 0 0/0 Unseen gap" };
+        assert_eq!(wire.told(), format!("@0 200 0/0 Unseen gap, {second}"));
+        wire.ledger(2);
+    }
+}
+
+#[test]
 fn who_pipelines_gets_no_response_behind_a_hole() {
     let mut wire = Wire::server();
     wire.req(&[GET, GET].concat());
@@ -113,6 +134,17 @@ fn a_response_cut_by_a_gap_is_unseen() {
 }
 
 #[test]
+fn a_response_with_a_cut_head_leaves_the_next_one_whole() {
+    let mut wire = Wire::server();
+    wire.req(GET);
+    wire.data(Response, b"HTTP/1.1 200 OK\r\nSet-Cookie: ab").flags(DATA_START).more(90_000).send();
+    wire.data(Request, GET).flags(DATA_START).send();
+    wire.data(Response, OK).flags(DATA_START).send();
+    assert_eq!(wire.told(), "@0 200 0/0 Unseen gap, @27 200 0/2");
+    wire.ledger(2);
+}
+
+#[test]
 fn a_request_found_behind_a_gap() {
     let mut wire = Wire::server();
     wire.data(Request, GET).behind(9).send();
@@ -124,7 +156,7 @@ fn a_request_found_behind_a_gap() {
 #[test]
 fn heads_above_the_limit_still_make_exchanges() {
     let mut wire = Wire::server();
-    let long = [&b"GET /long HTTP/1.1\r\nCookie: "[..], &[b'c'; 40_000], b"\r\n\r\n"].concat();
+    let long = [&b"GET /long HTTP/1.1\r\nCookie: "[..], &vec![b'c'; 40_000][..], b"\r\n\r\n"].concat();
     wire.data(Request, &long[..16_384]).flags(DATA_START).more(long.len() as u64 - 16_384).send();
     wire.resp(OK);
     wire.data(Request, GET).flags(DATA_START).send();

@@ -111,6 +111,7 @@ impl Wire {
             orphans: 0,
             reserved: 0,
             wait_ns: 0,
+            framing: 0,
         };
         Sent { data, payload: payload.to_vec(), side, wire: self }
     }

@@ -2,7 +2,7 @@
 
 use std::{fs::File, path::Path};
 
-use spandrel_test_support::{Agent, Lab, Program, Span, process::run, require};
+use spandrel_test_support::{Agent, Lab, Program, Span, Value, process::run, require};
 
 use crate::common::{PYTHON, assert_counts, assert_enclosed, assert_whole, curl, echo, profiles, traced};
 
@@ -157,6 +157,53 @@ fn old_and_empty(profile: &str) {
     };
     assert_eq!(wrong(finished.servers()), ["500", "503", "999"]);
     assert_eq!(wrong(finished.clients()), ["400", "404", "418", "500", "503", "999"]);
+}
+
+/// What proxies say about the client, headers that were asked for, and a trace that goes on.
+#[test]
+fn fields() {
+    require!(PYTHON, "curl");
+    let lab = Lab::new();
+    let options = traced(&lab, "auto")
+        .env("OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST", "X-Asked, X-Secret, X-Absent")
+        .env("OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_RESPONSE", "Content-Length")
+        .env("OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_CLIENT_REQUEST", "x-asked")
+        .env("OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS", "x-secret");
+    let mut agent = Agent::start(&options);
+    let (_server, port) = echo(&lab);
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let fields = [
+        "Host: shop.example:8443",
+        "X-Forwarded-For: 203.0.113.7, 198.51.100.1",
+        "X-Forwarded-Proto: https",
+        "X-Asked: one",
+        "X-Asked: two",
+        "X-Secret: word",
+        "tracestate: vendor=1,other=2",
+        &format!("traceparent: 00-{trace}-00f067aa0ba902b7-01"),
+    ];
+    let headers = fields.iter().flat_map(|field| ["--header", field]);
+    run(curl(&lab).args(headers).arg(format!("http://127.0.0.1:{port}/fields"))).success();
+    agent.wait_for("2 spans", |spans| spans.len() >= 2);
+    let finished = agent.stop();
+    assert_counts(&finished, 1, 1);
+    let (server, client) = (finished.servers()[0], finished.clients()[0]);
+    let list = |values: &[&str]| Value::List(values.iter().map(|value| (*value).into()).collect());
+    server.assert_has(&[
+        ("server.address", "shop.example".into()),
+        ("server.port", 8443.into()),
+        ("url.scheme", "https".into()),
+        ("client.address", "203.0.113.7".into()),
+        ("network.peer.address", "127.0.0.1".into()),
+        ("http.request.header.x-asked", list(&["one", "two"])),
+        ("http.request.header.x-secret", list(&["[REDACTED]"])),
+        ("http.response.header.content-length", list(&["2"])),
+    ]);
+    server.assert_lacks(&["http.request.header.x-absent", "http.request.header.traceparent"]);
+    client.assert_has(&[("http.request.header.x-asked", list(&["one", "two"]))]);
+    client.assert_lacks(&["http.request.header.x-secret"]);
+    assert_eq!((&*server.trace_id, server.parent_id.as_deref()), (trace, Some("00f067aa0ba902b7")));
+    assert_eq!((&*server.trace_state, server.flags), ("vendor=1,other=2", 0x301));
 }
 
 fn open(file: &Path) -> File {

@@ -1,12 +1,23 @@
 //! Unmodified programs of others, traced by the real agent: N requests give exactly N spans with the right content.
 //!
-//! One file a family of programs. Every test starts its own agent, which looks at that test's programs alone.
+//! One file a family of programs, or of what happens to them. Every test starts its own agent, which looks at that
+//! test's programs alone.
 #![cfg(test)]
 
+mod cache;
 mod common;
 
+mod addresses;
+mod collector;
 mod curl;
+mod failures;
+mod guest;
+mod load;
 mod nginx;
+mod proxies;
 mod python;
+mod running;
 mod runtimes;
+mod sampling;
 mod wget;
+mod wire;

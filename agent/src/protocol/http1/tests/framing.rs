@@ -353,12 +353,12 @@ fn the_longest_pipeline() {
 
 #[test]
 fn heads_above_the_limit_are_cut() {
-    let bytes = [&b"GET / HTTP/1.1\r\nCookie: "[..], &[b'x'; 20_000], b"\r\n\r\n"].concat();
+    let bytes = [&b"GET / HTTP/1.1\r\nCookie: "[..], &vec![b'x'; 20_000][..], b"\r\n\r\n"].concat();
     let told = "request 0: GET / HTTP/1.1 [16384 truncated]\n";
     assert_eq!(run(&[req(&bytes)]), told);
     assert_eq!(run_pieces(&[req(&bytes)], &[1]), told);
     assert_eq!(run_pieces(&[req(&bytes)], &[1000]), told);
-    let bytes = [&b"GET /"[..], &[b'x'; 20_000], b" HTTP/1.1\r\n\r\n"].concat();
+    let bytes = [&b"GET /"[..], &vec![b'x'; 20_000][..], b" HTTP/1.1\r\n\r\n"].concat();
     assert!(run_pieces(&[req(&bytes)], &[999]).contains("[16384 truncated]"));
     let fits = [&b"GET / HTTP/1.1\r\nCookie: "[..], &[b'x'; 16_384 - 28], b"\r\n\r\n"].concat();
     assert_eq!(run(&[req(&fits)]), "request 0: GET / HTTP/1.1 [16384]\nrequest ends 16384, body 0\n");
@@ -393,7 +393,8 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
     let body = prop::sample::select(vec!["", "abc", "3\r\nabc\r\n0\r\n\r\n", "\r\n", "0\r\nT: 1\r\n\r\n"]);
     (start, prop::collection::vec((field, end.clone()), 0..3), end, body).prop_map(
         |(start, fields, end, body)| {
-            let fields: String = fields.iter().map(|(field, end)| format!("{field}{end}")).collect();
+            let fields: Vec<_> = fields.iter().flat_map(|(field, end)| [*field, *end]).collect();
+            let fields = fields.concat();
             format!("{start}{end}{fields}{end}{body}").into_bytes()
         },
     )

@@ -1,16 +1,19 @@
-//! What the tests of export share: spans to send.
+//! What the tests of export share: spans to send and a backend to send them to.
+
+mod backend;
 
 use std::{borrow::Cow, sync::Arc};
 
 use proptest::{collection::vec, option, prelude::*};
 
+pub(crate) use self::backend::{Answer, Backend, Received, Wire};
 use crate::{
     discover::resource::Resource,
     span::{Attribute, Kind, Span, Status, Value},
 };
 
 /// A resource with a service name and a few more attributes.
-pub(super) fn resource(id: u64, service: &str) -> Arc<Resource> {
+pub(crate) fn resource(id: u64, service: &str) -> Arc<Resource> {
     let attributes = vec![
         text("service.name", service),
         text("service.instance.id", "0d6f5c4e-1111-4a4a-8888-6a1f2b3c4d5e"),
@@ -21,16 +24,16 @@ pub(super) fn resource(id: u64, service: &str) -> Arc<Resource> {
     Arc::new(Resource { id, service: service.into(), attributes })
 }
 
-pub(super) fn attribute(key: &'static str, value: Value) -> Attribute {
+pub(crate) fn attribute(key: &'static str, value: Value) -> Attribute {
     Attribute { key: Cow::Borrowed(key), value }
 }
 
-pub(super) fn text(key: &'static str, value: &str) -> Attribute {
+pub(crate) fn text(key: &'static str, value: &str) -> Attribute {
     attribute(key, Value::Str(value.into()))
 }
 
 /// A server span with the attributes that HTTP server spans usually have.
-pub(super) fn server_span(n: u64, resource: &Arc<Resource>) -> Span {
+pub(crate) fn server_span(n: u64, resource: &Arc<Resource>) -> Span {
     Span {
         trace_id: (u128::from(n) << 64 | 0x1234_5678_9abc_def0).to_be_bytes(),
         span_id: (n + 1).to_be_bytes(),
@@ -43,6 +46,7 @@ pub(super) fn server_span(n: u64, resource: &Arc<Resource>) -> Span {
         start_ns: 1_790_000_000_000_000_000 + n * 1_000_000,
         end_ns: 1_790_000_000_012_000_000 + n * 1_000_000,
         status: Status::Unset,
+        dropped_attributes: 0,
         attributes: vec![
             attribute("http.request.method", Value::Static("GET")),
             text("url.path", "/api/v1/products/4711"),
@@ -64,7 +68,7 @@ pub(super) fn server_span(n: u64, resource: &Arc<Resource>) -> Span {
 }
 
 /// `n` spans of one service.
-pub(super) fn spans(n: u64) -> Vec<Span> {
+pub(crate) fn spans(n: u64) -> Vec<Span> {
     let resource = resource(1, "shop");
     (0..n).map(|n| server_span(n, &resource)).collect()
 }
@@ -90,7 +94,7 @@ fn any_attributes() -> impl Strategy<Value = Vec<Attribute>> {
 }
 
 /// Any spans of up to three resources.
-pub(super) fn any_spans() -> impl Strategy<Value = Vec<Span>> {
+pub(crate) fn any_spans() -> impl Strategy<Value = Vec<Span>> {
     let resources = vec(any_attributes(), 3).prop_map(|all| {
         let resource = |(id, attributes)| Resource { id: id as u64, service: "s".into(), attributes };
         all.into_iter().enumerate().map(resource).map(Arc::new).collect::<Vec<_>>()
@@ -115,6 +119,7 @@ pub(super) fn any_spans() -> impl Strategy<Value = Vec<Span>> {
                 start_ns,
                 end_ns,
                 status: if error { Status::Error } else { Status::Unset },
+                dropped_attributes: u32::from(flags) * 3,
                 attributes,
                 resource: Arc::clone(&resources[of]),
             }
@@ -124,7 +129,7 @@ pub(super) fn any_spans() -> impl Strategy<Value = Vec<Span>> {
 }
 
 /// The OTLP message that these spans mean, built with the generated types.
-pub(super) fn expected(spans: &[Span]) -> opentelemetry_proto::tonic::trace::v1::TracesData {
+pub(crate) fn expected(spans: &[Span]) -> opentelemetry_proto::tonic::trace::v1::TracesData {
     use opentelemetry_proto::tonic::{
         common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue, any_value::Value as Any},
         resource::v1::Resource as ProtoResource,
@@ -168,6 +173,7 @@ pub(super) fn expected(spans: &[Span]) -> opentelemetry_proto::tonic::trace::v1:
         start_time_unix_nano: s.start_ns,
         end_time_unix_nano: s.end_ns,
         attributes: attributes(&s.attributes),
+        dropped_attributes_count: s.dropped_attributes,
         flags: u32::from(s.flags) | 0x100 | if s.parent_remote { 0x200 } else { 0 },
         status: (s.status == Status::Error).then(|| ProtoStatus { code: 2, ..ProtoStatus::default() }),
         ..ProtoSpan::default()

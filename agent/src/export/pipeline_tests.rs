@@ -1,0 +1,296 @@
+//! The whole pipeline against a scripted backend: whatever happens, the ledger closes and every span is in the
+//! right column.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::export::{
+    report::Ledger,
+    testing::{self, Answer, Backend, Wire},
+};
+
+const SOON: Duration = Duration::from_millis(20);
+const LONG: Duration = Duration::from_secs(20);
+
+struct Rig {
+    stats: Arc<Stats>,
+    sender: Sender,
+    pipeline: Pipeline,
+}
+
+impl Rig {
+    fn start(config: &Config) -> Self {
+        let stats = Arc::<Stats>::default();
+        let (sender, pipeline) = start(config, Arc::clone(&stats), &Handle::current()).unwrap();
+        Self { stats, sender, pipeline }
+    }
+
+    fn to(backend: &Backend, edit: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config { otlp: Some(backend.otlp()), ..Config::default() };
+        config.batch.delay = SOON;
+        edit(&mut config);
+        Self::start(&config)
+    }
+
+    fn send(&self, spans: u64) {
+        (0..spans).for_each(|_| self.stats.saw());
+        self.sender.try_send(testing::spans(spans));
+    }
+
+    /// Exported and dropped by cause, after a flush.
+    async fn end(self, limit: Duration) -> (u64, Vec<(Cause, u64)>) {
+        self.pipeline.shutdown(limit).await;
+        let ledger = Ledger::read(&self.stats);
+        assert!(ledger.closes(), "{ledger:?}");
+        assert_eq!(ledger.open, 0, "{ledger:?}");
+        let dropped = Cause::ALL.iter().map(|cause| (*cause, self.stats.dropped(*cause)));
+        (ledger.exported, dropped.filter(|(_, n)| *n > 0).collect())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_is_sent_arrives_once() {
+    for wire in [Wire::Http, Wire::Grpc] {
+        let backend = Backend::start(wire, move |_| Answer::ok(wire)).await;
+        let rig = Rig::to(&backend, |_| ());
+        for n in [1, 511, 512, 513, 2000] {
+            rig.send(n);
+        }
+        assert_eq!(rig.end(LONG).await, (3537, vec![]));
+        assert_eq!(backend.spans(), 3537);
+        let sizes: Vec<usize> = backend.received().iter().map(testing::Received::spans).collect();
+        assert!(sizes.iter().all(|spans| *spans <= 512), "{sizes:?}");
+        assert!(sizes.len() <= 8, "{sizes:?}");
+        if wire == Wire::Grpc {
+            assert_eq!(backend.connections(), 1);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_sent_when_its_time_has_come() {
+    let backend = Backend::start(Wire::Grpc, |_| Answer::grpc(0)).await;
+    let rig = Rig::to(&backend, |_| ());
+    rig.send(3);
+    backend.wait_for(1).await;
+    rig.send(4);
+    backend.wait_for(2).await;
+    assert_eq!(backend.spans(), 7);
+    assert_eq!(rig.end(LONG).await, (7, vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_bounded_in_bytes() {
+    let backend = Backend::start(Wire::Grpc, |_| Answer::grpc(0)).await;
+    let rig = Rig::to(&backend, |config| config.batch.bytes = 4_000);
+    rig.send(40);
+    assert_eq!(rig.end(LONG).await, (40, vec![]));
+    let received = backend.received();
+    assert!(received.iter().all(|request| request.message.len() <= 4_000));
+    assert_eq!(received.iter().map(testing::Received::spans).max(), Some(6));
+    // A span that is larger alone is still sent.
+    let rig = Rig::to(&backend, |config| config.batch.bytes = 1);
+    rig.send(3);
+    assert_eq!(rig.end(LONG).await, (3, vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_backend_gets_it_again() {
+    for wire in [Wire::Http, Wire::Grpc] {
+        let mut tries = 0;
+        let backend = Backend::start(wire, move |_| {
+            tries += 1;
+            if tries < 3 { Answer::busy(wire) } else { Answer::ok(wire) }
+        })
+        .await;
+        let rig = Rig::to(&backend, |_| ());
+        rig.send(5);
+        let counters = rig.pipeline.watch().remove(0).counters.unwrap();
+        assert_eq!(rig.end(LONG).await, (5, vec![]));
+        let received = backend.received();
+        assert_eq!(received.len(), 3);
+        assert!(received.windows(2).all(|pair| pair[0].message == pair[1].message));
+        assert_eq!(counters.retries.load(Relaxed), 2);
+        assert_eq!(counters.requests().iter().map(|(_, n)| n).sum::<u64>(), 3);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_is_not_sent_again() {
+    for wire in [Wire::Http, Wire::Grpc] {
+        let mut tries = 0;
+        let backend = Backend::start(wire, move |_| {
+            tries += 1;
+            if tries == 1 { Answer::bad(wire) } else { Answer::ok(wire) }
+        })
+        .await;
+        let rig = Rig::to(&backend, |_| ());
+        rig.send(5);
+        backend.wait_for(1).await;
+        rig.send(2);
+        assert_eq!(rig.end(LONG).await, (2, vec![(Cause::ExportRefused, 5)]));
+        assert_eq!(backend.received().len(), 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partial_success_is_counted_and_not_sent_again() {
+    for wire in [Wire::Http, Wire::Grpc] {
+        for (said, rejected) in [(2, 2), (0, 0), (-1, 0), (99, 5)] {
+            let backend = Backend::start(wire, move |_| Answer::ok(wire).with_rejected(said, "no")).await;
+            let rig = Rig::to(&backend, |_| ());
+            rig.send(5);
+            let dropped = if rejected > 0 { vec![(Cause::Rejected, rejected)] } else { vec![] };
+            assert_eq!(rig.end(LONG).await, (5 - rejected, dropped));
+            assert_eq!(backend.received().len(), 1);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retries_are_used_up() {
+    let backend = Backend::start(Wire::Http, |_| Answer::http(503)).await;
+    let rig = Rig::to(&backend, |config| config.export_timeout = Duration::from_millis(700));
+    rig.send(5);
+    assert_eq!(rig.end(LONG).await, (0, vec![(Cause::ExportFailed, 5)]));
+    assert!(backend.received().len() >= 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demand_beyond_the_limit_is_not_waited_for() {
+    let busy = |_: &_| Answer::http(429).with("retry-after", "30");
+    let backend = Backend::start(Wire::Http, busy).await;
+    let rig = Rig::to(&backend, |config| {
+        config.export_timeout = Duration::from_secs(5);
+        config.batch.spans = 2;
+        config.requests_in_flight = 1;
+    });
+    rig.send(4);
+    let start = Instant::now();
+    assert_eq!(rig.end(LONG).await, (0, vec![(Cause::ExportFailed, 4)]));
+    assert!(start.elapsed() < Duration::from_secs(4));
+    // The second batch heard of the first one's answer and did not even ask.
+    assert_eq!(backend.received().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demand_is_kept() {
+    let mut first = true;
+    let backend = Backend::start(Wire::Grpc, move |_| {
+        if std::mem::take(&mut first) { Answer::grpc(8).with_retry_info(1, 0) } else { Answer::grpc(0) }
+    })
+    .await;
+    let rig = Rig::to(&backend, |_| ());
+    rig.send(5);
+    backend.wait_for(1).await;
+    let start = Instant::now();
+    backend.wait_for(2).await;
+    assert!(start.elapsed() >= Duration::from_millis(990), "{:?}", start.elapsed());
+    assert_eq!(rig.end(LONG).await, (5, vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_that_goes_and_comes_back() {
+    for wire in [Wire::Http, Wire::Grpc] {
+        let backend = Backend::start(wire, move |_| Answer::ok(wire)).await;
+        let rig = Rig::to(&backend, |_| ());
+        rig.send(3);
+        backend.wait_for(1).await;
+        let address = backend.stop().await;
+        rig.send(4);
+        // One attempt fails for sure: somebody answers the call and hangs up.
+        let nobody = TcpListener::bind(address).await.unwrap();
+        drop(nobody.accept().await.unwrap());
+        drop(nobody);
+        let backend = Backend::start_at(address, wire, move |_| Answer::ok(wire)).await;
+        assert_eq!(rig.end(LONG).await, (7, vec![]));
+        // The first batch may have come to an end before it was answered.
+        assert!(matches!(backend.spans(), 4 | 7), "{}", backend.spans());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_drops_exactly_what_does_not_fit() {
+    let backend = Backend::start(Wire::Grpc, |_| Answer::never()).await;
+    let rig = Rig::to(&backend, |config| config.queue.spans = 100);
+    rig.send(60);
+    rig.send(60);
+    assert_eq!(rig.stats.dropped(Cause::QueueFull), 20);
+    backend.wait_for(1).await;
+    rig.send(10);
+    assert_eq!(rig.stats.dropped(Cause::QueueFull), 30);
+    let watched = rig.pipeline.watch();
+    assert_eq!(watched[0].room.held().spans, 100);
+    let start = Instant::now();
+    let dropped = vec![(Cause::QueueFull, 30), (Cause::Shutdown, 100)];
+    assert_eq!(rig.end(Duration::from_millis(100)).await, (0, dropped));
+    assert!(start.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_is_bounded_too() {
+    let backend = Backend::start(Wire::Grpc, |_| Answer::never()).await;
+    let span = footprint(&testing::spans(1)[0]);
+    let rig = Rig::to(&backend, |config| {
+        config.queue.bytes = span * 10;
+        config.batch.delay = LONG;
+    });
+    rig.send(25);
+    assert_eq!(rig.stats.dropped(Cause::QueueFull), 15);
+    // Encoded and compressed they take less, and there is room again.
+    let room = Arc::clone(&rig.pipeline.watch()[0].room);
+    let (_, dropped) = rig.end(Duration::from_millis(100)).await;
+    assert_eq!(dropped, [(Cause::QueueFull, 15), (Cause::Shutdown, 10)]);
+    assert_eq!(room.held().bytes, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_in_flight_are_bounded() {
+    let backend = Backend::start(Wire::Grpc, |_| Answer::never()).await;
+    let rig = Rig::to(&backend, |config| {
+        config.batch.spans = 1;
+        config.requests_in_flight = 3;
+    });
+    rig.send(10);
+    backend.wait_for(3).await;
+    let (exported, dropped) = rig.end(Duration::from_millis(100)).await;
+    assert_eq!((exported, dropped), (0, vec![(Cause::Shutdown, 10)]));
+    assert_eq!(backend.received().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_shutdown_nothing_is_taken() {
+    let backend = Backend::start(Wire::Grpc, |_| Answer::grpc(0)).await;
+    let Rig { stats, sender, pipeline } = Rig::to(&backend, |_| ());
+    (0..7).for_each(|_| stats.saw());
+    sender.try_send(testing::spans(3));
+    assert_eq!(pipeline.shutdown(LONG).await, 0);
+    sender.try_send(testing::spans(4));
+    assert_eq!((stats.exported.load(Relaxed), stats.dropped(Cause::Shutdown)), (3, 4));
+    assert!(Ledger::read(&stats).closes());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nowhere_to_send_is_a_cause_too() {
+    let rig = Rig::start(&Config::default());
+    rig.send(4);
+    assert_eq!(rig.end(LONG).await, (0, vec![(Cause::NoDestination, 4)]));
+}
+
+#[test]
+fn a_runtime_that_ends_loses_nothing_from_the_ledger() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(1).build().unwrap();
+    let (rig, backend) = runtime.block_on(async {
+        let backend = Backend::start(Wire::Grpc, |_| Answer::never()).await;
+        let rig = Rig::to(&backend, |config| config.batch.spans = 2);
+        rig.send(6);
+        backend.wait_for(3).await;
+        (rig, backend)
+    });
+    drop(runtime);
+    assert_eq!(rig.stats.dropped(Cause::Shutdown), 6);
+    assert!(Ledger::read(&rig.stats).closes());
+    drop(backend);
+}

@@ -1,0 +1,90 @@
+//! How a connection ends, and what that means for the exchanges that are open.
+
+use spandrel_common::event::{self, CLOSE_ERROR, CLOSE_GONE, CLOSE_LOCAL, CLOSE_OPAQUE, CLOSE_PEER};
+
+use super::{Conn, Context};
+use crate::{
+    exchange::{Outcome, Role},
+    protocol::{Input, Parser, Side},
+    stats::Count,
+};
+
+impl Conn {
+    /// Nothing more comes from a side.
+    fn eof(&mut self, side: Side, close: &event::Close, context: &mut Context<'_>) {
+        if std::mem::replace(&mut self.half(side).ended, true) {
+            return;
+        }
+        let [received_ns, sent_ns] = close.last_ns;
+        let moved_ns = if side == self.peer_side() { received_ns } else { sent_ns };
+        let last_ns = moved_ns.max(self.half(side).last_ns);
+        self.cut(side, last_ns, context);
+        self.feed(side, Input::Eof, last_ns, context);
+    }
+
+    /// One or both directions ended.
+    pub(in crate::stream) fn close(&mut self, close: &event::Close, context: &mut Context<'_>) {
+        let now_ns = close.header.time_ns;
+        self.last_ns = self.last_ns.max(now_ns);
+        self.release_last(now_ns, context);
+        if self.over {
+            return;
+        }
+        match close.reason {
+            CLOSE_PEER => {
+                self.ended.get_or_insert(Outcome::PeerClosed);
+                self.eof(self.peer_side(), close, context);
+                // Nothing can be answered any more.
+                if self.info.role == Role::Client {
+                    self.end_exchanges((self.outcome(), now_ns), context);
+                }
+            }
+            CLOSE_LOCAL => {
+                self.ended.get_or_insert(Outcome::LocalClosed);
+                self.eof(self.own_side(), close, context);
+                if self.info.role == Role::Server {
+                    self.end_exchanges((self.outcome(), now_ns), context);
+                }
+            }
+            CLOSE_ERROR => {
+                self.ended = Some(Outcome::Failed(close.errno));
+                self.end((Outcome::Failed(close.errno), now_ns), context);
+                self.over = true;
+            }
+            CLOSE_GONE => {
+                if close.errno != 0 {
+                    self.ended = Some(Outcome::Failed(close.errno));
+                }
+                self.ended.get_or_insert(Outcome::LocalClosed);
+                self.eof(self.own_side(), close, context);
+                self.end((self.outcome(), now_ns), context);
+            }
+            CLOSE_OPAQUE => self.end((Outcome::Unseen, now_ns), context),
+            _ => context.stats.count(Count::Undecodable),
+        }
+    }
+
+    /// How exchanges end that are still open when the connection does.
+    fn outcome(&self) -> Outcome {
+        match self.ended {
+            Some(Outcome::Failed(errno)) => Outcome::Failed(errno),
+            _ if self.orphan => Outcome::ProcessExit,
+            Some(outcome) => outcome,
+            None => Outcome::Unseen,
+        }
+    }
+
+    /// Everything that is open ends.
+    pub(in crate::stream) fn end(&mut self, end: (Outcome, u64), context: &mut Context<'_>) {
+        self.release_last(end.1, context);
+        self.cut(Side::Request, end.1, context);
+        self.cut(Side::Response, end.1, context);
+        self.end_exchanges(end, context);
+    }
+
+    /// Ends the open exchanges.
+    pub(super) fn end_exchanges(&mut self, end: (Outcome, u64), context: &mut Context<'_>) {
+        let bodies = [self.parser.body(Side::Request), self.parser.body(Side::Response)];
+        self.pairing.end_all(&self.info, end, bodies, context.out);
+    }
+}

@@ -1,0 +1,148 @@
+//! What the parser is given, and what becomes of its messages.
+
+use super::{Conn, Context};
+use crate::{
+    exchange::{Match, Missing, Outcome},
+    protocol::{
+        Input, Message, Parser, Side,
+        message::{GiveUp, Head},
+    },
+    stats::Count,
+    stream::half::{BUFFER, Source, Sources},
+};
+
+impl Conn {
+    /// Gives the parser the bytes that wait, in front of a break.
+    pub(super) fn cut(&mut self, side: Side, now_ns: u64, context: &mut Context<'_>) {
+        if self.half(side).waiting.is_empty() {
+            return;
+        }
+        let base = self.half(side).base();
+        let waiting = std::mem::take(&mut self.half(side).waiting);
+        self.parser.advance(side, Input::Last(&waiting), context.messages);
+        let mut sources = Sources::of_one(self.half(side).source);
+        self.apply(base, &mut sources, now_ns, context);
+    }
+
+    pub(super) fn gap(&mut self, side: Side, len: u64, now_ns: u64, context: &mut Context<'_>) {
+        context.stats.count(Count::Gaps);
+        match side {
+            Side::Request => self.pairing.request_gap(),
+            Side::Response => self.pairing.response_gap(),
+        }
+        self.feed(side, Input::Gap { len }, now_ns, context);
+        // Inside a message it is known what is missing.
+        if side == Side::Response && !self.pairing.answering() {
+            self.missing = Some(Missing::Bytes);
+        }
+    }
+
+    /// Gives the parser what is not bytes.
+    pub(super) fn feed(&mut self, side: Side, input: Input<'_>, now_ns: u64, context: &mut Context<'_>) {
+        self.parser.advance(side, input, context.messages);
+        let half = self.half(side);
+        let (base, mut sources) = (half.next, Sources::of_one(half.source));
+        self.apply(base, &mut sources, now_ns, context);
+    }
+
+    /// Gives the parser bytes behind those that wait.
+    pub(super) fn bytes(
+        &mut self,
+        side: Side,
+        payload: &[u8],
+        source: Source,
+        last_ns: u64,
+        context: &mut Context<'_>,
+    ) {
+        let half = self.half(side);
+        let base = half.base();
+        half.next = half.next.saturating_add(payload.len() as u64);
+        if half.waiting.is_empty() {
+            let consumed = self.parser.advance(side, Input::Bytes(payload), context.messages);
+            let mut sources = Sources::of_one(source);
+            self.apply(base, &mut sources, last_ns, context);
+            if let Some(rest @ [_, ..]) = payload.get(consumed..)
+                && !self.over
+            {
+                let half = self.half(side);
+                half.waiting = rest.to_vec();
+                half.source = sources.new;
+            }
+        } else {
+            let mut waiting = std::mem::take(&mut half.waiting);
+            let mut sources = Sources { until: waiting.len(), old: half.source, new: source };
+            waiting.extend_from_slice(payload);
+            let consumed = self.parser.advance(side, Input::Bytes(&waiting), context.messages);
+            self.apply(base, &mut sources, last_ns, context);
+            self.half(side).keep(waiting, consumed, &sources);
+        }
+        if self.half(side).waiting.len() > BUFFER {
+            self.cut(side, last_ns, context);
+            self.gap(side, 0, last_ns, context);
+        }
+    }
+
+    /// Takes the parser's messages. `base` is the position of offset 0.
+    fn apply(&mut self, base: u64, sources: &mut Sources, last_ns: u64, context: &mut Context<'_>) {
+        let mut messages = std::mem::take(context.messages);
+        for message in messages.drain(..) {
+            match message {
+                Message::Request { at, head } => {
+                    context.stats.saw();
+                    truncated(&head, context);
+                    let begin = sources.of(at).begin(base.saturating_add(at as u64));
+                    self.pairing.request(begin, head);
+                }
+                Message::Response { at, head, status } => {
+                    truncated(&head, context);
+                    if self.pairing.response(status, head, sources.of(at).first_ns) == Match::Orphan {
+                        context.stats.count(Count::OrphanResponses);
+                    }
+                }
+                Message::End { side: Side::Request, body, .. } => self.pairing.sent(body),
+                Message::End { side: Side::Response, body, .. } => {
+                    self.answered((Outcome::Complete, last_ns), body, context);
+                }
+                Message::Lost { side: Side::Request } => self.pairing.request_lost(),
+                Message::Lost { side: Side::Response } => {
+                    self.answered((Outcome::Unseen, self.response.last_ns), 0, context);
+                }
+                Message::Informational { .. } => {}
+                Message::Resync { .. } => context.stats.count(Count::Resyncs),
+                Message::Tunnel => {
+                    context.stats.count(Count::Tunnels);
+                    self.give_up(last_ns, context);
+                }
+                Message::GiveUp(why) => {
+                    context.stats.count(match why {
+                        GiveUp::NotHttp => Count::NotHttp,
+                        GiveUp::ConflictingLength => Count::ConflictingLength,
+                        GiveUp::Malformed => Count::Malformed,
+                        GiveUp::TooDeep => Count::TooDeep,
+                    });
+                    self.give_up(last_ns, context);
+                }
+            }
+        }
+        *context.messages = messages;
+    }
+
+    fn answered(&mut self, end: (Outcome, u64), body: u64, context: &mut Context<'_>) {
+        let sending = self.parser.body(Side::Request);
+        context.out.extend(self.pairing.answered(&self.info, end, body, sending));
+    }
+
+    fn give_up(&mut self, now_ns: u64, context: &mut Context<'_>) {
+        self.end_exchanges((Outcome::Unseen, now_ns), context);
+        self.over = true;
+        self.held = Vec::new();
+        self.request.waiting = Vec::new();
+        self.response.waiting = Vec::new();
+    }
+}
+
+fn truncated(head: &Head, context: &Context<'_>) {
+    if head.truncated {
+        context.stats.count(Count::TruncatedHeads);
+    }
+}

@@ -1,0 +1,359 @@
+//! Messages of a connection, one after the other: where each starts, how it is framed, and what of it is told.
+
+use spandrel_common::{
+    event::{
+        DATA_BODY, DATA_END, DATA_LIMIT, DATA_TO_CLOSE, DATA_UNSEEN, DECISION_OPEN, DECISION_SAMPLED,
+        SELECT_PENDING, Unseen,
+    },
+    limits::{HEAD_CAPTURE, HEAD_SCAN},
+    stats::Counter,
+};
+
+use super::tell::{HEAD, tell};
+use crate::{
+    call::gather,
+    chunk::{self, How},
+    conn::{BODY, CHUNKED, IGNORED, METHOD_CONNECT, METHOD_HEAD, SHIP, START, State, TO_CLOSE, WITHHELD},
+    decide::{DROP, KEEP, spandrel_decide},
+    emit, filter,
+    head::{self, Framing, Looks, spandrel_scan},
+    scratch::{self, Moved, Scratch},
+};
+
+/// Takes what it understands of the sent bytes from `offset` on and returns how many that were; 0 for all.
+///
+/// A global function, like its twin: the verifier checks it once, whoever calls it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_step_tx(state: *mut State, offset: u64) -> u64 {
+    match (State::given(state), scratch::held()) {
+        (Some(state), Some(scratch)) => step::<true>(state, offset, scratch),
+        _ => 0,
+    }
+}
+
+/// The same for received bytes.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_step_rx(state: *mut State, offset: u64) -> u64 {
+    match (State::given(state), scratch::held()) {
+        (Some(state), Some(scratch)) => step::<false>(state, offset, scratch),
+        _ => 0,
+    }
+}
+
+#[inline(always)]
+fn step<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) -> u64 {
+    let moved = scratch.moved;
+    let at = moved.base + offset;
+    let rest = moved.len - offset;
+    let (own, other) = state.flows::<TX>();
+    if own.mode == BODY {
+        let (until, left) = (own.until, own.until.wrapping_sub(at));
+        if left > rest {
+            return 0;
+        }
+        own.mode = START;
+        body::<TX>(state, until, DATA_END, scratch);
+        if left > 0 {
+            return left;
+        }
+        // The body ended between two calls, in bytes that were not seen.
+        return begin::<TX>(state, offset, scratch);
+    }
+    match own.mode {
+        CHUNKED => chunks::<TX>(state, offset, scratch),
+        TO_CLOSE | WITHHELD => 0,
+        START => begin::<TX>(state, offset, scratch),
+        // A new turn is a new chance to find a message start: for a request once the other side has
+        // answered, for a response once a request came.
+        _ if moved.turned != 0 && offset == 0 && other.pos > 0 => begin::<TX>(state, offset, scratch),
+        _ => ship::<TX>(state, offset, 0, scratch),
+    }
+}
+
+/// A message may start at `offset`.
+#[inline(always)]
+fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) -> u64 {
+    let moved = scratch.moved;
+    let rest = moved.len - offset;
+    let want = if rest < HEAD_SCAN as u64 { rest } else { HEAD_SCAN as u64 };
+    state.flows::<TX>().0.shipped = 0;
+    if moved.call.unseen != 0 {
+        return ship::<TX>(state, offset, 0, scratch);
+    }
+    // Less than wanted is enough if the head is in it.
+    let got = gather(moved.call.address, moved.call.vectors, offset, want);
+    let bytes = scratch.view();
+    let looks = if moved.request != 0 { head::looks(got) } else { Looks::Other };
+    let starts =
+        if moved.request != 0 { looks == Looks::Request } else { got >= 12 && head::is_response(bytes) };
+    if !starts {
+        if looks == Looks::Other && moved.request != 0 {
+            super::give_up_slowly(state, &scratch.moved);
+            if state.phase == IGNORED {
+                return 0;
+            }
+        }
+        let flag = if looks == Looks::Short { state.flows::<TX>().0.starts() } else { 0 };
+        return ship::<TX>(state, offset, flag, scratch);
+    }
+    if moved.request != 0 {
+        let blank = head::blank(bytes);
+        if blank > 0 {
+            scratch.data.decision = DECISION_OPEN;
+            tell::<TX>(state, moved.base + offset, blank, blank, 0, scratch);
+            return blank;
+        }
+    }
+    spandrel_scan(got);
+    if moved.request != 0 && scratch.found.line != 0 && !head::is_request_line(scratch) {
+        if state.announced == 0 {
+            super::leave(state, moved.ids);
+            return 0;
+        }
+        super::give_up_slowly(state, &scratch.moved);
+        return ship::<TX>(state, offset, 0, scratch);
+    }
+    let framing = if scratch.found.end == 0 { Framing::Unclear } else { head::framing() };
+    if moved.request != 0 {
+        request::<TX>(state, offset, framing, scratch)
+    } else {
+        response::<TX>(state, offset, framing, scratch)
+    }
+}
+
+/// A request starts at `offset`; its head was searched.
+#[inline(always)]
+fn request<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scratch: &mut Scratch) -> u64 {
+    let moved = scratch.moved;
+    let at = moved.base + offset;
+    let bytes = scratch.view();
+    let end = u64::from(scratch.found.end);
+    let starts = state.flows::<TX>().0.starts();
+    state.turns = 0;
+    state.method = head::method(bytes);
+    let withheld_before = state.flows::<TX>().1.mode == WITHHELD;
+    if state.awaiting != 0 {
+        state.pipelined = 1;
+        if withheld_before {
+            state.orphans = state.orphans.saturating_add(1);
+        }
+    }
+    state.awaiting = 1;
+    let (_, other) = state.flows::<TX>();
+    if withheld_before {
+        other.mode = START;
+        other.sent = other.pos;
+    }
+
+    let mut decision = DECISION_OPEN;
+    if framing != Framing::Unclear && state.pipelined == 0 {
+        match decide(state, at, scratch) {
+            Some(true) => decision = DECISION_SAMPLED,
+            // About a process that may yet turn out not to be selected, nothing is counted here.
+            Some(false) if filter::state(moved.ids.tgid) == SELECT_PENDING => {}
+            Some(false) => {
+                emit::count(Counter::RequestsUnsampled);
+                return withhold::<TX>(state, moved, offset, end, framing);
+            }
+            None => {}
+        }
+    }
+    let (own, _) = state.flows::<TX>();
+    own.quiet = 0;
+    scratch.data.decision = decision;
+    if framing == Framing::Unclear || state.pipelined != 0 {
+        return ship::<TX>(state, offset, starts | HEAD, scratch);
+    }
+    let framing = if framing == Framing::Absent { Framing::Length(0) } else { framing };
+    told::<TX>(state, offset, end, framing, scratch)
+}
+
+/// The sampling decision, if the head leaves no doubt about its parent.
+#[inline(always)]
+fn decide(state: &State, at: u64, scratch: &Scratch) -> Option<bool> {
+    // What may become a tunnel is followed to see whether it does.
+    if scratch.found.upgrade != 0 || state.method == METHOD_CONNECT {
+        return None;
+    }
+    match spandrel_decide(state.seed[1], at) {
+        KEEP => Some(true),
+        DROP => Some(false),
+        _ => None,
+    }
+}
+
+/// A request that is not sampled: nothing of it or of its response is told.
+#[inline(always)]
+fn withhold<const TX: bool>(state: &mut State, moved: Moved, offset: u64, end: u64, framing: Framing) -> u64 {
+    let at = moved.base + offset;
+    let rest = moved.len - offset;
+    let (own, other) = state.flows::<TX>();
+    other.mode = WITHHELD;
+    own.quiet = 1;
+    match framing {
+        Framing::Length(length) if end + length > rest => {
+            own.mode = BODY;
+            own.until = at + end + length;
+            0
+        }
+        Framing::Length(length) => {
+            own.sent = at + end + length;
+            end + length
+        }
+        Framing::Chunked => {
+            own.chunked(at + end);
+            end
+        }
+        Framing::Absent | Framing::Unclear => {
+            own.sent = at + end;
+            end
+        }
+    }
+}
+
+/// A response starts at `offset`; its head was searched.
+#[inline(always)]
+fn response<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scratch: &mut Scratch) -> u64 {
+    let bytes = scratch.view();
+    let end = u64::from(scratch.found.end);
+    let status = head::status(bytes);
+    let starts = state.flows::<TX>().0.starts();
+    scratch.data.decision = DECISION_OPEN;
+    if framing == Framing::Unclear || state.pipelined != 0 || status < 100 {
+        return ship::<TX>(state, offset, starts, scratch);
+    }
+    let tunnel = status == 101 || (state.method == METHOD_CONNECT && status >= 200 && status < 300);
+    let empty = status < 200 || status == 204 || status == 304 || state.method == METHOD_HEAD;
+    let framing = if tunnel || empty { Framing::Length(0) } else { framing };
+    let done = told::<TX>(state, offset, end, framing, scratch);
+    if tunnel {
+        state.phase = IGNORED;
+        return 0;
+    }
+    done
+}
+
+/// Tells of a head of `end` bytes at `offset` and of as much of its body as is in this call.
+#[inline(always)]
+fn told<const TX: bool>(
+    state: &mut State,
+    offset: u64,
+    end: u64,
+    framing: Framing,
+    scratch: &mut Scratch,
+) -> u64 {
+    let moved = scratch.moved;
+    let at = moved.base + offset;
+    let rest = moved.len - offset;
+    let (own, _) = state.flows::<TX>();
+    own.quiet = 0;
+    let starts = own.starts() | HEAD;
+    let (flags, covered, done) = match framing {
+        Framing::Length(0) => {
+            own.mode = START;
+            (starts, end, end)
+        }
+        Framing::Length(length) if end + length <= rest => {
+            own.mode = START;
+            (starts | DATA_BODY | DATA_END, end + length, end + length)
+        }
+        Framing::Length(length) => {
+            own.mode = BODY;
+            own.until = at + end + length;
+            (starts | DATA_BODY, rest, 0)
+        }
+        Framing::Chunked => {
+            own.chunked(at + end);
+            (starts, end, end)
+        }
+        Framing::Absent | Framing::Unclear => {
+            own.mode = TO_CLOSE;
+            (starts | DATA_BODY | DATA_TO_CLOSE, rest, 0)
+        }
+    };
+    tell::<TX>(state, at, covered, end, flags, scratch);
+    done
+}
+
+/// Tells of body bytes up to the position `until`, from wherever the last event ended.
+#[inline(always)]
+fn body<const TX: bool>(state: &mut State, until: u64, flags: u16, scratch: &mut Scratch) {
+    let (own, _) = state.flows::<TX>();
+    let from = own.sent;
+    own.sent = until;
+    if own.quiet == 0 && until > from {
+        scratch.data.decision = DECISION_OPEN;
+        tell::<TX>(state, from, until - from, 0, DATA_BODY | flags, scratch);
+    }
+}
+
+/// Walks the chunks of a chunked body (RFC 9112, section 7.1).
+#[inline(always)]
+fn chunks<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) -> u64 {
+    let moved = scratch.moved;
+    let (own, _) = state.flows::<TX>();
+    if own.until >= moved.base + moved.len {
+        return 0;
+    }
+    let from = own.until - moved.base;
+    let (how, place) = if moved.call.unseen == 0 {
+        chunk::walk(own, scratch, &moved.call, from, moved.len)
+    } else {
+        (How::Unclear, from)
+    };
+    let until = moved.base + place;
+    match how {
+        How::Inside => {
+            own.until = until;
+            0
+        }
+        How::Ended => {
+            own.mode = START;
+            body::<TX>(state, until, DATA_END, scratch);
+            place - offset
+        }
+        How::Unclear => {
+            own.mode = SHIP;
+            // Of what is withheld, nothing is shipped.
+            own.shipped = if own.quiet != 0 { HEAD_CAPTURE as u32 } else { 0 };
+            body::<TX>(state, until, 0, scratch);
+            if state.flows::<TX>().0.quiet != 0 { 0 } else { place - offset }
+        }
+    }
+}
+
+/// Ships the bytes from `offset` on, as many as the limit of the turn allows. Always the rest of the call.
+#[inline(always)]
+fn ship<const TX: bool>(state: &mut State, offset: u64, flags: u16, scratch: &mut Scratch) -> u64 {
+    let moved = scratch.moved;
+    let rest = moved.len - offset;
+    let (own, _) = state.flows::<TX>();
+    own.mode = SHIP;
+    let room = HEAD_CAPTURE as u64 - u64::from(own.shipped);
+    let want = if rest < room { rest } else { room };
+    let mut flags = flags;
+    let mut captured = 0;
+    scratch.data.unseen = moved.call.unseen;
+    if moved.call.unseen != 0 {
+        flags |= DATA_UNSEEN;
+    } else if want > 0 {
+        captured = gather(moved.call.address, moved.call.vectors, offset, want);
+        if captured < want {
+            emit::count(Counter::UserFault);
+            scratch.data.unseen =
+                if moved.call.vectors > 0 { Unseen::Vectors as u8 } else { Unseen::Fault as u8 };
+            flags |= DATA_UNSEEN;
+        }
+    }
+    if want < rest {
+        flags |= DATA_LIMIT;
+    }
+    own.shipped += want as u32;
+    if flags & HEAD == 0 {
+        scratch.data.decision = DECISION_OPEN;
+    }
+    tell::<TX>(state, moved.base + offset, rest, captured, flags, scratch);
+    0
+}

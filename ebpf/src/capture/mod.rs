@@ -1,0 +1,204 @@
+//! The one body of both capture profiles: bytes moved through a socket.
+//!
+//! It follows HTTP/1 framing just far enough to know what it may withhold: bodies of messages whose
+//! framing is beyond doubt, and whole exchanges that are not sampled. Whatever is in doubt is shipped, up
+//! to a limit, and judged in userspace. Nothing here fails: it captures less, and counts it.
+//!
+//! This file accounts for a call and finds out whether the connection is HTTP; [`message`] follows messages
+//! through it; [`tell`] makes the events.
+
+mod message;
+mod tell;
+
+use spandrel_common::{
+    event::{CLOSE_OPAQUE, DIR_RX, DIR_TX, ROLE_CLIENT, ROLE_SERVER},
+    limits::{SEGMENTS, SNIFF, SNIFF_TURNS},
+    stats::Counter,
+};
+
+use self::message::{spandrel_step_rx, spandrel_step_tx};
+pub use self::tell::closed;
+use crate::{
+    call::{Call, gather},
+    conn::{BODY, CHUNKED, HTTP, IGNORED, SHIP, SNIFFING, START, State},
+    emit,
+    head::{self, Looks},
+    kernel::{
+        sock::{Memory, Sock, Tcp},
+        task::{self, Ids},
+    },
+    scratch::{self, Moved, Scratch},
+};
+
+/// Bytes that moved through a socket.
+pub struct Bytes {
+    pub len: u64,
+    /// Bytes of the same system call that moved behind these (`sendmmsg`, where only the end of the call is seen).
+    pub behind: u64,
+    pub call: Call,
+}
+
+/// `bytes` moved through `sock`, sent if `TX` and received if not. `tcp` is its TCP part, if it has one.
+#[inline(always)]
+pub fn moved<const TX: bool>(state: &mut State, sock: Sock, tcp: Option<Tcp<impl Memory>>, bytes: Bytes) {
+    if scratch::with(|scratch| locked::<TX>(state, sock, tcp, bytes, scratch)).is_none() {
+        emit::count(Counter::ScratchBusy);
+    }
+}
+
+#[inline(always)]
+fn locked<const TX: bool>(
+    state: &mut State,
+    sock: Sock,
+    tcp: Option<Tcp<impl Memory>>,
+    bytes: Bytes,
+    scratch: &mut Scratch,
+) {
+    let dir = if TX { DIR_TX } else { DIR_RX };
+    let turned = state.last_dir != dir;
+    state.last_dir = dir;
+    scratch.sk = sock.0;
+    scratch.moved.call = bytes.call;
+    scratch.moved.turned = u32::from(turned);
+    account::<TX>(state, sock, tcp, bytes.len, bytes.behind, &mut scratch.moved);
+    if state.phase == SNIFFING && !recognise::<TX>(state, &scratch.moved) {
+        return;
+    }
+    scratch.moved.request = u32::from((state.role == ROLE_SERVER) != TX);
+    if scratch.moved.request == 0 {
+        state.awaiting = 0;
+    }
+    let len = bytes.len;
+    let mut offset = 0;
+    for _ in 0..SEGMENTS {
+        if offset >= len {
+            return;
+        }
+        let done = step::<TX>(state, offset);
+        if done == 0 {
+            return;
+        }
+        offset += done;
+    }
+    if offset < len {
+        // More messages in one call than are followed one by one.
+        let (own, _) = state.flows::<TX>();
+        own.mode = SHIP;
+        own.shipped = 0;
+        scratch.moved.turned = 0;
+        step::<TX>(state, offset);
+    }
+}
+
+#[inline(always)]
+fn step<const TX: bool>(state: &mut State, offset: u64) -> u64 {
+    if TX { spandrel_step_tx(state, offset) } else { spandrel_step_rx(state, offset) }
+}
+
+/// Advances positions and finds out when the bytes moved and whether some are missing before them.
+#[inline(always)]
+fn account<const TX: bool>(
+    state: &mut State,
+    sock: Sock,
+    tcp: Option<Tcp<impl Memory>>,
+    len: u64,
+    behind: u64,
+    moved: &mut Moved,
+) {
+    let now = emit::now();
+    let (own, other) = state.flows::<TX>();
+    let before = if own.last_ns > other.last_ns { own.last_ns } else { other.last_ns };
+    let (mut first_ns, mut last_ns, mut wait_ns) = (now, now, 0);
+    match tcp {
+        Some(tcp) if TX => {
+            // This hook runs after the bytes have left, and on one machine the receiver may have run before.
+            let sent = tcp.transmitted_ns();
+            if sent > before && sent < now {
+                last_ns = sent;
+            }
+            let first = tcp.first_transmitted_ns();
+            first_ns = if first > before && first < last_ns { first } else { last_ns };
+        }
+        Some(tcp) => {
+            let arrived = tcp.arrived_ns();
+            if arrived > before && arrived < now {
+                wait_ns = now - arrived;
+            }
+        }
+        None => {}
+    }
+    own.last_ns = last_ns;
+    if let Some(tcp) = tcp {
+        let seq = if TX { tcp.sent_seq() } else { tcp.received_seq() };
+        if let Some(seq) = seq {
+            let seq = seq.wrapping_sub(behind as u32);
+            let mut missing = seq.wrapping_sub(own.seq).wrapping_sub(len as u32);
+            // The peer's FIN takes a number, too, and is consumed with the last bytes.
+            if !TX && missing == 1 && sock.peer_finished() {
+                missing = 0;
+            }
+            // Half of the range is "before": another thread's later call was accounted first.
+            if own.seq_known != 0 && missing != 0 && missing < 1 << 31 {
+                own.pos += u64::from(missing);
+                // Inside a body that need not be looked at (`splice` reads unseen), nothing is missed.
+                let inside = (own.mode == BODY || own.mode == CHUNKED) && own.pos <= own.until;
+                if !inside {
+                    emit::count(Counter::Gaps);
+                    if own.mode == START || own.mode == BODY || own.mode == CHUNKED {
+                        own.mode = SHIP;
+                        own.shipped = 0;
+                    }
+                }
+            }
+            own.seq = seq;
+            own.seq_known = 1;
+        }
+    }
+    moved.ids = task::ids();
+    moved.len = len;
+    moved.base = own.pos;
+    moved.first_ns = first_ns;
+    moved.last_ns = last_ns;
+    moved.wait_ns = wait_ns;
+    moved.now = now;
+    own.pos += len;
+}
+
+/// Looks for the start of a request in a connection of which nothing is known yet.
+#[inline(always)]
+fn recognise<const TX: bool>(state: &mut State, moved: &Moved) -> bool {
+    let want = if moved.len < SNIFF as u64 { moved.len } else { SNIFF as u64 };
+    let seen = moved.call.unseen == 0 && gather(moved.call.address, moved.call.vectors, 0, want) == want;
+    if seen && head::looks(want) != Looks::Other {
+        state.phase = HTTP;
+        state.turns = 0;
+        state.role = if TX { ROLE_CLIENT } else { ROLE_SERVER };
+        let (own, other) = state.flows::<TX>();
+        own.sent = moved.base;
+        other.sent = other.pos;
+        return true;
+    }
+    give_up_slowly(state, moved);
+    false
+}
+
+/// Counts a turn without a message start, and leaves the connection alone after enough of them.
+#[inline(always)]
+fn give_up_slowly(state: &mut State, moved: &Moved) {
+    if moved.turned != 0 {
+        state.turns += 1;
+        if state.turns >= SNIFF_TURNS {
+            leave(state, moved.ids);
+        }
+    }
+}
+
+/// Leaves a connection alone for good.
+#[inline(always)]
+fn leave(state: &mut State, ids: Ids) {
+    state.phase = IGNORED;
+    emit::count(Counter::NotHttp);
+    if state.announced != 0 {
+        closed(state, ids, CLOSE_OPAQUE, 0);
+    }
+}

@@ -1,0 +1,143 @@
+//! Events about a connection, made from what the scratch slot and the connection's state hold.
+
+use spandrel_common::{
+    event::{Close, DATA_BODY, DATA_UNSEEN, DIR_RX, DIR_TX, Header, SELECT_PENDING, TRANSPORT_TCP},
+    limits::ANNOUNCE_EVERY_NS,
+};
+
+use crate::{
+    conn::State,
+    emit, filter,
+    kernel::{
+        sock::Sock,
+        task::{self, Ids},
+    },
+    scratch::{self, Scratch},
+};
+
+/// A flag of [`tell`] alone: the head of a message is in the event.
+pub const HEAD: u16 = 1 << 15;
+
+/// Sends a data event, after the connection's own if that was not sent yet.
+#[inline(always)]
+pub fn tell<const TX: bool>(
+    state: &mut State,
+    pos: u64,
+    len: u64,
+    captured: u64,
+    flags: u16,
+    scratch: &mut Scratch,
+) {
+    let moved = scratch.moved;
+    let starts = flags & HEAD != 0 && moved.request != 0;
+    let data = &mut scratch.data;
+    data.conn = state.id;
+    data.pos = pos;
+    data.len = len;
+    data.first_ns = moved.first_ns;
+    data.last_ns = moved.last_ns;
+    data.flags = flags & !HEAD;
+    data.dir = if TX { DIR_TX } else { DIR_RX };
+    data.role = state.role;
+    if flags & DATA_UNSEEN == 0 {
+        data.unseen = 0;
+    }
+    data.orphans = 0;
+    data.framing = 0;
+    data.reserved = 0;
+    data.wait_ns = 0;
+    if flags & DATA_BODY != 0 {
+        let own = state.flows::<TX>().0;
+        data.framing = own.framing;
+        own.framing = 0;
+    }
+    if starts {
+        data.orphans = state.orphans;
+        data.wait_ns = moved.wait_ns;
+        state.orphans = 0;
+    }
+    state.flows::<TX>().0.sent = pos + len;
+    let mut what = if starts { TELL_REQUEST } else { 0 };
+    // Userspace may have forgotten it, or its event was lost: requests renew it now and then.
+    if state.announced == 0 || (starts && moved.now - state.announced_ns > ANNOUNCE_EVERY_NS) {
+        scratch.seed = state.seed;
+        scratch.transport = u64::from(state.transport);
+        what |= TELL_CONN;
+    }
+    if spandrel_tell(captured, what) != 0 {
+        state.announced = 1;
+        if what & TELL_CONN != 0 {
+            state.announced_ns = moved.now;
+        }
+    }
+}
+
+/// For [`spandrel_tell`]: a request starts in the event.
+const TELL_REQUEST: u32 = 1;
+/// For [`spandrel_tell`]: the connection is not announced yet.
+const TELL_CONN: u32 = 2;
+
+/// Sends the event in this CPU's scratch slot with `captured` bytes. Returns whether the connection is
+/// announced now.
+///
+/// A global function: the verifier checks it once, whoever calls it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn spandrel_tell(captured: u64, what: u32) -> u32 {
+    let Some(scratch) = scratch::held() else { return 0 };
+    let ids = task::ids();
+    let announced = what & TELL_CONN == 0 || announce(scratch, Sock(scratch.sk), ids);
+    // What a process that may not be selected loses is nobody's loss.
+    let counts = what & TELL_REQUEST != 0 && filter::state(ids.tgid) != SELECT_PENDING;
+    emit::data(scratch, ids, captured, counts);
+    u32::from(announced)
+}
+
+/// Sends a connection's own event.
+#[inline(always)]
+fn announce(scratch: &mut Scratch, sock: Sock, ids: Ids) -> bool {
+    let event = &mut scratch.conn;
+    event.conn = scratch.data.conn;
+    event.seed = scratch.seed;
+    event.netns = sock.netns();
+    event.role = scratch.data.role;
+    event.transport = scratch.transport as u8;
+    event.local_port = 0;
+    event.peer_port = 0;
+    event.ip_version = 0;
+    event.reserved = [0; 5];
+    event.local_addr = [0; 16];
+    event.peer_addr = [0; 16];
+    if event.transport == TRANSPORT_TCP {
+        event.local_port = sock.local_port();
+        event.peer_port = sock.peer_port();
+        if sock.is_v6() {
+            event.ip_version = 6;
+            sock.v6_local(&mut event.local_addr);
+            sock.v6_peer(&mut event.peer_addr);
+        } else {
+            event.ip_version = 4;
+            sock.v4(&mut event.local_addr, &mut event.peer_addr);
+        }
+    }
+    emit::conn(ids, event)
+}
+
+/// Tells that a connection ended in one or both directions. Not inlined: the event would be on its caller's
+/// stack all the while.
+#[inline(never)]
+pub fn closed(state: &State, ids: Ids, reason: u8, errno: u32) {
+    emit::close(
+        ids,
+        Close {
+            header: Header::default(),
+            conn: state.id,
+            pos: [state.rx.pos, state.tx.pos],
+            last_ns: [state.rx.last_ns, state.tx.last_ns],
+            reason,
+            reserved: [0; 3],
+            errno,
+            reserved2: 0,
+        },
+    );
+}

@@ -1,0 +1,9 @@
+//! Traffic for measuring the userspace half without a kernel: what the ring holds for common exchanges.
+
+mod recording;
+mod resource;
+
+pub use self::{
+    recording::{CONNECTIONS, Recording, SAMPLES, Sample},
+    resource::resources,
+};

@@ -1,0 +1,21 @@
+//! What has to hold for any bytes whatever. Each function panics if something does not. `tests/random.rs`
+//! runs them on the corpus and on bytes made from it; tests/fuzz looks for longer.
+#![expect(
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a property that does not hold is told by a panic"
+)]
+
+mod event;
+mod http1;
+mod w3c;
+
+pub use event::event;
+pub use http1::http1;
+pub use w3c::w3c;
+
+/// Something that holds for any bytes, or panics.
+pub type Property = fn(&[u8]);
+
+/// The properties by name; a folder of tests/corpus with that name has bytes to start from.
+pub const ALL: &[(&str, Property)] = &[("http1", http1), ("w3c", w3c), ("event", event)];

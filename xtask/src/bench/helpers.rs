@@ -1,0 +1,82 @@
+//! The programs of `tests/bench`, and what the one about the pipeline says.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+
+use super::{
+    lab::Lab,
+    process::Launch,
+    report::{Goal, Section, Unit},
+};
+use crate::run::{cargo, run as sh, target_dir};
+
+/// Spans of one round: their records are as much as the ring holds.
+const SPANS: usize = 16_000;
+/// Where the programs are.
+pub(super) struct Helpers {
+    pipeline: PathBuf,
+    pub(super) ring: PathBuf,
+}
+
+impl Helpers {
+    pub(super) fn build() -> Result<Self> {
+        sh(&mut cargo(["build", "--release", "--locked", "--package", "spandrel-bench"]))?;
+        let folder = target_dir().join("release");
+        Ok(Self { pipeline: folder.join("pipeline"), ring: folder.join("ring") })
+    }
+}
+
+/// One kind of exchange, as the program prints it.
+#[derive(Debug, Deserialize)]
+struct Measured {
+    name: String,
+    spans: f64,
+    ring_bytes: f64,
+    otlp_bytes: f64,
+    ns_per_span: Vec<f64>,
+}
+
+/// Recorded events to OTLP bytes on one core.
+pub(super) fn pipeline(lab: &Lab, helpers: &Helpers) -> Result<Section> {
+    let mut section = Section::new("pipeline", "userspace half on one core: recorded events to OTLP bytes");
+    let rounds = if lab.quick { 20 } else { 100 };
+    let args = [SPANS.to_string(), rounds.to_string()];
+    let text = Launch::new("pipeline", &helpers.pipeline).args(args).on(lab.cores.server).output()?;
+    for line in text.lines() {
+        let measured: Measured =
+            serde_json::from_str(line).with_context(|| format!("not understood: {line}"))?;
+        let Measured { name, spans, ring_bytes, otlp_bytes, ns_per_span } = measured;
+        let rates = ns_per_span.iter().map(|ns| 1e9 / ns);
+        if section.is_empty() {
+            section.goal(&format!("spans, {name}"), Unit::PerSecond, rates, Goal::AtLeast(600_000.0));
+            section.row("time a span", Unit::Nanoseconds, ns_per_span);
+            section.row("ring bytes read a span", Unit::Bytes, [ring_bytes / spans]);
+            section.row("OTLP bytes written a span", Unit::Bytes, [otlp_bytes / spans]);
+        } else {
+            section.row(&format!("spans, {name}"), Unit::PerSecond, rates);
+        }
+    }
+    section.row("instructions a span, all in turn", Unit::Count, [instructions(lab, helpers)?]);
+    section.note("where the instructions are: callgrind_annotate on bench.callgrind in the target folder");
+    Ok(section)
+}
+
+/// By Callgrind, which no other load disturbs. Its file is kept: it tells where the instructions are.
+fn instructions(lab: &Lab, helpers: &Helpers) -> Result<f64> {
+    let file = target_dir().join("bench.callgrind");
+    let launch = Launch::new("valgrind", "valgrind")
+        .args(["--tool=callgrind", "--collect-atstart=no", "--toggle-collect=*Pipeline*run*"])
+        .args([format!("--callgrind-out-file={}", file.display())])
+        .args([&helpers.pipeline])
+        .args([SPANS.to_string(), "1".to_owned(), "mixed".to_owned()]);
+    launch.on(lab.cores.server).output()?;
+    let text = fs::read_to_string(&file).context("Callgrind wrote no file")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("totals:"));
+    let total: u64 = line.and_then(|total| total.trim().parse().ok()).context("Callgrind wrote no total")?;
+    if total == 0 {
+        bail!("Callgrind counted nothing: it did not find the pipeline's function");
+    }
+    Ok(total as f64 / SPANS as f64)
+}
