@@ -49,7 +49,7 @@ impl Findings {
             out.push('\n');
         }
         for (program, instructions) in programs {
-            write!(out, "  loaded   {program:<34} {instructions} instructions verified\n").ok();
+            writeln!(out, "  loaded   {program:<34} {instructions} instructions verified").ok();
         }
         out.push_str(match (failure, self.0.works()) {
             (_, true) => "HTTP/1.1 of any program can be traced here: sudo spandrel run\n",
@@ -57,7 +57,7 @@ impl Findings {
             (Some(_), false) => "Nothing can be traced here: ",
         });
         if let Some(failure) = failure {
-            write!(out, "{failure}\n").ok();
+            writeln!(out, "{failure}").ok();
         }
         out
     }
