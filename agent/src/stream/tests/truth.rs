@@ -41,7 +41,11 @@ struct Plan {
     /// The next request is sent after so many pieces of this response, if the client pipelines.
     early: usize,
     marked: bool,
+    /// Bodies are told and not captured.
+    headed: bool,
 }
+
+const BODY: &[u8] = &[b'b'; 100];
 
 fn plan() -> impl Strategy<Value = Plan> {
     let splits = prop::collection::vec(1..120_usize, 0..4);
@@ -131,6 +135,12 @@ fn play(role: u8, depth: usize, plans: &[Plan], harm: bool) -> Result<usize, Tes
         used[number] += 1;
         let held = late.take();
         match fate {
+            // As the kernel side tells of a message that it understands: its head, and how much body.
+            Fate::Whole if side == Response && plans[number].headed && bytes.ends_with(BODY) => {
+                let head = bytes.len() - BODY.len();
+                let wire = wire.data(side, &bytes[..head]).more(BODY.len() as u64);
+                wire.flags(flags | DATA_BODY | if head > 0 { DATA_END } else { 0 }).send();
+            }
             Fate::Whole => wire.data(side, &bytes).flags(flags).send(),
             Fate::Lost => wire.data(side, &bytes).flags(flags).lose(),
             Fate::Cut(at) => {
