@@ -209,7 +209,7 @@ impl Conn {
         if data.flags & DATA_PIPELINED != 0 {
             self.pairing.pipelines();
         }
-        let again = !starts && self.again(side, payload);
+        let again = !starts && self.again(side, data, payload);
         if starts || again || jumped {
             self.cut(side, data.last_ns, context);
         }
@@ -286,16 +286,20 @@ impl Conn {
         }
     }
 
-    /// Whether a message starts with these bytes although the last one is not over by its framing. Of Unix
-    /// sockets not every byte is seen to move (`splice`), and there are no sequence numbers that would tell.
-    fn again(&self, side: Side, payload: &[u8]) -> bool {
-        self.transport == TRANSPORT_UNIX
-            && self.parser.within(side)
-            && Http1::detect(side, payload) == Detect::Yes
+    /// Whether a message starts with these bytes although the last one is not over by its framing. A response
+    /// that begins where its request says contradicts the framing of the one before. Of Unix sockets not every
+    /// byte is seen to move (`splice`), and there are no sequence numbers that would tell.
+    fn again(&self, side: Side, data: &Data, payload: &[u8]) -> bool {
+        let unix = self.transport == TRANSPORT_UNIX;
+        self.parser.within(side)
             && match side {
-                Side::Request => !self.pairing.awaits() && !self.pairing.answering(),
-                Side::Response => self.pairing.other(1).is_some(),
+                Side::Request => unix && !self.pairing.awaits() && !self.pairing.answering(),
+                Side::Response => {
+                    matches!(self.pairing.owner(data.pos, data.first_ns), Owner::Start(_))
+                        || (unix && self.pairing.other(1).is_some())
+                }
             }
+            && Http1::detect(side, payload) == Detect::Yes
     }
 
     /// Before bytes of the response side: whose are they, if what came before them was not understood?
@@ -322,6 +326,11 @@ impl Conn {
             Owner::Nobody | Owner::Answering => {
                 if starts {
                     self.feed(Side::Response, Input::Start, data.last_ns, context);
+                }
+                if owner == Owner::Nobody {
+                    // It takes no place of those that wait.
+                    let requests = self.pairing.unanswered() + 1;
+                    self.parser.advance(Side::Response, Input::Awaited { requests }, context.messages);
                 }
             }
             Owner::Start(slot) if looks => {
