@@ -209,7 +209,7 @@ impl Conn {
         if data.flags & DATA_PIPELINED != 0 {
             self.pairing.pipelines();
         }
-        let again = !starts && self.again(side, payload);
+        let again = !starts && self.again(side, data, payload);
         if starts || again || jumped {
             self.cut(side, data.last_ns, context);
         }
@@ -286,25 +286,31 @@ impl Conn {
         }
     }
 
-    /// Whether a message starts with these bytes although the last one is not over by its framing. Of Unix
-    /// sockets not every byte is seen to move (`splice`), and there are no sequence numbers that would tell.
-    fn again(&self, side: Side, payload: &[u8]) -> bool {
-        self.transport == TRANSPORT_UNIX
-            && self.parser.within(side)
-            && Http1::detect(side, payload) == Detect::Yes
+    /// Whether a message starts with these bytes although the last one is not over by its framing. A response
+    /// that begins where its request says contradicts the framing of the one before. Of Unix sockets not every
+    /// byte is seen to move (`splice`), and there are no sequence numbers that would tell.
+    fn again(&self, side: Side, data: &Data, payload: &[u8]) -> bool {
+        let unix = self.transport == TRANSPORT_UNIX;
+        self.parser.within(side)
             && match side {
-                Side::Request => !self.pairing.awaits() && !self.pairing.answering(),
-                Side::Response => self.pairing.other(1).is_some(),
+                Side::Request => unix && !self.pairing.awaits() && !self.pairing.answering(),
+                Side::Response => {
+                    matches!(self.pairing.owner(data.pos, data.first_ns), Owner::Start(_))
+                        || (unix && self.pairing.other(1).is_some())
+                }
             }
+            && Http1::detect(side, payload) == Detect::Yes
     }
 
     /// Before bytes of the response side: whose are they, if what came before them was not understood?
     fn realign(&mut self, data: &Data, payload: &[u8], starts: bool, again: bool, context: &mut Context<'_>) {
         let waits = !self.response.waiting.is_empty();
-        let body = data.flags & DATA_BODY != 0 && !starts;
+        let body = data.flags & DATA_BODY != 0 && payload.is_empty() && !starts;
         let unseen =
             self.transport == TRANSPORT_UNIX && !self.pairing.answering() && self.pairing.other(1).is_some();
-        let known = !self.unsure && !again && !unseen && self.parser.knows(Side::Response);
+        // Until it is decided whose they are, no response is paired.
+        self.unsure |= !self.parser.knows(Side::Response);
+        let known = !self.unsure && !again && !unseen;
         if waits || body || known || self.pairing.doubts() {
             if starts {
                 self.feed(Side::Response, Input::Start, data.last_ns, context);
@@ -321,6 +327,11 @@ impl Conn {
                 if starts {
                     self.feed(Side::Response, Input::Start, data.last_ns, context);
                 }
+                if owner == Owner::Nobody {
+                    // It takes no place of those that wait.
+                    let requests = self.pairing.unanswered() + 1;
+                    self.parser.advance(Side::Response, Input::Awaited { requests }, context.messages);
+                }
             }
             Owner::Start(slot) if looks => {
                 self.close_before(slot, before, context);
@@ -328,8 +339,8 @@ impl Conn {
             }
             Owner::Start(_) if !payload.is_empty() => self.abstain(before, context),
             Owner::Start(slot) | Owner::Within(slot) => {
-                let slot = self.close_before(slot, before, context);
-                self.pairing.miss(slot);
+                self.close_before(slot, before, context);
+                self.pairing.miss(0);
                 self.unsure = true;
                 if !starts {
                     self.parser.advance(Side::Response, Input::Gap { len: 0 }, context.messages);
@@ -339,14 +350,13 @@ impl Conn {
         }
     }
 
-    /// The exchanges before a slot are over, and so is the response that is open. Gives the new place of the slot.
-    fn close_before(&mut self, slot: usize, last_ns: u64, context: &mut Context<'_>) -> usize {
+    /// The exchanges before a slot are over, and so is the response that is open. The slot is the first one then.
+    fn close_before(&mut self, slot: usize, last_ns: u64, context: &mut Context<'_>) {
         let slots = self.pairing.slots();
         self.feed(Side::Response, Input::Start, last_ns, context);
         let slot = slot - (slots - self.pairing.slots()).min(slot);
         self.pairing.over(slot, &self.info, last_ns, context.out);
         self.awaited(context);
-        0
     }
 
     /// A client that pipelines, and a hole: nothing of the connection can be matched any more.

@@ -106,6 +106,18 @@ fn a_lost_chunked_body_shifts_nothing() {
 }
 
 #[test]
+fn a_response_that_nobody_saw_move_shifts_nothing() {
+    let mut wire = Wire::client();
+    wire.req(GET);
+    wire.data(Response, OK).lose();
+    wire.req(GET);
+    let head = OK.len() - 2;
+    wire.data(Response, &OK[..head]).more(2).flags(DATA_BODY | DATA_END).send();
+    assert_eq!(wire.told(), "@0 0 0/0 Unseen gap, @27 200 0/2");
+    wire.ledger(2);
+}
+
+#[test]
 fn a_response_that_no_event_tells_of_is_over_when_the_next_one_begins() {
     let mut wire = Wire::server();
     wire.req(GET);

@@ -1,7 +1,7 @@
 //! Whatever is lost, cut or late: a response is never told of a request that it does not answer.
 
 use proptest::prelude::*;
-use spandrel_common::event::{DATA_PIPELINED, DATA_START, ROLE_CLIENT, ROLE_SERVER};
+use spandrel_common::event::{DATA_BODY, DATA_END, DATA_PIPELINED, DATA_START, ROLE_CLIENT, ROLE_SERVER};
 
 use super::wire::Wire;
 use crate::{
@@ -41,13 +41,24 @@ struct Plan {
     /// The next request is sent after so many pieces of this response, if the client pipelines.
     early: usize,
     marked: bool,
+    /// Bodies are told and not captured.
+    headed: bool,
 }
+
+const BODY: &[u8] = &[b'b'; 100];
 
 fn plan() -> impl Strategy<Value = Plan> {
     let splits = prop::collection::vec(1..120_usize, 0..4);
-    (0..4_usize, 0..4_usize, splits, prop::collection::vec(fate(), 6), 0..4_usize, any::<bool>()).prop_map(
-        |(method, shape, splits, fates, early, marked)| Plan { method, shape, splits, fates, early, marked },
-    )
+    (0..4_usize, 0..4_usize, splits, prop::collection::vec(fate(), 6), 0..4_usize, any::<[bool; 2]>())
+        .prop_map(|(method, shape, splits, fates, early, [marked, headed])| Plan {
+            method,
+            shape,
+            splits,
+            fates,
+            early,
+            marked,
+            headed,
+        })
 }
 
 fn request(number: usize, plan: &Plan) -> Vec<u8> {
@@ -66,7 +77,10 @@ fn response(number: usize, plan: &Plan) -> Vec<u8> {
         1 => (format!("HTTP/1.1 {status} OK\r\nTransfer-Encoding: chunked\r\n\r\n"), {
             "5;ext=1\r\nhello\r\n3\r\nyou\r\n0\r\n\r\n".into()
         }),
-        _ => (format!("HTTP/1.1 {status} OK\r\nServer: t\r\nContent-Length: 100\r\n\r\n"), "b".repeat(100)),
+        _ => (
+            format!("HTTP/1.1 {status} OK\r\nServer: t\r\nContent-Length: 100\r\n\r\n"),
+            String::from_utf8_lossy(BODY).into_owned(),
+        ),
     };
     if plan.method == 0 { head } else { head + &body }.into_bytes()
 }
@@ -131,6 +145,12 @@ fn play(role: u8, depth: usize, plans: &[Plan], harm: bool) -> Result<usize, Tes
         used[number] += 1;
         let held = late.take();
         match fate {
+            // As the kernel side tells of a message that it understands: its head, and how much body.
+            Fate::Whole if side == Response && plans[number].headed && bytes.ends_with(BODY) => {
+                let head = bytes.len() - BODY.len();
+                let wire = wire.data(side, &bytes[..head]).more(BODY.len() as u64);
+                wire.flags(flags | DATA_BODY | if head > 0 { DATA_END } else { 0 }).send();
+            }
             Fate::Whole => wire.data(side, &bytes).flags(flags).send(),
             Fate::Lost => wire.data(side, &bytes).flags(flags).lose(),
             Fate::Cut(at) => {
