@@ -296,7 +296,7 @@ impl Conn {
                 Side::Request => unix && !self.pairing.awaits() && !self.pairing.answering(),
                 Side::Response => {
                     matches!(self.pairing.owner(data.pos, data.first_ns), Owner::Start(_))
-                        || (unix && self.pairing.other(1).is_some())
+                        || (unix && self.pairing.overtaken().is_some())
                 }
             }
             && Http1::detect(side, payload) == Detect::Yes
@@ -307,7 +307,7 @@ impl Conn {
         let waits = !self.response.waiting.is_empty();
         let body = data.flags & DATA_BODY != 0 && payload.is_empty() && !starts;
         let unseen =
-            self.transport == TRANSPORT_UNIX && !self.pairing.answering() && self.pairing.other(1).is_some();
+            self.transport == TRANSPORT_UNIX && !self.pairing.answering() && self.pairing.overtaken().is_some();
         // Until it is decided whose they are, no response is paired.
         self.unsure |= !self.parser.knows(Side::Response);
         let known = !self.unsure && !again && !unseen;
