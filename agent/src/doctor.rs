@@ -6,7 +6,10 @@ use serde_json::json;
 
 use crate::{
     config::mistake::exit,
-    kernel::features::{self, Survey},
+    kernel::{
+        Profile,
+        features::{self, Survey},
+    },
 };
 
 /// What was found, ready to be shown.
@@ -26,10 +29,11 @@ impl Findings {
 
     /// For people.
     pub fn text(&self) -> String {
+        // Writing to a string does not fail.
         let Survey { release, profile, features, programs, failure } = &self.0;
         let mut out = format!("Linux {release}");
         if let Some(profile) = profile {
-            let _ = write!(out, ", {} profile", profile.label());
+            write!(out, ", {} profile", profile.label()).ok();
         }
         out.push('\n');
         for feature in features {
@@ -38,14 +42,14 @@ impl Findings {
                 (false, true) => "MISSING ",
                 (false, false) => "absent  ",
             };
-            let _ = write!(out, "  {mark} {:<34} {}", feature.name, feature.purpose);
+            write!(out, "  {mark} {:<34} {}", feature.name, feature.purpose).ok();
             if !feature.present {
-                let _ = write!(out, " ({})", feature.advice);
+                write!(out, " ({})", feature.advice).ok();
             }
             out.push('\n');
         }
         for (program, instructions) in programs {
-            let _ = writeln!(out, "  loaded   {program:<34} {instructions} instructions verified");
+            writeln!(out, "  loaded   {program:<34} {instructions} instructions verified").ok();
         }
         out.push_str(match (failure, self.0.works()) {
             (_, true) => "HTTP/1.1 of any program can be traced here: sudo spandrel run\n",
@@ -53,7 +57,7 @@ impl Findings {
             (Some(_), false) => "Nothing can be traced here: ",
         });
         if let Some(failure) = failure {
-            let _ = writeln!(out, "{failure}");
+            writeln!(out, "{failure}").ok();
         }
         out
     }
@@ -79,7 +83,7 @@ impl Findings {
             .collect();
         let all = json!({
             "kernel_release": release,
-            "profile": profile.map(|profile| profile.label()),
+            "profile": profile.map(Profile::label),
             "works": self.0.works(),
             "failure": failure,
             "features": features,

@@ -40,6 +40,10 @@ const TOOLS: &[Tool] = &[
     Tool { needs: "javac", package: "default-jdk-headless", why: "the JDK's server and client" },
     Tool { needs: "redis-benchmark", package: "redis-tools", why: "traffic that is not HTTP" },
     Tool { needs: "redis-server", package: "redis-server", why: "traffic that is not HTTP" },
+    Tool { needs: "ab", package: "apache2-utils", why: "load over connections that close" },
+    Tool { needs: "haproxy", package: "haproxy", why: "an event-driven proxy that splices" },
+    Tool { needs: "bpftool", package: "bpftool", why: "shows what an agent left in the kernel" },
+    Tool { needs: "mvn", package: "maven", why: "fetches a servlet container" },
     Tool { needs: "ip", package: "iproute2", why: "network namespaces" },
     Tool { needs: "unshare", package: "util-linux", why: "namespaces" },
 ];

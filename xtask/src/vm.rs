@@ -68,11 +68,13 @@ enum Place {
     Unsupported,
     /// On every kernel: with 0 where it is supported, with a refusal where it is not.
     Judging,
+    /// Never: it lies beside the others for them to start.
+    Beside,
 }
 
 impl Place {
     fn runs(self, supported: bool) -> bool {
-        self != if supported { Self::Unsupported } else { Self::Supported }
+        self != Self::Beside && self != if supported { Self::Unsupported } else { Self::Supported }
     }
 
     fn refuses(self, supported: bool) -> bool {
@@ -128,9 +130,10 @@ fn guest(kernel: &Kernel, jobs: &[Job], args: &Args) -> Result<()> {
     tools::ensure(TOOLS)?;
     let folder = target_dir().join("vm").join(&kernel.name);
     let image = kernels::image(kernel, &folder, args.mirror.as_deref())?;
-    let jobs: Vec<_> = jobs.iter().filter(|job| job.place.runs(kernel.supported)).cloned().collect();
+    let beside: Vec<_> = jobs.iter().filter(|job| job.place == Place::Beside).collect();
+    let jobs: Vec<_> = jobs.iter().filter(|job| job.place.runs(kernel.supported)).collect();
     let initramfs = folder.join("initramfs");
-    let commands = pack(&jobs, &initramfs)?;
+    let commands = pack(&jobs, &beside, &initramfs)?;
     let ends = boot::boot(&image, &initramfs, Duration::from_secs(args.timeout))?;
     for (command, job) in commands.iter().zip(&jobs) {
         let code = ends.iter().find(|(ended, _)| ended == command).map(|(_, code)| &**code);
@@ -148,12 +151,16 @@ fn guest(kernel: &Kernel, jobs: &[Job], args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Writes the initramfs and returns the commands that it runs.
-fn pack(jobs: &[Job], into: &Path) -> Result<Vec<String>> {
+/// Writes the initramfs, with `beside` lying beside the jobs, and returns the commands that it runs.
+fn pack(jobs: &[&Job], beside: &[&Job], into: &Path) -> Result<Vec<String>> {
     let mut archive = archive::Archive::default();
     archive.device("dev/console", 5, 1);
     archive.folder("bin");
     archive.file("init", &read(&init()?)?);
+    for Job { file, .. } in beside {
+        let name = file.file_name().context("an executable without a name")?.to_string_lossy();
+        archive.file(&format!("bin/{name}"), &read(file)?);
+    }
     let mut commands = Vec::new();
     for Job { file, args, .. } in jobs {
         let name = file.file_name().context("an executable without a name")?.to_string_lossy().into_owned();
@@ -173,7 +180,7 @@ fn read(file: &Path) -> Result<Vec<u8>> {
 
 fn init() -> Result<PathBuf> {
     let built = executables(&["build", "--release", "--package", "spandrel-vm-init"])?;
-    built.into_iter().next().context("cargo built no init")
+    built.into_iter().next().map(|(file, _)| file).context("cargo built no init")
 }
 
 /// `spandrel doctor`, and each test binary of tests/kernel with its tests one after another.
@@ -185,14 +192,18 @@ fn jobs() -> Result<Vec<Job>> {
         place,
     };
     let agent = executables(&["build", "--release", "--package", "spandrel", "--bin", "spandrel"])?;
-    let agent = agent.first().context("cargo built no agent")?;
+    let (agent, _) = agent.first().context("cargo built no agent")?;
     let mut jobs = vec![
         job(agent, &["doctor"], Place::Judging),
         job(agent, &["run", "--", "/bin/spandrel", "--version"], Place::Unsupported),
     ];
     for (_, package) in test::packages()?.iter().filter(|(group, _)| group == "kernel") {
         let tests = executables(&["test", "--no-run", "--package", package])?;
-        jobs.extend(tests.iter().map(|file| job(file, &["--test-threads=1"], Place::Supported)));
+        jobs.extend(tests.iter().map(|(file, test)| {
+            // What is no test is a program that the tests start: it only has to be there.
+            let place = if *test { Place::Supported } else { Place::Beside };
+            job(file, &["--test-threads=1"], place)
+        }));
     }
     Ok(jobs)
 }
@@ -206,8 +217,8 @@ fn given(lines: &[String]) -> Result<Vec<Job>> {
     lines.iter().map(job).collect()
 }
 
-/// Builds for musl and returns the executables that came of it.
-fn executables(args: &[&str]) -> Result<Vec<PathBuf>> {
+/// Builds for musl and returns the executables that came of it, and whether each is a test.
+fn executables(args: &[&str]) -> Result<Vec<(PathBuf, bool)>> {
     let (verb, rest) = args.split_first().context("no cargo command")?;
     let mut command = cargo([*verb]);
     command.args(["--locked", "--target", TARGET, "--message-format", "json-render-diagnostics"]).args(rest);
@@ -215,5 +226,9 @@ fn executables(args: &[&str]) -> Result<Vec<PathBuf>> {
     let text =
         answer(command.stderr(std::process::Stdio::inherit())).context("the build failed; see above")?;
     let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    Ok(messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).collect())
+    let made = |message: Value| {
+        let file = message["executable"].as_str().map(PathBuf::from)?;
+        Some((file, message["profile"]["test"].as_bool().unwrap_or(false)))
+    };
+    Ok(messages.filter_map(made).collect())
 }

@@ -32,8 +32,8 @@ use crate::{
 const CONNECTIONS: usize = 32_768;
 /// Events that are taken from the ring before their spans are handed on: some 50 KiB of spans.
 const BURST: usize = 256;
-/// How long the ring is left alone when it was empty. Ten milliseconds of the fastest traffic seen are 3 MiB of
-/// its 16; and the kernel side wakes the reader when much is waiting.
+/// How long the ring is left alone when it was empty. Ten milliseconds of the fastest traffic seen are 0.3 MiB of
+/// its 8; and the kernel side wakes the reader when much is waiting.
 const PAUSE: Duration = Duration::from_millis(10);
 /// The same after [`QUIET`] without any event.
 const LONG_PAUSE: Duration = Duration::from_millis(50);

@@ -45,9 +45,10 @@ pub const EXEC_AREA: usize = 8 * 1024;
 /// Bytes of the executable's path in an exec event (the kernel's own PATH_MAX is 4096; longer paths are cut).
 pub const EXEC_PATH: usize = 256;
 
-/// Bytes of the ring buffer. At 600 bytes a request this holds 27,000 requests, which is 0.2 s of the
-/// fastest nginx worker seen on the reference machine: longer than any scheduling delay of the reader.
-pub const RING_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of the ring buffer. At 400 bytes a request this holds 20,000 requests, which is a third of a second of
+/// the fastest nginx worker seen on the reference machine: longer than any scheduling delay of the reader. It
+/// is mapped twice, and counts twice in the agent's resident memory.
+pub const RING_BYTES: usize = 8 * 1024 * 1024;
 
 /// Bytes waiting in the ring at which its reader is woken at once: an eighth of it.
 pub const RING_WAKE: usize = RING_BYTES / 8;

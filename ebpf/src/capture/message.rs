@@ -102,7 +102,8 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
         let blank = head::blank(bytes);
         if blank > 0 {
             scratch.data.decision = DECISION_OPEN;
-            tell::<TX>(state, moved.base + offset, blank, blank, 0, scratch);
+            let starts = state.flows::<TX>().0.starts();
+            tell::<TX>(state, moved.base + offset, blank, blank, starts, scratch);
             return blank;
         }
     }

@@ -18,7 +18,7 @@ pub enum Shape {
     Messages,
     /// `sendfile`, `splice`: no user memory.
     Splice,
-    /// `io_uring_enter`: the memory is named elsewhere.
+    /// `io_uring_setup`, `io_uring_enter`: the memory is named elsewhere.
     Ring,
 }
 
@@ -75,7 +75,7 @@ impl Syscall {
             46 | 47 => Shape::Message,
             299 | 307 => Shape::Messages,
             40 | 275 => Shape::Splice,
-            426 => Shape::Ring,
+            425 | 426 => Shape::Ring,
             _ => Shape::Other,
         }
     }

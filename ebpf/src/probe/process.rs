@@ -1,6 +1,7 @@
 //! Processes: selection is decided or passed on here, before a program's first instruction.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_log_ebpf::warn;
 use spandrel_common::{
     event::{SCOPE_TREE, SELECT_NO, SELECT_PENDING},
     limits::EXEC_AREA,
@@ -17,7 +18,13 @@ use crate::{
 /// A program was executed: `(task, old pid, struct linux_binprm)`.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
-    exec(ctx.arg(2));
+    if !exec(ctx.arg(2)) {
+        warn!(
+            &ctx,
+            "process {} may be traced or left out wrongly: the table of processes is full",
+            task::ids().tgid
+        );
+    }
     0
 }
 
@@ -35,26 +42,30 @@ pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-fn set(tgid: u32, state: u8) {
-    if PROCESSES.insert(tgid, state, 0).is_err() {
+/// Returns false, and counts it, if there is no room.
+fn set(tgid: u32, state: u8) -> bool {
+    let done = PROCESSES.insert(tgid, state, 0).is_ok();
+    if !done {
         emit::count(Counter::ProcessesFull);
     }
+    done
 }
 
 #[inline(always)]
-fn exec(bprm: u64) {
+fn exec(bprm: u64) -> bool {
     let ids = task::ids();
     if ids.tgid == globals::agent_tgid() {
-        return;
+        return true;
     }
     let tree = globals::scope() == SCOPE_TREE;
     let mut state = filter::state(ids.tgid);
     if tree && state == SELECT_NO {
-        return;
+        return true;
     }
+    let mut done = true;
     if !tree {
         state = SELECT_PENDING;
-        set(ids.tgid, state);
+        done = set(ids.tgid, state);
     }
     let task = Task::current();
     let told = scratch::with_exec(|scratch| {
@@ -87,6 +98,7 @@ fn exec(bprm: u64) {
     if told.is_none() {
         emit::count(Counter::ScratchBusy);
     }
+    done
 }
 
 #[inline(always)]

@@ -62,8 +62,11 @@ fn moved<const TX: bool>(sk: *const u8, result: i32, flags: i32) {
     if state.phase == FRESH {
         state.begin(Sock(sk as u64).transport());
     }
-    let call =
-        if flags & MSG_TRUNC != 0 { Call::unseen(Unseen::Discarded) } else { memory::<TX>(state, sk, result) };
+    let call = if flags & MSG_TRUNC != 0 {
+        Call::unseen(Unseen::Discarded)
+    } else {
+        memory::<TX>(state, sk, result)
+    };
     let tcp = if state.transport == TRANSPORT_TCP { Typed::of(sk).map(Tcp) } else { None };
     capture::moved::<TX>(state, Sock(sk as u64), tcp, Bytes { len: result as u64, behind: 0, call });
 }

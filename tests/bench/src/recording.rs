@@ -166,6 +166,8 @@ impl Recording {
             orphans: 0,
             reserved: 0,
             wait_ns: 0,
+            framing: 0,
+            other: 0,
         };
         *pos += len;
         self.bytes.extend_from_slice(&encode::data(&data, head.as_bytes()));

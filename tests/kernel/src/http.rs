@@ -1,6 +1,6 @@
 //! Messages, and a way to take one of known shape from a stream.
 
-/// Makes every response's head longer than the vectors that are looked at, byte by byte.
+/// Makes heads longer than what is looked at of them where a part is to be hidden.
 const SERVER: &str = "Server: ktest, of the kernel tests; says what it did and not what it saw\r\n";
 
 /// A request with a body of `body` bytes.

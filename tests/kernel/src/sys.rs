@@ -164,6 +164,34 @@ pub(crate) fn memory_file(bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
+/// A file in memory, seen through pages that are not there until they are touched.
+pub(crate) struct Map {
+    at: *mut libc::c_void,
+    len: usize,
+}
+
+impl Map {
+    pub(crate) fn of(file: &OwnedFd, len: usize) -> io::Result<Self> {
+        // SAFETY: a new mapping, which keeps the file.
+        let at = unsafe {
+            libc::mmap(ptr::null_mut(), len, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), 0)
+        };
+        if at == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(Self { at, len }) }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: our own mapping of that length, of a file that nobody else knows.
+        unsafe { std::slice::from_raw_parts(self.at.cast(), self.len) }
+    }
+}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `of`, and nothing refers to it any more.
+        unsafe { libc::munmap(self.at, self.len) };
+    }
+}
+
 pub(crate) fn set_option(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
     let size = size_of::<c_int>();
     // SAFETY: the value is an int, as long as told.

@@ -35,6 +35,8 @@ pub(crate) enum Look {
     Exact,
     /// Bytes of it were not in the program's memory, or more of them than is looked at: the span says so.
     Gap,
+    /// Everything was there to be seen, and the status is an error for this end.
+    Refused,
     /// The one before it in its connection had a gap: it may say that something could be missing, but what it says
     /// is right.
     AfterGap,
@@ -47,6 +49,9 @@ pub(crate) enum Look {
     /// It ended without a complete response, with this `error.type` or, if it is empty, none.
     Failed(&'static str),
 }
+
+/// The length of a body of which it is not said how much counts.
+pub(crate) const ANY: usize = usize::MAX;
 
 /// One end of an exchange.
 #[derive(Clone, Debug)]
@@ -91,6 +96,7 @@ impl Truth {
         let peer = peer.map_or_else(|| "unix".to_owned(), |peer| peer.to_string());
         let look = match look {
             Look::Exact => "exact".to_owned(),
+            Look::Refused => "refused".to_owned(),
             Look::Gap => "gap".to_owned(),
             Look::AfterGap => "aftergap".to_owned(),
             Look::Truncated => "truncated".to_owned(),
@@ -98,6 +104,8 @@ impl Truth {
             Look::Unsampled => "unsampled".to_owned(),
             Look::Failed(error) => format!("failed={error}"),
         };
+        let length = |len: &usize| i64::try_from(*len).unwrap_or(-1);
+        let (request_body, response_body) = (length(request_body), length(response_body));
         let end = end.word();
         let text = format!("{end} {pid} {path} {status} {request_body} {response_body} {peer} {look}\n");
         (&self.file).write_all(text.as_bytes())

@@ -59,10 +59,14 @@ pub(crate) enum Tx {
     Sendmsg(Cut),
     /// So many messages in one call.
     Sendmmsg(usize),
+    /// From pages of a file that nobody has touched yet.
+    Mapped,
     /// The head by `send`, the body from a file.
     Sendfile,
     /// The head by `send`, the body from a pipe.
     Splice,
+    /// The first line by `send`, the rest of the head and the body from a file.
+    SendfileHead,
     /// All of it from a file.
     SendfileWhole,
     /// All of it from a pipe.
@@ -88,26 +92,19 @@ pub(crate) enum Rx {
     Discard,
     /// The head by `read`, the body into a pipe.
     Splice,
+    /// The first line by `read`, the rest of the head and the body into a pipe.
+    SpliceHead,
     /// All of it into a pipe.
     SpliceWhole,
 }
 
-/// Vectors of one call that are looked at (`IOVECS` of the kernel side's limits).
-const LOOKED_AT: usize = 64;
-
-impl Cut {
-    /// Of a message whose head is longer than the vectors that are looked at can hold byte by byte.
-    const fn seen(self) -> Seen {
-        match self {
-            Self::Even(count) if count > LOOKED_AT => Seen::Part,
-            Self::Even(_) | Self::Sparse(_) | Self::Tail(_) => Seen::All,
-        }
-    }
-}
+/// Bytes of a message that are seen where the rest of its head is not: its first line, and more.
+const LINE: usize = 60;
 
 impl Tx {
-    pub(crate) const ALL: [(&'static str, Self); 23] = [
+    pub(crate) const ALL: [(&'static str, Self); 25] = [
         ("write", Self::Write),
+        ("write-mapped", Self::Mapped),
         ("write-1", Self::Pieces(1)),
         ("write-7", Self::Pieces(7)),
         ("writev-1", Self::Writev(Cut::Even(1))),
@@ -128,6 +125,7 @@ impl Tx {
         ("sendmmsg-8", Self::Sendmmsg(8)),
         ("sendfile", Self::Sendfile),
         ("splice", Self::Splice),
+        ("sendfile-head", Self::SendfileHead),
         ("sendfile-whole", Self::SendfileWhole),
         ("splice-whole", Self::SpliceWhole),
     ];
@@ -139,7 +137,7 @@ impl Tx {
 
     pub(crate) const fn seen(self) -> Seen {
         match self {
-            Self::Writev(cut) | Self::Pwritev2(cut) | Self::Sendmsg(cut) => cut.seen(),
+            Self::SendfileHead => Seen::Part,
             Self::SendfileWhole | Self::SpliceWhole => Seen::Nothing,
             _ => Seen::All,
         }
@@ -162,6 +160,10 @@ impl Tx {
                 all(rest, |bytes| sys::sendto(fd, bytes, 0))
             }
             Self::Zerocopy => zerocopy(fd, bytes),
+            Self::Mapped => {
+                let map = sys::Map::of(&sys::memory_file(bytes)?, bytes.len())?;
+                all(map.bytes(), |bytes| sys::write(fd, bytes))
+            }
             Self::Sendmmsg(count) => all(bytes, |bytes| {
                 let pieces = bytes.chunks(bytes.len().div_ceil(count));
                 let messages: Vec<_> = pieces.map(|piece| vec![IoSlice::new(piece)]).collect();
@@ -175,6 +177,11 @@ impl Tx {
                 all(first, |bytes| sys::sendto(fd, bytes, libc::MSG_MORE))?;
                 splice_out(fd, rest)
             }
+            Self::SendfileHead => {
+                let (line, rest) = bytes.split_at(LINE);
+                all(line, |bytes| sys::sendto(fd, bytes, libc::MSG_MORE))?;
+                sendfile(fd, rest)
+            }
             Self::SendfileWhole => sendfile(fd, bytes),
             Self::SpliceWhole => splice_out(fd, bytes),
         }
@@ -182,7 +189,7 @@ impl Tx {
 }
 
 impl Rx {
-    pub(crate) const ALL: [(&'static str, Self); 23] = [
+    pub(crate) const ALL: [(&'static str, Self); 24] = [
         ("read", Self::Read),
         ("read-1", Self::Pieces(1)),
         ("read-7", Self::Pieces(7)),
@@ -205,6 +212,7 @@ impl Rx {
         ("recvmmsg-timed", Self::RecvmmsgTimed(1)),
         ("discard", Self::Discard),
         ("splice", Self::Splice),
+        ("splice-head", Self::SpliceHead),
         ("splice-whole", Self::SpliceWhole),
     ];
 
@@ -215,7 +223,7 @@ impl Rx {
 
     pub(crate) const fn seen(self) -> Seen {
         match self {
-            Self::Readv(cut) | Self::Preadv2(cut) | Self::Recvmsg(cut) => cut.seen(),
+            Self::SpliceHead => Seen::Part,
             Self::SpliceWhole => Seen::Nothing,
             _ => Seen::All,
         }
@@ -251,6 +259,11 @@ impl Rx {
             }
             Self::Splice => {
                 fill(first, |buf| sys::read(fd, buf))?;
+                splice_in(fd, rest)?;
+            }
+            Self::SpliceHead => {
+                let (line, rest) = bytes.split_at_mut(LINE);
+                fill(line, |buf| sys::read(fd, buf))?;
                 splice_in(fd, rest)?;
             }
             Self::SpliceWhole => splice_in(fd, &mut bytes)?,

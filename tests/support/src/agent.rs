@@ -102,10 +102,14 @@ impl Options {
 
 /// The agent under test: `SPANDREL_BIN`, else the release build of this workspace.
 pub fn binary() -> PathBuf {
-    env::var_os("SPANDREL_BIN").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/release/spandrel"),
-        PathBuf::from,
-    )
+    if let Some(given) = env::var_os("SPANDREL_BIN") {
+        return PathBuf::from(given);
+    }
+    // In a virtual machine there is no build folder: everything lies side by side.
+    let beside = env::current_exe().ok().and_then(|test| Some(test.parent()?.join("spandrel")));
+    beside
+        .filter(|agent| agent.exists())
+        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/release/spandrel"))
 }
 
 /// A running agent that has attached.

@@ -10,7 +10,10 @@ use super::{
     process::Launch,
     report::{Goal, Section, Unit},
 };
-use crate::run::{cargo, run as sh, target_dir};
+use crate::{
+    run::{cargo, run as sh, target_dir},
+    setup,
+};
 
 /// Spans of one round: their records are as much as the ring holds.
 const SPANS: usize = 16_000;
@@ -22,6 +25,8 @@ pub(super) struct Helpers {
 
 impl Helpers {
     pub(super) fn build() -> Result<Self> {
+        // They contain the agent's library, which contains the kernel object.
+        setup::ready()?;
         sh(&mut cargo(["build", "--release", "--locked", "--package", "spandrel-bench"]))?;
         let folder = target_dir().join("release");
         Ok(Self { pipeline: folder.join("pipeline"), ring: folder.join("ring") })

@@ -20,8 +20,10 @@ pub(super) struct Cores {
 
 /// What every measurement needs.
 pub(super) struct Lab {
-    /// The agent that is measured.
+    /// The agent that is measured: a copy.
     pub(super) agent: PathBuf,
+    /// Where it was found.
+    pub(super) original: PathBuf,
     /// What the agent says when it is attached.
     pub(super) ready: String,
     /// Bind the agent to the load generator's CPU.
@@ -42,8 +44,13 @@ pub(super) struct Lab {
 impl Lab {
     pub(super) fn new(args: &Args, agent: PathBuf, limit: Duration) -> Result<Self> {
         let slices = args.slices.unwrap_or(if args.quick { 3 } else { 10 }).max(1);
+        let folder = Folder::new()?;
+        // A build may replace the file meanwhile.
+        let copy = folder.0.join("agent");
+        fs::copy(&agent, &copy).with_context(|| format!("cannot copy {}", agent.display()))?;
         Ok(Self {
-            agent,
+            agent: copy,
+            original: agent,
             ready: args.ready.clone(),
             pin_agent: args.pin_agent,
             // By its process: a build may replace the file meanwhile.
@@ -52,7 +59,7 @@ impl Lab {
             slices,
             seconds: args.seconds.max(1),
             quick: args.quick,
-            folder: Folder::new()?,
+            folder,
             end: Instant::now() + limit,
             sink: None,
         })

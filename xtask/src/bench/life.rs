@@ -22,7 +22,7 @@ const MILLION: u64 = 1_000_000;
 pub(super) fn memory(lab: &Lab) -> Result<Section> {
     let mut section = Section::new("memory", "the agent's memory, and its start");
     let nginx = Nginx::start(lab)?;
-    let (mut took, mut peaks, mut idle, mut anonymous) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut took, mut peaks, mut idle) = (Vec::new(), Vec::new(), Vec::new());
     let starts = if lab.quick { 2 } else { 5 };
     for start in 0..starts {
         let agent = Agent::of(lab, nginx.pid(), &[])?;
@@ -39,14 +39,18 @@ pub(super) fn memory(lab: &Lab) -> Result<Section> {
         let spent = agent.usage()?.since(before).cpu as f64 / SETTLE.as_nanos() as f64;
         section.row("CPU time while nothing happens", Unit::Share, [spent]);
         peaks.push(memory.peak);
-        idle.push(memory.resident);
-        anonymous.push(memory.anonymous);
+        idle.push(memory);
         loaded(lab, &nginx, agent, &mut section)?;
     }
     let (most, steady) = (Goal::AtMost(80.0), Goal::AtMost(60.0));
     section.goal("resident memory at the peak of the start", Unit::Megabytes, peaks, most);
-    section.goal("resident memory, idle", Unit::Megabytes, idle, steady);
-    section.row("  of it not backed by the executable", Unit::Megabytes, anonymous);
+    section.goal("resident memory, idle", Unit::Megabytes, idle.iter().map(|m| m.resident), steady);
+    section.row("  of it heap and stacks", Unit::Megabytes, idle.iter().map(|m| m.anonymous));
+    section.row(
+        "  of it the ring, whose data are mapped twice",
+        Unit::Megabytes,
+        idle.iter().map(|m| m.maps),
+    );
     section.goal("start to ready", Unit::Seconds, took, Goal::AtMost(1.0));
     Ok(section)
 }

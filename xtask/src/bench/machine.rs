@@ -62,7 +62,7 @@ pub(super) fn describe(lab: &Lab, load_before: &str, stolen: f64) -> Value {
         "slice_seconds": lab.seconds,
         "commit": said("git", &["rev-parse", "HEAD"]),
         "uncommitted_changes": said("git", &["status", "--porcelain"]).is_some_and(|text| !text.is_empty()),
-        "agent": lab.agent,
+        "agent": lab.original,
         "agent_version": version(&lab.agent),
         "time": said("date", &["--utc", "--iso-8601=seconds"]),
     })

@@ -223,8 +223,10 @@ impl Usage {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Memory {
     pub(super) resident: f64,
-    /// The part that is not the executable's own pages.
+    /// The part that no file backs: heap and stacks.
     pub(super) anonymous: f64,
+    /// The part that are mapped BPF maps. The kernel maps a ring's data twice, one behind the other.
+    pub(super) maps: f64,
     /// The most there ever was.
     pub(super) peak: f64,
 }
@@ -237,12 +239,47 @@ impl Memory {
             let kib: Option<f64> = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
             kib.map(|kib| kib * 1024.0 / 1e6).with_context(|| format!("/proc/{pid}/status has no {name}"))
         };
-        Ok(Self { resident: field("VmRSS")?, anonymous: field("RssAnon")?, peak: field("VmHWM")? })
+        let maps = bpf_maps(&fs::read_to_string(format!("/proc/{pid}/smaps"))?);
+        Ok(Self { resident: field("VmRSS")?, anonymous: field("RssAnon")?, peak: field("VmHWM")?, maps })
     }
+}
+
+/// Resident megabytes of the mappings of BPF maps: each mapping has a line with its name, then its numbers.
+fn bpf_maps(smaps: &str) -> f64 {
+    let mut inside = false;
+    let mut kib = 0.0;
+    for line in smaps.lines() {
+        let first = line.split_whitespace().next().unwrap_or_default();
+        if !first.ends_with(':') {
+            inside = line.ends_with("bpf-map");
+        } else if inside && first == "Rss:" {
+            kib += line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0.0);
+        }
+    }
+    kib * 1024.0 / 1e6
 }
 
 /// A port that was free a moment ago.
 pub(super) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on loopback")?;
     Ok(listener.local_addr()?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_of_this_process() {
+        let memory = Memory::of(std::process::id()).unwrap();
+        assert!(memory.resident > 0.0 && memory.peak >= memory.resident && memory.maps == 0.0);
+        assert!(Usage::of(std::process::id()).unwrap().cpu > 0);
+    }
+
+    #[test]
+    fn mapped_maps_are_found() {
+        let smaps = "7f00-7f01 r--s 00002000 00:0f 1039    anon_inode:bpf-map\nSize: 9 kB\nRss:     1000 kB\n\
+                     7f02-7f03 r-xp 00000000 08:00 1    /bin/a\nRss:     500 kB\n";
+        assert!((bpf_maps(smaps) - 1.024).abs() < 1e-9);
+    }
 }

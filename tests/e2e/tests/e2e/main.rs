@@ -10,6 +10,7 @@ mod common;
 mod addresses;
 mod collector;
 mod curl;
+mod demo;
 mod failures;
 mod guest;
 mod load;

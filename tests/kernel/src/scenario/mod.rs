@@ -4,6 +4,7 @@ mod bodies;
 mod ends;
 mod flow;
 mod foreign;
+mod framing;
 mod identity;
 mod load;
 mod older;
@@ -39,6 +40,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("flood-on-cue", load::flood_on_cue),
     ("fork", processes::fork),
     ("forks", selection::forks),
+    ("framing", framing::framing),
     ("half-close", flow::half_close),
     ("heads", bodies::heads),
     ("io-uring", foreign::io_uring),
@@ -60,6 +62,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("signals", flow::signals),
     ("steps", selection::steps),
     ("threads", processes::threads),
+    ("tunnels", framing::tunnels),
     ("tx", ways::tx),
     ("waiting", timing::waiting),
 ];

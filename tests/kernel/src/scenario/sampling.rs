@@ -70,7 +70,7 @@ pub(crate) fn mixed(stage: &mut Stage) -> io::Result<()> {
                     };
                     let id = ids.next();
                     let (path, status) = talk.next();
-                    let path = path.replacen("/mixed", &format!("/mixed-{id:032x}"), 1);
+                    let path = path.replace(&format!("/{status}"), &format!("-{id:032x}/{status}"));
                     let fields = match parent {
                         Parent::None => String::new(),
                         Parent::Sampled => format!("traceparent: 00-{id:032x}-0123456789abcdef-01\r\n"),

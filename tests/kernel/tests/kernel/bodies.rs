@@ -3,6 +3,16 @@
 use crate::stage::both;
 
 #[test]
+fn framing_of_every_kind() {
+    both("framing");
+}
+
+#[test]
+fn tunnels_are_opaque() {
+    both("tunnels");
+}
+
+#[test]
 fn bodies_by_length() {
     both("lengths");
 }

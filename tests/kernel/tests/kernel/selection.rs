@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustix::process::Signal;
-use spandrel_test_support::{Agent, Lab, Options, http, skip};
+use spandrel_test_support::{Agent, Kind, Lab, Options, http, skip};
 
 use crate::{
     actor::Actor,
@@ -231,7 +231,7 @@ fn a_program_whose_exec_event_is_lost() {
         let lab = Lab::new();
         let mut flood = Actor::start(&lab, "flood-on-cue", &FLOOD);
         flood.says("ready");
-        let agent = Agent::start(&options(profile).arg("--pid").arg(flood.pid().to_string()));
+        let mut agent = Agent::start(&options(profile).arg("--pid").arg(flood.pid().to_string()));
         // The ring is full while the agent stands still and this one is executed.
         agent.signal(Signal::STOP);
         flood.go();
@@ -244,6 +244,8 @@ fn a_program_whose_exec_event_is_lost() {
         other.go();
         other.says("ready");
         agent.signal(Signal::CONT);
+        // From now on there is room again, for whatever the other one does.
+        agent.wait_count(Kind::Server, 500);
         for word in ["ready", "done"] {
             other.go();
             other.says(word);
