@@ -29,6 +29,9 @@ use super::{
 /// than a hundred; one that does is given up, because responses could not be matched.
 pub const PIPELINE: usize = 256;
 
+/// Answered requests that are remembered, in case that the answers turn out to be those to others.
+const KEPT: usize = 7;
+
 /// What a request means for its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Asked {
@@ -51,8 +54,10 @@ impl Asked {
 pub struct Http1 {
     request: Half,
     response: Half,
-    /// Requests whose final response has not begun.
+    /// Requests: [`KEPT`] whose final response has begun, and those whose has not.
     asked: VecDeque<Asked>,
+    /// How many of them are answered.
+    answered: usize,
     /// A tunnel, or given up.
     over: bool,
 }
@@ -85,10 +90,11 @@ impl Parser for Http1 {
                 }
             }
             Input::Awaited { requests } => {
-                self.asked.drain(..self.asked.len().saturating_sub(requests));
-                for _ in self.asked.len()..requests.min(PIPELINE) {
+                let requests = requests.min(PIPELINE);
+                while self.asked.len() < requests {
                     self.asked.push_front(Asked::UNSEEN);
                 }
+                self.answered = self.asked.len() - requests;
                 self.resume();
             }
         }
@@ -128,20 +134,30 @@ impl Http1 {
     fn give_up(&mut self, why: GiveUp, out: &mut Vec<Message>) {
         self.over = true;
         self.asked = VecDeque::new();
+        self.answered = 0;
         out.push(Message::GiveUp(why));
     }
 
     fn ask(&mut self, asked: Asked, out: &mut Vec<Message>) {
-        if self.asked.len() >= PIPELINE {
-            self.give_up(GiveUp::TooDeep, out);
-        } else {
-            self.asked.push_back(asked);
+        if self.asked.len().saturating_sub(self.answered) >= PIPELINE {
+            return self.give_up(GiveUp::TooDeep, out);
         }
+        let old = self.answered.saturating_sub(KEPT);
+        self.asked.drain(..old.min(self.asked.len()));
+        self.answered -= old;
+        self.asked.push_back(asked);
+    }
+
+    /// The oldest request that waits for its response, which has begun.
+    fn answer(&mut self) -> Asked {
+        let Some(asked) = self.asked.get(self.answered) else { return Asked::UNSEEN };
+        self.answered += 1;
+        *asked
     }
 
     /// Lets the request side go on if it waited for a response that is decided now.
     fn resume(&mut self) {
-        if !self.asked.iter().any(|asked| asked.turns()) {
+        if !self.asked.iter().skip(self.answered).any(|asked| asked.turns()) {
             self.request.resume();
         }
     }
@@ -220,8 +236,7 @@ impl Http1 {
             }
             Start::Response(status) => {
                 let interim = (100..200).contains(&status) && status != 101;
-                let asked =
-                    if interim { Asked::UNSEEN } else { self.asked.pop_front().unwrap_or(Asked::UNSEEN) };
+                let asked = if interim { Asked::UNSEEN } else { self.answer() };
                 if interim {
                     out.push(Message::Informational { at, status });
                     return;
@@ -300,7 +315,7 @@ impl Http1 {
                 out.push(Message::Informational { at, status });
             }
             (Some(Start::Response(status)), _) => {
-                self.asked.pop_front();
+                self.answer();
                 self.resume();
                 out.push(Message::Response { at, head, status });
             }

@@ -89,7 +89,7 @@ fn record(step: [u8; 6], payload: &[u8], time_ns: u64) -> Vec<u8> {
                 reserved: 0,
                 wait_ns: 0,
                 framing: 0,
-                other: 0,
+                other: u64::from(length),
             },
             payload,
         ),
