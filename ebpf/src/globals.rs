@@ -41,6 +41,7 @@ member!(sk_net);
 member!(sk_type);
 member!(sk_protocol);
 member!(sk_err);
+member!(sk_socket);
 member!(sk_shutdown);
 member!(net_inum);
 member!(tcp_wstamp);

@@ -324,14 +324,6 @@ impl Pairing {
         self.doubt
     }
 
-    /// Where the response side stood when the request in a slot began.
-    pub(crate) fn other(&self, slot: usize) -> Option<u64> {
-        match self.slots.get(slot) {
-            Some(Slot::Open(open)) => Some(open.begin.other),
-            _ => None,
-        }
-    }
-
     /// If no response to the oldest request was found but it is over, because its client has sent another one:
     /// where the response side stood then.
     pub(crate) fn overtaken(&self) -> Option<u64> {

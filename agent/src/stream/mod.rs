@@ -124,17 +124,20 @@ impl Table {
         if !self.users.contains_key(&header.tgid) {
             return;
         }
-        let mut gone = Vec::new();
+        let mut open = Vec::new();
         for (id, conn) in self.conns.iter_mut().filter(|(_, conn)| conn.tgid() == header.tgid) {
-            if conn.transport() == TRANSPORT_UNIX {
-                gone.push(id);
-            } else {
+            if conn.transport() != TRANSPORT_UNIX {
                 conn.orphan();
+            } else if conn.open() > 0 {
+                open.push(id);
             }
         }
+        // Another process may hold the socket and go on with it.
         let end = (Outcome::ProcessExit, header.time_ns);
-        for id in gone {
-            self.remove(id, |conn, context| conn.end(end, context), out);
+        for id in open {
+            if let Some(conn) = self.conns.touch(id) {
+                conn.end(end, &mut Context::new(&self.stats, &mut self.messages, out));
+            }
         }
     }
 

@@ -53,6 +53,7 @@ layout! {
     sk_type: "sock", "sk_type", Always;
     sk_protocol: "sock", "sk_protocol", Always;
     sk_err: "sock", "sk_err", Nice;
+    sk_socket: "sock", "sk_socket", Nice;
     sk_shutdown: "sock", "sk_shutdown", Nice;
     net_inum: "net", "ns.inum", Nice;
     tcp_wstamp: "tcp_sock", "tcp_wstamp_ns", Nice;

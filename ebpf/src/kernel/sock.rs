@@ -96,6 +96,13 @@ impl Sock {
         read::kernel(self.0, globals::sk_err()).unwrap_or(0)
     }
 
+    /// A program still holds it.
+    #[inline(always)]
+    pub fn is_held(self) -> bool {
+        globals::has(globals::sk_socket())
+            && read::kernel::<u64>(self.0, globals::sk_socket()).is_some_and(|socket| socket != 0)
+    }
+
     /// The peer's FIN has arrived.
     #[inline(always)]
     pub fn peer_finished(self) -> bool {

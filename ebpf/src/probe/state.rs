@@ -14,9 +14,11 @@ use crate::{
 
 // include/net/tcp_states.h
 const TCP_FIN_WAIT1: i32 = 4;
+const TCP_FIN_WAIT2: i32 = 5;
 const TCP_CLOSE: i32 = 7;
 const TCP_LAST_ACK: i32 = 9;
 const TCP_LISTEN: i32 = 10;
+const TCP_CLOSING: i32 = 11;
 
 /// Socket profile: the state hangs on the socket.
 #[btf_tracepoint(function = "inet_sock_set_state")]
@@ -25,7 +27,7 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     let new: i32 = ctx.arg(2);
     if new == TCP_LISTEN {
         listening(Sock(sk as u64));
-    } else if ends(new)
+    } else if ends(Sock(sk as u64), ctx.arg(1), new)
         && let Some(state) = conn::on_socket(sk)
     {
         changed(state, Sock(sk as u64), new);
@@ -40,7 +42,7 @@ pub fn inet_sock_set_state_map(ctx: BtfTracePointContext) -> i32 {
     let new: i32 = ctx.arg(2);
     if new == TCP_LISTEN {
         listening(Sock(sk as u64));
-    } else if ends(new)
+    } else if ends(Sock(sk as u64), ctx.arg(1), new)
         && let Some(state) = conn::in_map(sk as u64)
     {
         changed(state, Sock(sk as u64), new);
@@ -51,9 +53,17 @@ pub fn inet_sock_set_state_map(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// Whether a change of state ends something.
+///
+/// After `shutdown` of the sending side, the peer's FIN closes the connection for TCP while the program has yet to
+/// read what came before it: for the program it ends when it has read, or when it closes.
 #[inline(always)]
-fn ends(new: i32) -> bool {
-    new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK || new == TCP_CLOSE
+fn ends(sock: Sock, old: i32, new: i32) -> bool {
+    if new == TCP_CLOSE {
+        let both = old == TCP_FIN_WAIT1 || old == TCP_FIN_WAIT2 || old == TCP_CLOSING;
+        return !(both && sock.is_held() && sock.error() == 0);
+    }
+    new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK
 }
 
 #[inline(always)]
