@@ -99,6 +99,8 @@ pub(crate) struct Pairing {
     answer: Answer,
     /// A request was sent while the response to an earlier one was awaited.
     pipelined: bool,
+    /// Two requests began by the same call.
+    together: bool,
     /// Responses of a client that pipelines were missed: no response can be matched any more.
     doubt: bool,
 }
@@ -134,6 +136,9 @@ impl Pairing {
     pub(crate) fn request(&mut self, begin: Begin, head: Head) {
         if let Some(open) = self.sending() {
             open.sent = true;
+        }
+        if let Some(Slot::Open(last)) = self.slots.back() {
+            self.together |= last.begin.start_ns == begin.start_ns;
         }
         if self.slots.capacity() == 0 {
             self.slots.reserve_exact(1);
@@ -238,6 +243,12 @@ impl Pairing {
             }
             _ => None,
         }
+    }
+
+    /// Whether several requests are open that began by different calls, and never two by the same one. Only
+    /// that proves that the client pipelines where responses may move unseen.
+    pub(crate) fn apart(&self) -> bool {
+        !self.together && self.slots.len() > 1
     }
 
     /// The client pipelines.

@@ -306,8 +306,11 @@ impl Conn {
     fn realign(&mut self, data: &Data, payload: &[u8], starts: bool, again: bool, context: &mut Context<'_>) {
         let waits = !self.response.waiting.is_empty();
         let body = data.flags & DATA_BODY != 0 && payload.is_empty() && !starts;
-        let unseen =
-            self.transport == TRANSPORT_UNIX && !self.pairing.answering() && self.pairing.other(1).is_some();
+        // Of Unix sockets `splice` receives without a trace. What is sent is always seen.
+        let unseen = self.transport == TRANSPORT_UNIX
+            && self.info.role == Role::Client
+            && !self.pairing.answering()
+            && self.pairing.apart();
         // Until it is decided whose they are, no response is paired.
         self.unsure |= !self.parser.knows(Side::Response);
         let known = !self.unsure && !again && !unseen;
