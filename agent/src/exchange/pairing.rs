@@ -99,8 +99,6 @@ pub(crate) struct Pairing {
     answer: Answer,
     /// A request was sent while the response to an earlier one was awaited.
     pipelined: bool,
-    /// Two requests began by the same call.
-    together: bool,
     /// Responses of a client that pipelines were missed: no response can be matched any more.
     doubt: bool,
 }
@@ -136,9 +134,6 @@ impl Pairing {
     pub(crate) fn request(&mut self, begin: Begin, head: Head) {
         if let Some(open) = self.sending() {
             open.sent = true;
-        }
-        if let Some(Slot::Open(last)) = self.slots.back() {
-            self.together |= last.begin.start_ns == begin.start_ns;
         }
         if self.slots.capacity() == 0 {
             self.slots.reserve_exact(1);
@@ -245,12 +240,6 @@ impl Pairing {
         }
     }
 
-    /// Whether several requests are open that began by different calls, and never two by the same one. Only
-    /// that proves that the client pipelines where responses may move unseen.
-    pub(crate) fn apart(&self) -> bool {
-        !self.together && self.slots.len() > 1
-    }
-
     /// The client pipelines.
     pub(crate) const fn pipelines(&mut self) {
         self.pipelined = true;
@@ -333,14 +322,6 @@ impl Pairing {
     /// Whether nothing can be told any more.
     pub(crate) const fn doubts(&self) -> bool {
         self.doubt
-    }
-
-    /// Where the response side stood when the request in a slot began.
-    pub(crate) fn other(&self, slot: usize) -> Option<u64> {
-        match self.slots.get(slot) {
-            Some(Slot::Open(open)) => Some(open.begin.other),
-            _ => None,
-        }
     }
 
     /// If no response to the oldest request was found but it is over, because its client has sent another one:

@@ -296,7 +296,7 @@ impl Conn {
                 Side::Request => unix && !self.pairing.awaits() && !self.pairing.answering(),
                 Side::Response => {
                     matches!(self.pairing.owner(data.pos, data.first_ns), Owner::Start(_))
-                        || (unix && self.pairing.other(1).is_some())
+                        || (unix && self.pairing.overtaken().is_some())
                 }
             }
             && Http1::detect(side, payload) == Detect::Yes
@@ -306,11 +306,9 @@ impl Conn {
     fn realign(&mut self, data: &Data, payload: &[u8], starts: bool, again: bool, context: &mut Context<'_>) {
         let waits = !self.response.waiting.is_empty();
         let body = data.flags & DATA_BODY != 0 && payload.is_empty() && !starts;
-        // Of Unix sockets `splice` receives without a trace. What is sent is always seen.
         let unseen = self.transport == TRANSPORT_UNIX
-            && self.info.role == Role::Client
             && !self.pairing.answering()
-            && self.pairing.apart();
+            && self.pairing.overtaken().is_some();
         // Until it is decided whose they are, no response is paired.
         self.unsure |= !self.parser.knows(Side::Response);
         let known = !self.unsure && !again && !unseen;
