@@ -103,6 +103,9 @@ impl Conn {
         self.cut(Side::Request, end.1, context);
         self.cut(Side::Response, end.1, context);
         self.end_exchanges(end, context);
+        // Another process may go on, with the responses to what is told of already.
+        self.unsure = true;
+        self.awaited(context);
     }
 
     /// Ends the open exchanges.
