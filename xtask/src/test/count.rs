@@ -14,17 +14,33 @@ pub(crate) struct Count {
     pub(crate) failed: usize,
     skipped: Vec<String>,
     failures: Vec<String>,
+    /// Failed once and passed when they ran alone.
+    unsteady: Vec<String>,
     ignored: usize,
 }
 
 impl Count {
     pub(crate) fn add(&mut self, other: Self) {
-        let Self { passed, failed, skipped, failures, ignored } = other;
+        let Self { passed, failed, skipped, failures, unsteady, ignored } = other;
         self.passed += passed;
         self.failed += failed;
         self.ignored += ignored;
         self.skipped.extend(skipped);
         self.failures.extend(failures);
+        self.unsteady.extend(unsteady);
+    }
+
+    /// The names of what failed.
+    pub(crate) fn failures(&self) -> &[String] {
+        &self.failures
+    }
+
+    /// What failed has passed when it ran alone.
+    pub(crate) fn steadied(&mut self, name: &str) {
+        self.failures.retain(|failure| failure != name);
+        self.failed = self.failed.saturating_sub(1);
+        self.passed += 1;
+        self.unsteady.push(name.to_owned());
     }
 
     pub(crate) fn fail(&mut self, what: String) {
@@ -43,6 +59,9 @@ impl fmt::Display for Count {
         writeln!(f)?;
         for what in &self.skipped {
             writeln!(f, "skipped: {what}")?;
+        }
+        for what in &self.unsteady {
+            writeln!(f, "UNSTEADY: {what}: failed once, passed when it ran alone")?;
         }
         for what in &self.failures {
             writeln!(f, "FAILED: {what}")?;
