@@ -78,7 +78,7 @@ pub fn survey() -> Survey {
     survey.features.dedup_by(|a, b| a.name == b.name);
     survey.features.push(Feature {
         name: "helper bpf_loop".to_owned(),
-        present: btf.function("bpf_loop"),
+        present: loader::has_helper(&btf, "bpf_loop"),
         required: false,
         purpose: "searching heads in the kernel; without it whole calls are copied, unsampled ones too"
             .to_owned(),

@@ -100,6 +100,12 @@ impl LoadError {
     }
 }
 
+/// Whether a kernel has a helper: its own BTF function is the surest sign, whatever the version says. Tests of what
+/// happens without one name it in `SPANDREL_WITHOUT_HELPER`.
+pub(super) fn has_helper(btf: &Btf<'_>, name: &str) -> bool {
+    btf.function(name) && std::env::var_os("SPANDREL_WITHOUT_HELPER").is_none_or(|masked| masked != name)
+}
+
 /// The best profile of a kernel, by the tracepoints it has.
 pub(super) fn best_profile(btf: &Btf<'_>) -> Profile {
     let has = |name| btf.tracepoint(name).is_some();
@@ -132,8 +138,7 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
             _ => log::info!("this kernel has no {}: something is less exact", member.name),
         }
     }
-    // The helper's own BTF function is the surest sign of it, whatever the version says.
-    let btf_has_loop = btf.function("bpf_loop");
+    let btf_has_loop = has_helper(&btf, "bpf_loop");
     drop(raw);
 
     let words = offsets.words();

@@ -12,8 +12,8 @@ use std::{
 use rustix::process::Signal;
 
 use crate::{
-    PATIENCE,
     lab::Lab,
+    patience,
     process::{self, Output, Program},
     report::Report,
     span::{self, Kind, Span},
@@ -186,7 +186,7 @@ impl Agent {
     /// Waits until the spans so far are what is asked for.
     #[track_caller]
     pub fn wait_for(&mut self, what: &str, ask: impl FnMut(&[Span]) -> bool) {
-        assert!(self.wait_in(PATIENCE, ask), "no {what}:\n{:#?}\n{}", self.spans, self.stderr());
+        assert!(self.wait_in(patience(), ask), "no {what}:\n{:#?}\n{}", self.spans, self.stderr());
     }
 
     /// The same with another deadline, and without a failure: whether they came.
@@ -207,7 +207,7 @@ impl Agent {
     #[track_caller]
     pub fn wait_output(&mut self, mut ask: impl FnMut(&str) -> bool) -> bool {
         let Self { program, read, spans, output, .. } = self;
-        let answer = program.lines().wait(PATIENCE, |lines| {
+        let answer = program.lines().wait(patience(), |lines| {
             for line in lines.get(*read..).unwrap_or_default() {
                 sort(line, spans, output);
             }
@@ -252,10 +252,10 @@ impl Agent {
     /// Waits for its end: that of its command.
     #[track_caller]
     pub fn finish(mut self) -> Finished {
-        let ended = self.program.finish_in(PATIENCE);
+        let ended = self.program.finish_in(patience());
         assert!(ended.status.code().is_some(), "the agent died: {}\n{}", ended.status, ended.stderr);
         self.take();
-        assert!(self.program.errors().ended(PATIENCE), "the agent's standard error stays open");
+        assert!(self.program.errors().ended(patience()), "the agent's standard error stays open");
         Finished {
             report: Report::read(&self.home.path("report.json")),
             spans: self.spans,
@@ -270,7 +270,7 @@ impl Agent {
     pub fn kill(mut self) -> Vec<Span> {
         self.killed = true;
         self.program.signal(Signal::KILL);
-        self.program.finish_in(PATIENCE);
+        self.program.finish_in(patience());
         self.take();
         self.spans
     }

@@ -35,6 +35,11 @@ impl Count {
         &self.failures
     }
 
+    /// How many were skipped or left out.
+    pub(crate) fn skipped_count(&self) -> usize {
+        self.skipped.len() + self.ignored
+    }
+
     /// What failed has passed when it ran alone.
     pub(crate) fn steadied(&mut self, name: &str) {
         self.failures.retain(|failure| failure != name);
@@ -66,8 +71,7 @@ impl fmt::Display for Count {
         for what in &self.failures {
             writeln!(f, "FAILED: {what}")?;
         }
-        let skipped = self.skipped.len() + self.ignored;
-        writeln!(f, "{} passed, {} failed, {skipped} skipped", self.passed, self.failed)
+        writeln!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped_count())
     }
 }
 
