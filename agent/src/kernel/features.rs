@@ -4,7 +4,7 @@ use std::fs;
 
 use spandrel_common::layout::Need;
 
-use super::{BTF_PATH, HOOKS, Kernel, Options, btf::Btf, hooks::Profile, layout, loader};
+use super::{BTF_PATH, HOOKS, Kernel, Options, btf::Btf, hooks::Profile, layout, loader, privilege};
 
 /// Something that the agent uses, or would use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,13 @@ pub fn survey() -> Survey {
         purpose: "programs and maps of the kernel side".to_owned(),
         advice: "Linux 5.15 or newer; 5.14 of RHEL 9".to_owned(),
     });
+    survey.features.extend(privilege::capabilities().map(|(capability, held)| Feature {
+        name: format!("capability {}", capability.name),
+        present: held,
+        required: capability.required,
+        purpose: capability.purpose.to_owned(),
+        advice: "run as root, or grant it".to_owned(),
+    }));
     let raw = fs::read(BTF_PATH).unwrap_or_default();
     let btf = Btf::parse(&raw);
     survey.features.push(Feature {

@@ -43,11 +43,9 @@ pub enum LoadError {
     NoMember(String),
     #[error("the kernel object was not built into this binary: build with `cargo xtask build`")]
     NoObject,
-    #[error(
-        "the kernel refused the kernel side: {0}. Run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"
-    )]
+    #[error("the kernel refused the kernel side: {0}. {advice}", advice = advice(.0.as_ref()))]
     Load(#[source] Box<aya::EbpfError>),
-    #[error("the kernel refused program {program}: {}. Please report this kernel", brief(source))]
+    #[error("the kernel refused program {program}: {}. {}", brief(source), advice(source.as_ref()))]
     Program {
         program: &'static str,
         #[source]
@@ -85,18 +83,26 @@ fn brief(error: &aya::programs::ProgramError) -> String {
     format!("{} {}", first.trim_end(), tail.join("; "))
 }
 
+/// What to do about a refusal.
+fn advice(error: &(dyn std::error::Error + 'static)) -> &'static str {
+    if is_denied(error) {
+        "Run as root, or with CAP_BPF and CAP_PERFMON"
+    } else {
+        "Please report this kernel"
+    }
+}
+
+/// Whether the kernel's answer was that this is not permitted.
+fn is_denied(error: &(dyn std::error::Error + 'static)) -> bool {
+    let denied = |error: &std::io::Error| error.raw_os_error() == Some(libc::EPERM);
+    std::iter::successors(Some(error), |error| error.source())
+        .any(|error| error.downcast_ref::<std::io::Error>().is_some_and(denied))
+}
+
 impl LoadError {
     /// Whether more privilege would help.
     pub fn is_privilege(&self) -> bool {
-        let mut source: Option<&dyn std::error::Error> = Some(self);
-        while let Some(error) = source {
-            let denied = |error: &std::io::Error| error.raw_os_error() == Some(libc::EPERM);
-            if error.downcast_ref::<std::io::Error>().is_some_and(denied) {
-                return true;
-            }
-            source = error.source();
-        }
-        false
+        is_denied(self)
     }
 }
 

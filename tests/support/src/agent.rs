@@ -26,6 +26,7 @@ pub struct Options {
     env: Vec<(String, String)>,
     command: Vec<String>,
     console: Option<&'static str>,
+    starter: Vec<String>,
 }
 
 impl Options {
@@ -70,6 +71,13 @@ impl Options {
         self
     }
 
+    /// A program that starts the agent, with its arguments: `setpriv`.
+    #[must_use]
+    pub fn started_by<A: Into<String>>(mut self, starter: impl IntoIterator<Item = A>) -> Self {
+        self.starter = starter.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// What comes behind `--`. What this command writes to standard output comes with the spans
     /// ([`Finished::output`]).
     #[must_use]
@@ -80,7 +88,14 @@ impl Options {
 
     /// The command line.
     fn line(&self, report: &Path) -> Command {
-        let mut command = process::command(binary());
+        let mut command = match self.starter.split_first() {
+            None => process::command(binary()),
+            Some((starter, args)) => {
+                let mut command = process::command(starter);
+                command.args(args).arg(binary());
+                command
+            }
+        };
         command.args([
             "run",
             "--console",
