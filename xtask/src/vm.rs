@@ -1,6 +1,6 @@
 //! `cargo xtask vm`: boots other kernels under QEMU's emulation and runs the kernel tests there.
 //!
-//! A machine is a Debian kernel and a small initramfs: a static init (tests/vm), the executables to run and
+//! A machine is a kernel of a distribution and a small initramfs: a static init (tests/vm), the executables to run and
 //! nothing else. The kernels are listed in tests/vm/kernels.toml.
 
 mod archive;
@@ -50,7 +50,7 @@ pub(crate) struct Args {
     /// A machine that runs longer is stopped, in seconds
     #[arg(long, default_value_t = 3600)]
     timeout: u64,
-    /// A Debian mirror to take kernels from, if the machine's own package sources name none
+    /// A mirror to take kernels from instead of the one that the machine's own package sources name
     #[arg(long, value_name = "URL")]
     mirror: Option<String>,
 }

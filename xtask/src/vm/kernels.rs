@@ -1,4 +1,4 @@
-//! Kernels from Debian's packages, fetched by apt into folders of the project: nothing is installed, and the
+//! Kernels from the packages of Debian and Ubuntu, fetched by apt into folders of the project: nothing is installed, and the
 //! machine's own package sources stay as they are.
 
 use std::{
@@ -7,27 +7,82 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
-use crate::run::{answer, command, root, run};
+use crate::{
+    run::{answer, command, root, run},
+    tools::{self, Tool},
+};
 
-/// Debian's keys, by which apt checks what it fetches.
-const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// Who makes a kernel.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum System {
+    #[default]
+    Debian,
+    Ubuntu,
+}
+
+impl System {
+    /// The keys by which apt checks what it fetches.
+    const fn keys(self) -> Tool {
+        match self {
+            Self::Debian => Tool {
+                needs: "/usr/share/keyrings/debian-archive-keyring.gpg",
+                package: "debian-archive-keyring",
+                why: "Debian's keys, to check its kernels by",
+            },
+            Self::Ubuntu => Tool {
+                needs: "/usr/share/keyrings/ubuntu-archive-keyring.gpg",
+                package: "ubuntu-keyring",
+                why: "Ubuntu's keys, to check its kernels by",
+            },
+        }
+    }
+
+    /// The package that depends on the newest image of a release.
+    const fn package(self) -> &'static str {
+        match self {
+            Self::Debian => "linux-image-amd64",
+            Self::Ubuntu => "linux-image-generic",
+        }
+    }
+
+    /// The last part of a mirror's address.
+    const fn folder(self) -> &'static str {
+        match self {
+            Self::Debian => "/debian",
+            Self::Ubuntu => "/ubuntu",
+        }
+    }
+
+    /// Where everybody gets it, for machines of the other system.
+    const fn mirror(self) -> &'static str {
+        match self {
+            Self::Debian => "http://deb.debian.org/debian",
+            Self::Ubuntu => "http://archive.ubuntu.com/ubuntu",
+        }
+    }
+
+    /// The mirror that this machine's own package sources name, if they are this system's.
+    fn own_mirror(self) -> Option<String> {
+        let targets = ["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"];
+        let text = answer(command("apt-get").args(targets))?;
+        text.lines().find(|line| line.trim_end_matches('/').ends_with(self.folder())).map(str::to_owned)
+    }
+}
 
 /// A row of tests/vm/kernels.toml.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Kernel {
     pub(super) name: String,
+    #[serde(default)]
+    system: System,
     suite: String,
-    #[serde(default = "default_package")]
-    package: String,
+    package: Option<String>,
     pub(super) supported: bool,
-}
-
-fn default_package() -> String {
-    "linux-image-amd64".to_owned()
 }
 
 pub(super) fn table() -> Result<Vec<Kernel>> {
@@ -48,7 +103,7 @@ pub(super) fn image(kernel: &Kernel, folder: &Path, mirror: Option<&str>) -> Res
     }
     let apt = Apt::new(kernel, folder, mirror)?;
     run(apt.command("apt-get").args(["update", "--quiet"]))?;
-    let package = apt.concrete(&kernel.package)?;
+    let package = apt.concrete(kernel.package.as_deref().unwrap_or(kernel.system.package()))?;
     run(apt.command("apt-get").args(["download", "--quiet", &package]).current_dir(folder))?;
     let fetched = fs::read_dir(folder)?.flatten().map(|entry| entry.path());
     let deb = fetched.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "deb"));
@@ -75,19 +130,18 @@ struct Apt {
 
 impl Apt {
     fn new(kernel: &Kernel, folder: &Path, mirror: Option<&str>) -> Result<Self> {
-        if !Path::new(KEYS).exists() {
-            bail!("{KEYS} is missing: install the package debian-archive-keyring");
-        }
-        let mirror = mirror.map(str::to_owned).or_else(debian_mirror).context(
-            "the machine's package sources name no Debian mirror: name one by --mirror (its folder `dists` has \
-             the releases)",
-        )?;
+        let keys = kernel.system.keys();
+        tools::ensure(std::slice::from_ref(&keys))?;
+        let keys = keys.needs;
+        let mirror = mirror.filter(|url| url.trim_end_matches('/').ends_with(kernel.system.folder()));
+        let mirror = mirror.map(str::to_owned).or_else(|| kernel.system.own_mirror());
+        let mirror = mirror.unwrap_or_else(|| kernel.system.mirror().to_owned());
         let base = folder.join("apt");
         for part in ["lists/partial", "cache/archives/partial", "none"] {
             fs::create_dir_all(base.join(part)).with_context(|| format!("cannot make {}", base.display()))?;
         }
         let sources = base.join("sources.list");
-        fs::write(&sources, format!("deb [arch=amd64 signed-by={KEYS}] {mirror} {} main\n", kernel.suite))?;
+        fs::write(&sources, format!("deb [arch=amd64 signed-by={keys}] {mirror} {} main\n", kernel.suite))?;
         let set = |name: &str, value: &Path| format!("--option={name}={}", value.display());
         let options = vec![
             set("Dir::Etc::sourcelist", &sources),
@@ -126,13 +180,6 @@ impl Apt {
     }
 }
 
-/// The mirror that this machine's own package sources name, if they are Debian's.
-fn debian_mirror() -> Option<String> {
-    let targets = ["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"];
-    let text = answer(command("apt-get").args(targets))?;
-    text.lines().find(|line| line.trim_end_matches('/').ends_with("/debian")).map(str::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,9 +187,9 @@ mod tests {
     #[test]
     fn the_table_can_be_read() {
         let table = table().unwrap();
-        for wanted in ["5.10", "6.1", "6.12", "newest"] {
+        for wanted in ["5.10", "5.15", "6.1", "6.8", "6.12", "newest"] {
             assert!(table.iter().any(|kernel| kernel.name == wanted), "{wanted}");
         }
-        assert!(table.iter().all(|kernel| !kernel.suite.is_empty() && !kernel.package.is_empty()));
+        assert!(table.iter().all(|kernel| !kernel.suite.is_empty()));
     }
 }
