@@ -7,6 +7,7 @@ mod archive;
 mod boot;
 mod job;
 mod kernels;
+mod packages;
 mod verdict;
 
 use std::{
