@@ -29,6 +29,8 @@ pub struct Survey {
     pub programs: Vec<(&'static str, u32)>,
     /// Why loading failed.
     pub failure: Option<String>,
+    /// What the verifier said, if it refused a program.
+    pub verifier_log: Option<String>,
 }
 
 impl Survey {
@@ -123,6 +125,9 @@ fn try_loading(survey: &mut Survey) {
             survey.programs =
                 kernel.run_time().iter().map(|program| (program.program, program.instructions)).collect();
         }
-        Err(error) => survey.failure = Some(error.to_string()),
+        Err(error) => {
+            survey.failure = Some(error.to_string());
+            survey.verifier_log = error.verifier_log();
+        }
     }
 }

@@ -100,6 +100,14 @@ fn is_denied(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 impl LoadError {
+    /// All that the verifier said of the program that it refused: thousands of lines, the last of which tell most.
+    pub fn verifier_log(&self) -> Option<String> {
+        match self {
+            Self::Program { source, .. } => Some(source.to_string()),
+            _ => None,
+        }
+    }
+
     /// Whether more privilege would help.
     pub fn is_privilege(&self) -> bool {
         is_denied(self)

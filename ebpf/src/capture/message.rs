@@ -341,7 +341,7 @@ fn ship<const TX: bool>(state: &mut State, offset: u64, flags: u16, scratch: &mu
     let want = if rest < room { rest } else { room };
     let mut flags = flags;
     let mut captured = 0;
-    scratch.data.unseen = moved.call.unseen;
+    scratch.data.unseen = moved.call.unseen as u8;
     if moved.call.unseen != 0 {
         flags |= DATA_UNSEEN;
     } else if want > 0 {
