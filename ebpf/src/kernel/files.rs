@@ -1,19 +1,18 @@
 //! From a descriptor to its socket, through the running task's descriptor table (system call profile).
 
-use super::{sock::Sock, task::Task};
+use super::{sock::Sock, task::Running};
 use crate::{globals, read};
 
 const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
 
-/// The socket behind descriptor `fd` of the running task, and its inode number.
+/// The socket behind descriptor `fd` of the running `task`, and its inode number.
 ///
 /// The table is read without its lock: a descriptor that another thread closes in this instant may give
 /// the socket that takes its place, as it may to the system call itself.
 #[inline(always)]
-pub fn socket(fd: u32) -> Option<(Sock, u64)> {
-    let files: u64 = read::kernel(Task::current().0, globals::task_files())?;
-    let table: u64 = read::kernel(files, globals::files_fdt())?;
+pub fn socket(task: Running, fd: u32) -> Option<(Sock, u64)> {
+    let table: u64 = read::kernel(task.files(), globals::files_fdt())?;
     let max: u32 = read::kernel(table, globals::fdt_max())?;
     if fd >= max {
         return None;
