@@ -198,7 +198,7 @@ fn recognise<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
     let moved = scratch.moved;
     let want = if moved.len < SNIFF as u64 { moved.len } else { SNIFF as u64 };
     let seen = moved.call.unseen == 0 && gather(moved.call.address, moved.call.vectors, 0, want) == want;
-    if seen && head::looks(want) != Looks::Other {
+    if seen && head::looks(scratch.view(), want) != Looks::Other {
         state.phase = HTTP;
         state.turns = 0;
         state.role = if TX { ROLE_CLIENT } else { ROLE_SERVER };

@@ -1,7 +1,9 @@
 //! Events about a connection, made from what the scratch slot and the connection's state hold.
 
 use spandrel_common::{
-    event::{Close, DATA_BODY, DATA_PIPELINED, DATA_UNSEEN, DIR_RX, DIR_TX, Header, SELECT_PENDING, TRANSPORT_TCP},
+    event::{
+        Close, DATA_BODY, DATA_PIPELINED, DATA_UNSEEN, DIR_RX, DIR_TX, Header, SELECT_PENDING, TRANSPORT_TCP,
+    },
     limits::ANNOUNCE_EVERY_NS,
     stats::Counter,
 };
@@ -9,10 +11,7 @@ use spandrel_common::{
 use crate::{
     conn::State,
     emit, filter,
-    kernel::{
-        sock::Sock,
-        task::Ids,
-    },
+    kernel::{sock::Sock, task::Ids},
     scratch::{self, Scratch},
 };
 

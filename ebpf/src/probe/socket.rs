@@ -97,7 +97,9 @@ fn memory<const TX: bool>(task: Running, ids: Ids, state: &mut State, sk: *const
     }
     let syscall = Syscall::of(task);
     // With io_uring, these bytes may not be those of the running call.
-    if task.has_ring() && files::socket(task, syscall.args[0] as u32).is_none_or(|(own, _)| own.0 != sk as u64) {
+    if task.has_ring()
+        && files::socket(task, syscall.args[0] as u32).is_none_or(|(own, _)| own.0 != sk as u64)
+    {
         return noticed(Unseen::IoUring);
     }
     match syscall.shape() {

@@ -199,5 +199,10 @@ fn finished<const TX: bool>(fd: u32, result: i64, behind: u64, memory: Call) {
         state.begin(sock.transport());
     }
     let tcp = (state.transport == TRANSPORT_TCP).then_some(Tcp(Raw(sock.0)));
-    capture::moved::<TX>(state, sock, tcp, Bytes { ids: task.ids(), len: result as u64, behind, call: memory });
+    capture::moved::<TX>(
+        state,
+        sock,
+        tcp,
+        Bytes { ids: task.ids(), len: result as u64, behind, call: memory },
+    );
 }
