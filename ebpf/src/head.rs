@@ -77,14 +77,16 @@ pub extern "C" fn spandrel_head(skip: u64, want: u64) -> u64 {
 /// [`scratch::Found`]. Finds nothing on kernels without `bpf_loop` (5.17): everything is shipped there.
 #[inline(always)]
 fn scan(scratch: &mut Scratch, len: u64) {
+    // A number that the compiler does not know: it would make one call of many zeros, to a loop over bytes.
+    let none = read::opaque(0) as u32;
     let found = &mut scratch.found;
-    found.end = 0;
-    found.traceparent = 0;
-    found.length = 0;
-    found.coding = 0;
-    found.line = 0;
-    found.odd = 0;
-    found.upgrade = 0;
+    found.end = none;
+    found.traceparent = none;
+    found.length = none;
+    found.coding = none;
+    found.line = none;
+    found.odd = none;
+    found.upgrade = none;
     found.len = len as u32;
     if globals::has_loop() {
         read::repeat(HEAD_SCAN as u32 / 8 / STEP, step, &mut 0);
