@@ -214,7 +214,13 @@ impl Conn {
             self.cut(side, data.last_ns, context);
         }
         if jumped && !starts {
-            self.gap(side, data.pos - next, data.last_ns, context);
+            let len = data.pos - next;
+            // When a message ended whose last bytes are among them is not known.
+            if len < self.parser.certain(side) {
+                self.uncaptured(side, len, data.last_ns, context);
+            } else {
+                self.gap(side, len, data.last_ns, context);
+            }
         }
         self.half(side).next = data.pos + late;
         match side {
@@ -268,7 +274,7 @@ impl Conn {
             self.cut(side, data.last_ns, context);
         }
         if len > 0 && !body {
-            self.gap(side, len, data.last_ns, context);
+            self.uncaptured(side, len, data.last_ns, context);
         }
         if ends || (len > 0 && body) {
             // Content is counted without chunk framing.

@@ -24,6 +24,15 @@ impl Conn {
         self.apply(base, &mut sources, now_ns, context);
     }
 
+    /// Bytes of the open message that were not captured. Those that are body by its framing are not missed.
+    pub(super) fn uncaptured(&mut self, side: Side, len: u64, now_ns: u64, context: &mut Context<'_>) {
+        if len <= self.parser.certain(side) {
+            self.feed(side, Input::Body { len, end: false }, now_ns, context);
+        } else {
+            self.gap(side, len, now_ns, context);
+        }
+    }
+
     pub(super) fn gap(&mut self, side: Side, len: u64, now_ns: u64, context: &mut Context<'_>) {
         context.stats.count(Count::Gaps);
         match side {
