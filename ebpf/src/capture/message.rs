@@ -89,6 +89,9 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
     let starts =
         if moved.request != 0 { looks == Looks::Request } else { got >= 12 && head::is_response(bytes) };
     if !starts {
+        if looks == Looks::Short && rest == 1 && hold::<TX>(state, scratch) {
+            return 0;
+        }
         if looks == Looks::Other && moved.request != 0 {
             super::give_up_slowly(state, scratch);
             if state.phase == IGNORED {
@@ -122,6 +125,21 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
     } else {
         response::<TX>(state, offset, framing, scratch)
     }
+}
+
+/// Holds the lone first byte of a request, the last of this call, until more comes: with it the kernel side can
+/// follow the request, alone it would have to leave all of it to userspace. Go's server reads it ahead.
+#[inline(always)]
+fn hold<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
+    let byte = scratch.view().byte(0);
+    let (own, _) = state.flows::<TX>();
+    if own.mode != START || !byte.is_ascii_uppercase() {
+        return false;
+    }
+    own.held = byte;
+    own.held_ns = scratch.moved.first_ns;
+    own.until = scratch.moved.base + scratch.moved.len - 1;
+    true
 }
 
 /// A request starts at `offset`; its head was searched.

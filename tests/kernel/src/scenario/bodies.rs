@@ -116,7 +116,11 @@ pub(crate) fn apart(stage: &mut Stage) -> io::Result<()> {
                     "length" => (http::request(path, LARGE, ""), http::response(status, LARGE, "")),
                     _ => by_chunks(path, status, &[LARGE / 10; 10], TRAILERS),
                 };
-                talk.carry((LARGE, LARGE), make, |from, to, message| head_first(from, to, message, first))?;
+                talk.carry((LARGE, LARGE), make, |from, to, message| {
+                    // Where the chunks of a response are is not followed behind such a head.
+                    let whole = coding == "chunks" && message.starts_with(b"HTTP");
+                    head_first(from, to, message, if whole { message.len() / 2 } else { first })
+                })?;
             }
             talk.plain()?;
         }
@@ -133,7 +137,12 @@ fn head_first(from: BorrowedFd<'_>, to: BorrowedFd<'_>, message: &[u8], first: u
     fill(came_first, |buf| sys::read(to, buf))?;
     thread::scope(|scope| {
         let sender = scope.spawn(|| all(rest, |bytes| sys::write(from, bytes)));
-        fill(came_rest, |buf| sys::read(to, { let len = buf.len().min(READ); &mut buf[..len] }))?;
+        fill(came_rest, |buf| {
+            sys::read(to, {
+                let len = buf.len().min(READ);
+                &mut buf[..len]
+            })
+        })?;
         sender.join().map_err(|_panic| io::Error::other("the sender panicked"))?
     })?;
     if came == message { Ok(()) } else { Err(io::Error::other("other bytes came than were sent")) }

@@ -134,8 +134,7 @@ fn talk(path: &str) -> String {
 }
 
 /// Conversations that are not told rightly yet, and why. Whoever mends one takes its line out.
-const KNOWN: &[(&str, &str)] = &[
-];
+const KNOWN: &[(&str, &str)] = &[];
 
 fn summary(problems: Problems) -> Vec<String> {
     let mut all = Vec::new();
