@@ -35,10 +35,7 @@ impl Conn {
 
     pub(super) fn gap(&mut self, side: Side, len: u64, now_ns: u64, context: &mut Context<'_>) {
         context.stats.count(Count::Gaps);
-        match side {
-            Side::Request => self.pairing.request_gap(),
-            Side::Response => self.pairing.response_gap(),
-        }
+        self.untold_rest(side);
         self.feed(side, Input::Gap { len }, now_ns, context);
     }
 
