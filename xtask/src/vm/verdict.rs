@@ -37,7 +37,7 @@ impl Console {
                 break;
             };
             if let Some(title) = job.title {
-                let skipped = end.count.skipped_count();
+                let skipped = end.count.skipped;
                 let (passed, failed) = (end.count.passed, end.count.failed);
                 verdict.tests.push(format!("{title}: {passed} passed, {failed} failed, {skipped} skipped"));
                 verdict.complaints.extend(end.count.failures().iter().map(|name| format!("{title}: {name}")));
