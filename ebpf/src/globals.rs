@@ -67,6 +67,7 @@ member!(file_private);
 member!(file_inode);
 member!(inode_mode);
 member!(inode_ino);
+member!(socket_inode);
 member!(socket_sk);
 member!(mm_arg_start);
 member!(mm_arg_end);

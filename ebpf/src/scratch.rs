@@ -68,6 +68,8 @@ pub struct Moved {
     pub crossed: u32,
     /// 1 once it is clear that the connection is to be left alone.
     pub left: u32,
+    /// The byte that counts as the first of these although an earlier call moved it; 0 if there is none.
+    pub held: u64,
 }
 
 /// Offsets into [`Scratch::bytes`]; 0 is "not found" (no field can stand at 0).

@@ -79,6 +79,7 @@ layout! {
     file_inode: "file", "f_inode", Syscalls;
     inode_mode: "inode", "i_mode", Syscalls;
     inode_ino: "inode", "i_ino", Syscalls;
+    socket_inode: "socket_alloc", "vfs_inode", Nice;
     socket_sk: "socket", "sk", Syscalls;
     mm_arg_start: "mm_struct", "arg_start", Always;
     mm_arg_end: "mm_struct", "arg_end", Always;

@@ -3,7 +3,7 @@
 use spandrel_common::{
     event::{
         DATA_BODY, DATA_END, DATA_LIMIT, DATA_TO_CLOSE, DATA_UNSEEN, DECISION_OPEN, DECISION_SAMPLED,
-        SELECT_PENDING, Unseen,
+        SELECT_PENDING, TRANSPORT_UNIX, Unseen,
     },
     limits::{HEAD_CAPTURE, HEAD_SCAN},
     stats::Counter,
@@ -47,6 +47,7 @@ fn step<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) -
     let moved = scratch.moved;
     let at = moved.base + offset;
     let rest = moved.len - offset;
+    let unix = state.transport == TRANSPORT_UNIX;
     let (own, other) = state.flows::<TX>();
     if own.mode == BODY {
         let (until, left) = (own.until, own.until.wrapping_sub(at));
@@ -63,6 +64,11 @@ fn step<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) -
     }
     match own.mode {
         CHUNKED => chunks::<TX>(state, offset, scratch),
+        // No event tells the end of a Unix socket, and with it how long the body was.
+        TO_CLOSE if unix => {
+            body::<TX>(state, moved.base + moved.len, 0, scratch);
+            0
+        }
         TO_CLOSE | WITHHELD => 0,
         START => begin::<TX>(state, offset, scratch),
         // A new turn is a new chance to find a message start: for a request once the other side has
@@ -88,6 +94,9 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
     let starts =
         if moved.request != 0 { looks == Looks::Request } else { got >= 12 && head::is_response(bytes) };
     if !starts {
+        if looks == Looks::Short && rest == 1 && hold::<TX>(state, scratch) {
+            return 0;
+        }
         if looks == Looks::Other && moved.request != 0 {
             super::give_up_slowly(state, scratch);
             if state.phase == IGNORED {
@@ -120,6 +129,21 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
     } else {
         response::<TX>(state, offset, framing, scratch)
     }
+}
+
+/// Holds the lone first byte of a request, the last of this call, until more comes: with it the kernel side can
+/// follow the request, alone it would have to leave all of it to userspace. Go's server reads it ahead.
+#[inline(always)]
+fn hold<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
+    let byte = scratch.view().byte(0);
+    let (own, _) = state.flows::<TX>();
+    if own.mode != START || !byte.is_ascii_uppercase() {
+        return false;
+    }
+    own.held = byte;
+    own.held_ns = scratch.moved.first_ns;
+    own.until = scratch.moved.base + scratch.moved.len - 1;
+    true
 }
 
 /// A request starts at `offset`; its head was searched.

@@ -71,15 +71,17 @@ fn locked<const TX: bool>(
     scratch.moved.call = bytes.call;
     scratch.moved.turned = u32::from(turned);
     scratch.moved.left = 0;
+    scratch.moved.held = 0;
     account::<TX>(state, sock, tcp, bytes.len, bytes.behind, &mut scratch.moved);
     if state.phase == SNIFFING && !recognise::<TX>(state, scratch) {
         return;
     }
+    take_held::<TX>(state, &mut scratch.moved);
     scratch.moved.request = u32::from((state.role == ROLE_SERVER) != TX);
     if scratch.moved.request == 0 {
         state.awaiting = 0;
     }
-    let len = bytes.len;
+    let len = scratch.moved.len;
     let mut offset = 0;
     for _ in 0..SEGMENTS {
         if offset >= len {
@@ -175,6 +177,23 @@ fn account<const TX: bool>(
     moved.wait_ns = wait_ns;
     moved.now = now;
     own.pos += len;
+}
+
+/// Puts the byte that was held back in front of these, if nothing is missing in between.
+#[inline(always)]
+fn take_held<const TX: bool>(state: &mut State, moved: &mut Moved) {
+    let (own, _) = state.flows::<TX>();
+    if own.held == 0 {
+        return;
+    }
+    if own.mode == START && own.until + 1 == moved.base {
+        moved.held = u64::from(own.held);
+        moved.base -= 1;
+        moved.len += 1;
+        moved.first_ns = own.held_ns;
+        moved.wait_ns = 0;
+    }
+    own.held = 0;
 }
 
 /// Position of the other direction by TCP's own numbers, which know of calls that no hook saw, and of one

@@ -3,6 +3,7 @@
 use spandrel_common::{
     event::{
         Close, DATA_BODY, DATA_PIPELINED, DATA_UNSEEN, DIR_RX, DIR_TX, Header, SELECT_PENDING, TRANSPORT_TCP,
+        TRANSPORT_UNIX,
     },
     limits::ANNOUNCE_EVERY_NS,
     stats::Counter,
@@ -12,6 +13,7 @@ use crate::{
     conn::State,
     emit, filter,
     kernel::{sock::Sock, task::Ids},
+    maps::UNIX,
     read,
     scratch::{self, Scratch},
 };
@@ -126,7 +128,20 @@ fn announce(scratch: &mut Scratch, sock: Sock, ids: Ids) -> bool {
             sock.v4(&mut event.local_addr, &mut event.peer_addr);
         }
     }
+    if event.transport == TRANSPORT_UNIX {
+        let inode = sock.inode();
+        event.local_addr = inode_bytes(inode);
+        // Without it, the end of the process tells nothing of this connection.
+        let _ = UNIX.insert(inode, event.conn, 0);
+    }
     emit::conn(ids, event)
+}
+
+/// An inode number where an address would be.
+#[inline(always)]
+fn inode_bytes(inode: u64) -> [u8; 16] {
+    let [a, b, c, d, e, f, g, h] = inode.to_ne_bytes();
+    [a, b, c, d, e, f, g, h, 0, 0, 0, 0, 0, 0, 0, 0]
 }
 
 /// Tells that a connection ended in one or both directions. Not inlined: the event would be on its caller's
