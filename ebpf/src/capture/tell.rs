@@ -50,7 +50,7 @@ pub fn tell<const TX: bool>(
     data.framing = 0;
     data.reserved = 0;
     data.wait_ns = 0;
-    data.other = if moved.request != 0 { moved.other } else { 0 };
+    data.other = moved.other;
     if flags & DATA_BODY != 0 {
         let own = state.flows::<TX>().0;
         data.framing = own.framing;

@@ -125,7 +125,7 @@ impl Wire {
             reserved: 0,
             wait_ns: 0,
             framing: 0,
-            other: if side == Side::Request { self.next.entry(id).or_default()[1] } else { 0 },
+            other: self.next.entry(id).or_default()[usize::from(side == Side::Request)],
         };
         Sent { data, payload: payload.to_vec(), side, wire: self }
     }
