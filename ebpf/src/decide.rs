@@ -5,7 +5,10 @@ use spandrel_common::{
     w3c::{self, TRACEPARENT_LEN},
 };
 
-use crate::{maps::POLICY, scratch};
+use crate::{
+    maps::POLICY,
+    scratch::{self, Scratch},
+};
 
 /// It is not sampled.
 pub const DROP: u32 = 0;
@@ -15,21 +18,25 @@ pub const KEEP: u32 = 1;
 pub const UNCLEAR: u32 = 2;
 
 /// Decides about the request that starts at `pos` of a connection, by the `traceparent` that
-/// [`crate::head::spandrel_scan`] found. `seed` is the second word of the connection's: the decision rests on
+/// [`crate::head::spandrel_head`] found. `seed` is the second word of the connection's: the decision rests on
 /// the lower half of the trace id, which depends on nothing else.
+#[inline(always)]
+pub fn decide(seed: u64, pos: u64, scratch: &Scratch) -> u32 {
+    if scratch.found.traceparent != 0 {
+        return spandrel_decide();
+    }
+    let Some(policy) = POLICY.get(0) else { return UNCLEAR };
+    u32::from(policy.threshold == 0 || ids::randomness(seed, pos) >= policy.threshold)
+}
+
+/// See [`decide`]: for a request that has a `traceparent`.
 ///
 /// A global function: the verifier checks it once, and it has a stack frame of its own.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn spandrel_decide(seed: u64, pos: u64) -> u32 {
+extern "C" fn spandrel_decide() -> u32 {
     let (Some(policy), Some(scratch)) = (POLICY.get(0), scratch::held()) else { return UNCLEAR };
     let found = &scratch.found;
-    if found.traceparent == 0 {
-        if policy.threshold == 0 {
-            return KEEP;
-        }
-        return u32::from(policy.decide(None, ids::trace_id([0, seed], pos)));
-    }
     if found.odd != 0 {
         return UNCLEAR;
     }

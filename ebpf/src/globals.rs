@@ -53,6 +53,7 @@ member!(tcp_write_seq);
 member!(task_files);
 member!(task_parent);
 member!(task_tgid);
+member!(task_pid);
 member!(task_mm);
 member!(task_flags);
 member!(task_status);

@@ -65,6 +65,7 @@ layout! {
     task_files: "task_struct", "files", Syscalls;
     task_parent: "task_struct", "real_parent", Nice;
     task_tgid: "task_struct", "tgid", Always;
+    task_pid: "task_struct", "pid", Always;
     task_mm: "task_struct", "mm", Always;
     task_flags: "task_struct", "flags", Always;
     task_status: "task_struct", "thread_info.status", Nice;

@@ -14,9 +14,9 @@ use crate::{
     call::gather,
     chunk::{self, How},
     conn::{BODY, CHUNKED, IGNORED, METHOD_CONNECT, METHOD_HEAD, SHIP, START, State, TO_CLOSE, WITHHELD},
-    decide::{DROP, KEEP, spandrel_decide},
+    decide::{self, DROP, KEEP},
     emit, filter,
-    head::{self, Framing, Looks, spandrel_scan},
+    head::{self, Framing, Looks, spandrel_head},
     scratch::{self, Moved, Scratch},
 };
 
@@ -90,10 +90,9 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
     if moved.call.unseen != 0 {
         return ship::<TX>(state, offset, 0, scratch);
     }
-    // Less than wanted is enough if the head is in it.
-    let got = gather(moved.call.address, moved.call.vectors, offset, want);
+    let got = spandrel_head(offset, want);
     let bytes = scratch.view();
-    let looks = if moved.request != 0 { head::looks(got) } else { Looks::Other };
+    let looks = if moved.request != 0 { head::looks(bytes, got) } else { Looks::Other };
     let starts =
         if moved.request != 0 { looks == Looks::Request } else { got >= 12 && head::is_response(bytes) };
     if !starts {
@@ -118,7 +117,6 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
             return blank;
         }
     }
-    spandrel_scan(got);
     if moved.request != 0 && scratch.found.line != 0 && !head::is_request_line(scratch) {
         if state.announced == 0 {
             super::leave(state, scratch);
@@ -127,7 +125,7 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
         super::give_up_slowly(state, scratch);
         return ship::<TX>(state, offset, 0, scratch);
     }
-    let framing = if scratch.found.end == 0 { Framing::Unclear } else { head::framing() };
+    let framing = if scratch.found.end == 0 { Framing::Unclear } else { head::framing(&scratch.found) };
     if moved.request != 0 {
         request::<TX>(state, offset, framing, scratch)
     } else {
@@ -209,7 +207,7 @@ fn decide(state: &State, at: u64, scratch: &Scratch) -> Option<bool> {
     if scratch.found.upgrade != 0 || state.method == METHOD_CONNECT {
         return None;
     }
-    match spandrel_decide(state.seed[1], at) {
+    match decide::decide(state.seed[1], at, scratch) {
         KEEP => Some(true),
         DROP => Some(false),
         _ => None,

@@ -25,13 +25,15 @@ use crate::{
     head::{self, Looks},
     kernel::{
         sock::{Memory, Sock, Tcp},
-        task,
+        task::Ids,
     },
     scratch::{self, Moved, Scratch},
 };
 
 /// Bytes that moved through a socket.
 pub struct Bytes {
+    /// Who moved them.
+    pub ids: Ids,
     pub len: u64,
     /// Bytes of the same system call that moved behind these (`sendmmsg`, where only the end of the call is seen).
     pub behind: u64,
@@ -41,13 +43,14 @@ pub struct Bytes {
 /// `bytes` moved through `sock`, sent if `TX` and received if not. `tcp` is its TCP part, if it has one.
 #[inline(always)]
 pub fn moved<const TX: bool>(state: &mut State, sock: Sock, tcp: Option<Tcp<impl Memory>>, bytes: Bytes) {
+    let ids = bytes.ids;
     let left = scratch::with(|scratch| {
         locked::<TX>(state, sock, tcp, bytes, scratch);
         scratch.moved.left != 0
     });
     match left {
         None => emit::count(Counter::ScratchBusy),
-        Some(true) if state.announced != 0 => closed(state, task::ids(), CLOSE_OPAQUE, 0),
+        Some(true) if state.announced != 0 => closed(state, ids, CLOSE_OPAQUE, 0),
         Some(_) => {}
     }
 }
@@ -64,6 +67,7 @@ fn locked<const TX: bool>(
     let turned = state.last_dir != dir;
     state.last_dir = dir;
     scratch.sk = sock.0;
+    scratch.moved.ids = bytes.ids;
     scratch.moved.call = bytes.call;
     scratch.moved.turned = u32::from(turned);
     scratch.moved.left = 0;
@@ -166,7 +170,6 @@ fn account<const TX: bool>(
     moved.other = across::<TX>(state, tcp);
     let (own, other) = state.flows::<TX>();
     moved.crossed = u32::from(moved.other != other.pos);
-    moved.ids = task::ids();
     moved.len = len;
     moved.base = own.pos;
     moved.first_ns = first_ns;
@@ -214,7 +217,7 @@ fn recognise<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
     let moved = scratch.moved;
     let want = if moved.len < SNIFF as u64 { moved.len } else { SNIFF as u64 };
     let seen = moved.call.unseen == 0 && gather(moved.call.address, moved.call.vectors, 0, want) == want;
-    if seen && head::looks(want) != Looks::Other {
+    if seen && head::looks(scratch.view(), want) != Looks::Other {
         state.phase = HTTP;
         state.turns = 0;
         state.role = if TX { ROLE_CLIENT } else { ROLE_SERVER };

@@ -6,15 +6,13 @@ use spandrel_common::{
         TRANSPORT_UNIX,
     },
     limits::ANNOUNCE_EVERY_NS,
+    stats::Counter,
 };
 
 use crate::{
     conn::State,
     emit, filter,
-    kernel::{
-        sock::Sock,
-        task::{self, Ids},
-    },
+    kernel::{sock::Sock, task::Ids},
     maps::UNIX,
     scratch::{self, Scratch},
 };
@@ -90,11 +88,13 @@ const TELL_CONN: u32 = 2;
 #[inline(never)]
 extern "C" fn spandrel_tell(captured: u64, what: u32) -> u32 {
     let Some(scratch) = scratch::held() else { return 0 };
-    let ids = task::ids();
+    let ids = scratch.moved.ids;
     let announced = what & TELL_CONN == 0 || announce(scratch, Sock(scratch.sk), ids);
+    let sent = emit::data(scratch, ids, captured);
     // What a process that may not be selected loses is nobody's loss.
-    let counts = what & TELL_REQUEST != 0 && filter::state(ids.tgid) != SELECT_PENDING;
-    emit::data(scratch, ids, captured, counts);
+    if !sent && what & TELL_REQUEST != 0 && filter::state(ids.tgid) != SELECT_PENDING {
+        emit::count(Counter::RequestsLost);
+    }
     u32::from(announced)
 }
 

@@ -1,6 +1,6 @@
 //! From a descriptor to its socket, through the running task's descriptor table.
 
-use super::{sock::Sock, task::Task};
+use super::{sock::Sock, task::Running};
 use crate::{globals, read};
 
 const S_IFMT: u16 = 0o170_000;
@@ -28,8 +28,7 @@ impl Table {
         if !known {
             return None;
         }
-        let files: u64 = read::kernel(Task::current().0, globals::task_files())?;
-        let table: u64 = read::kernel(files, globals::files_fdt())?;
+        let table: u64 = read::kernel(Running::task().files(), globals::files_fdt())?;
         let len: u32 = read::kernel(table, globals::fdt_max())?;
         Some(Self { array: read::kernel(table, globals::fdt_fd())?, len: u64::from(len) })
     }
@@ -47,14 +46,13 @@ impl Table {
     }
 }
 
-/// The socket behind descriptor `fd` of the running task, and its inode number.
+/// The socket behind descriptor `fd` of the running `task`, and its inode number.
 ///
 /// The table is read without its lock: a descriptor that another thread closes in this instant may give
 /// the socket that takes its place, as it may to the system call itself.
 #[inline(always)]
-pub fn socket(fd: u32) -> Option<(Sock, u64)> {
-    let files: u64 = read::kernel(Task::current().0, globals::task_files())?;
-    let table: u64 = read::kernel(files, globals::files_fdt())?;
+pub fn socket(task: Running, fd: u32) -> Option<(Sock, u64)> {
+    let table: u64 = read::kernel(task.files(), globals::files_fdt())?;
     let max: u32 = read::kernel(table, globals::fdt_max())?;
     if fd >= max {
         return None;
