@@ -204,6 +204,14 @@ fn greet(config: &Config, shared: &Mutex<Snapshot>) {
         (None, _) => "spans go to the terminal; --otlp-endpoint sends them to a backend".to_owned(),
     };
     log::info!("attached by the {profile} profile; {to}");
+    let missing = kernel::privilege::missing();
+    if !missing.is_empty() {
+        log::warn!(
+            "without {} running programs may not be found, and services go without their names: run as root, or \
+             grant what is missing; `spandrel doctor` tells more",
+            missing.join(" and ")
+        );
+    }
 }
 
 fn tell(state: &str) {

@@ -8,6 +8,7 @@ mod cache;
 mod common;
 
 mod addresses;
+mod capabilities;
 mod collector;
 mod curl;
 mod demo;
