@@ -8,6 +8,8 @@ mod cache;
 mod common;
 
 mod addresses;
+mod chaos;
+mod chaos_collector;
 mod collector;
 mod curl;
 mod demo;
