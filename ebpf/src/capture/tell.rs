@@ -51,7 +51,7 @@ pub fn tell<const TX: bool>(
     data.framing = none;
     data.reserved = none as u8;
     data.wait_ns = none;
-    data.other = if moved.request != 0 { moved.other } else { 0 };
+    data.other = moved.other;
     if flags & DATA_BODY != 0 {
         let own = state.flows::<TX>().0;
         data.framing = own.framing;
