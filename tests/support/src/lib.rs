@@ -16,6 +16,7 @@ pub mod http;
 mod lab;
 mod lines;
 pub mod namespace;
+pub mod otlp;
 pub mod process;
 mod profile;
 pub mod report;

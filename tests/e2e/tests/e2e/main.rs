@@ -9,6 +9,8 @@ mod common;
 
 mod addresses;
 mod capabilities;
+mod chaos;
+mod chaos_collector;
 mod collector;
 mod curl;
 mod demo;
