@@ -15,9 +15,6 @@ static SCOPE: u32 = SCOPE_ALL;
 #[unsafe(no_mangle)]
 static AGENT_TGID: u32 = 0;
 
-#[unsafe(no_mangle)]
-static HAS_LOOP: u32 = 0;
-
 /// Reads one member of a frozen static without letting the compiler see its build-time value.
 macro_rules! member {
     ($name:ident) => {
@@ -92,11 +89,4 @@ pub fn scope() -> u32 {
 pub fn agent_tgid() -> u32 {
     // SAFETY: as in `member!`.
     unsafe { read_volatile(&raw const AGENT_TGID) }
-}
-
-/// Whether this kernel has `bpf_loop`.
-#[inline(always)]
-pub fn has_loop() -> bool {
-    // SAFETY: as in `member!`.
-    unsafe { read_volatile(&raw const HAS_LOOP) != 0 }
 }

@@ -8,7 +8,7 @@ use spandrel_common::{
 use crate::{
     call::{gather, gather_first},
     conn::{METHOD_CONNECT, METHOD_HEAD, METHOD_OTHER},
-    globals, read,
+    read,
     scratch::{self, Bytes, Found, Scratch},
 };
 
@@ -80,7 +80,7 @@ pub extern "C" fn spandrel_head(skip: u64, want: u64) -> u64 {
 }
 
 /// Searches the first `len` bytes (at most [`HEAD_SCAN`]) of this CPU's buffer and writes what it found to
-/// [`scratch::Found`]. Finds nothing on kernels without `bpf_loop` (5.17): everything is shipped there.
+/// [`scratch::Found`].
 #[inline(always)]
 fn scan(scratch: &mut Scratch, len: u64) {
     // A number that the compiler does not know: it would make one call of many zeros, to a loop over bytes.
@@ -94,13 +94,13 @@ fn scan(scratch: &mut Scratch, len: u64) {
     found.odd = none;
     found.upgrade = none;
     found.len = len as u32;
-    if globals::has_loop() {
-        read::repeat(HEAD_SCAN as u32 / 8 / STEP, step, &mut 0);
-    }
+    read::repeat(HEAD_SCAN as u32 / 8 / STEP, |index| spandrel_search(index));
 }
 
 /// Looks at [`STEP`] words. Returns 1 to end the search.
-extern "C" fn step(index: u32, _: *mut u64) -> i64 {
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_search(index: u32) -> u32 {
     let Some(scratch) = scratch::held() else { return 1 };
     let bytes = scratch.view();
     let first = index * 8 * STEP;
@@ -117,7 +117,7 @@ extern "C" fn step(index: u32, _: *mut u64) -> i64 {
         }
         feeds &= feeds - 1;
     }
-    i64::from(feeds != 0)
+    u32::from(feeds != 0)
 }
 
 /// A line starts at `line`. Returns true if it is the empty one, or beyond what is searched.

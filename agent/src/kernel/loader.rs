@@ -114,12 +114,6 @@ impl LoadError {
     }
 }
 
-/// Whether a kernel has a helper: its own BTF function is the surest sign, whatever the version says. Tests of what
-/// happens without one name it in `SPANDREL_WITHOUT_HELPER`.
-pub(super) fn has_helper(btf: &Btf<'_>, name: &str) -> bool {
-    btf.function(name) && std::env::var_os("SPANDREL_WITHOUT_HELPER").is_none_or(|masked| masked != name)
-}
-
 /// The best profile of a kernel, by the tracepoints it has.
 pub(super) fn best_profile(btf: &Btf<'_>) -> Profile {
     let has = |name| btf.tracepoint(name).is_some();
@@ -152,14 +146,12 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
             _ => log::info!("this kernel has no {}: something is less exact", member.name),
         }
     }
-    let btf_has_loop = has_helper(&btf, "bpf_loop");
     drop(raw);
 
     let words = offsets.words();
     let agent = std::process::id();
     // The slots are reached by CPU number, and numbers of absent CPUs are never given.
     let cpus = aya::util::nr_cpus().map_err(|(_, error)| LoadError::Cpus(error))? as u32;
-    let has_loop = u32::from(btf_has_loop);
     let aya_btf = AyaBtf::from_sys_fs()?;
     let mut loader = EbpfLoader::new();
     loader
@@ -167,7 +159,6 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
         .override_global("LAYOUT", &words[..], true)
         .override_global("SCOPE", &options.scope, true)
         .override_global("AGENT_TGID", &agent, true)
-        .override_global("HAS_LOOP", &has_loop, true)
         .map_max_entries("SCRATCH", cpus)
         .map_max_entries("EXEC_SCRATCH", cpus);
     if profile == Profile::Socket {

@@ -183,6 +183,8 @@ fn request<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scr
             Some(true) => decision = DECISION_SAMPLED,
             // About a process that may yet turn out not to be selected, nothing is counted here.
             Some(false) if filter::state(moved.ids.tgid) == SELECT_PENDING => {}
+            // It may be text in a body that is not followed: what comes behind it is not withheld for its sake.
+            Some(false) if starts == 0 => {}
             Some(false) => {
                 emit::count(Counter::RequestsUnsampled);
                 return withhold::<TX>(state, moved, offset, end, framing);
@@ -279,6 +281,7 @@ fn told<const TX: bool>(
     let rest = moved.len - offset;
     let (own, _) = state.flows::<TX>();
     own.quiet = 0;
+    let sure = own.mode == START;
     let starts = own.starts() | HEAD;
     let (flags, covered, done) = match framing {
         Framing::EMPTY => {
@@ -303,6 +306,10 @@ fn told<const TX: bool>(
             (starts | DATA_BODY, rest, 0)
         }
     };
+    // Where nothing was known to start, a message is believed that ends with its call.
+    if !sure && own.mode == START && covered < rest {
+        own.mode = SHIP;
+    }
     tell::<TX>(state, at, covered, end, flags, scratch);
     done
 }

