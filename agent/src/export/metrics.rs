@@ -1,16 +1,19 @@
 //! The agent's own numbers: where they come from, and as Prometheus text.
 
-use std::{
-    fmt::{Display, Write as _},
-    sync::{Arc, atomic::Ordering::Relaxed},
-};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, atomic::Ordering::Relaxed};
 
 use super::{
     VERSION,
     counters::{BOUNDS, Counters},
+    durations,
     pipeline::Watched,
+    text::{Format, Text},
 };
-use crate::stats::{Count, Drop as Cause, Stats};
+use crate::{
+    sample::Rules,
+    span::measure::Measures,
+    stats::{Count, Drop as Cause, Redaction, Stats},
+};
 
 /// What the rest of the agent knows at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,7 +33,9 @@ pub struct Snapshot {
 /// Everything that `/metrics`, the report and the OTLP metrics read.
 pub struct Source {
     stats: Arc<Stats>,
-    destinations: Vec<Watched>,
+    destinations: RwLock<Arc<[Watched]>>,
+    rules: RwLock<Rules>,
+    measures: OnceLock<Arc<Measures>>,
     snapshot: Box<dyn Fn() -> Snapshot + Send + Sync>,
 }
 
@@ -47,7 +52,13 @@ impl Source {
         destinations: Vec<Watched>,
         snapshot: impl Fn() -> Snapshot + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self { stats, destinations, snapshot: Box::new(snapshot) })
+        Arc::new(Self {
+            stats,
+            destinations: RwLock::new(destinations.into()),
+            rules: RwLock::default(),
+            measures: OnceLock::new(),
+            snapshot: Box::new(snapshot),
+        })
     }
 
     /// The ledger and the counts.
@@ -56,8 +67,34 @@ impl Source {
     }
 
     /// Where spans go.
-    pub fn destinations(&self) -> &[Watched] {
-        &self.destinations
+    pub fn destinations(&self) -> Arc<[Watched]> {
+        Arc::clone(&self.destinations.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The sampling rules in force.
+    pub fn rules(&self) -> Rules {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Other rules are in force from now on.
+    pub fn set_rules(&self, rules: Rules) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+    }
+
+    /// What is measured of requests, if anything is.
+    pub fn measures(&self) -> Option<&Arc<Measures>> {
+        self.measures.get()
+    }
+
+    /// Requests are measured there. Once is enough.
+    pub fn set_measures(&self, measures: Arc<Measures>) {
+        // What is there already stays.
+        self.measures.set(measures).ok();
+    }
+
+    /// Spans go elsewhere from now on.
+    pub fn replace(&self, destinations: Vec<Watched>) {
+        *self.destinations.write().unwrap_or_else(PoisonError::into_inner) = destinations.into();
     }
 
     /// What the rest of the agent knows now.
@@ -66,12 +103,12 @@ impl Source {
     }
 }
 
-/// Prometheus text (exposition format 0.0.4).
-pub fn prometheus(source: &Source) -> String {
+/// All metrics as text.
+pub fn prometheus(source: &Source, format: Format) -> String {
     let (stats, snapshot) = (source.stats(), source.snapshot());
-    let mut text = Text(String::with_capacity(8192));
+    let mut text = Text::new(format);
 
-    text.family("spandrel_build_info", "gauge", "What is running; the value is always 1.");
+    text.family("spandrel_build_info", "info", "What is running; the value is always 1.");
     let Snapshot { ready, kernel, kernel_release, profile, hooks } = &snapshot;
     let build = [("version", VERSION), ("kernel_release", kernel_release), ("profile", profile)];
     text.sample("spandrel_build_info", &build, 1);
@@ -99,12 +136,31 @@ pub fn prometheus(source: &Source) -> String {
     for what in Count::ALL {
         text.sample("spandrel_capture_total", &[("what", what.label())], stats.counted(*what));
     }
+    text.family("spandrel_redactions_total", "counter", "Values that were not shown in a span, by rule.");
+    for rule in Redaction::ALL {
+        text.sample("spandrel_redactions_total", &[("rule", rule.label())], stats.redactions(*rule));
+    }
+    let rules = source.rules();
+    text.family("spandrel_sampling_rule_total", "counter", "Roots that a sampling rule decided about.");
+    for (rule, counts) in rules.counts() {
+        let dry_run = if rules.dry_run { "true" } else { "false" };
+        for (decision, count) in
+            [("kept", &counts.kept), ("dropped", &counts.dropped), ("limited", &counts.limited)]
+        {
+            let labels = [("rule", &*rule.name), ("decision", decision), ("dry_run", dry_run)];
+            text.sample("spandrel_sampling_rule_total", &labels, count.load(Relaxed));
+        }
+    }
     text.family("spandrel_kernel_total", "counter", "What the kernel side counted.");
     for (what, n) in kernel {
         text.sample("spandrel_kernel_total", &[("what", what)], n);
     }
-    destinations(&mut text, source.destinations());
-    text.0
+    destinations(&mut text, &source.destinations());
+    process(&mut text);
+    if let Some(measures) = source.measures() {
+        durations::write(&mut text, &measures.snapshot());
+    }
+    text.finish()
 }
 
 type Gauge = fn(&Watched) -> usize;
@@ -147,35 +203,42 @@ fn destinations(text: &mut Text, all: &[Watched]) {
     let name = "spandrel_export_request_duration_seconds";
     text.family(name, "histogram", "How long a request to a backend took.");
     for (destination, counters) in with_requests() {
-        let (counts, sum) = counters.latency();
-        let bounds = BOUNDS.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
-        for (bound, n) in bounds.zip(counts) {
-            text.sample(&format!("{name}_bucket"), &[destination, ("le", &bound)], n);
-        }
-        text.sample(&format!("{name}_sum"), &[destination], sum);
-        text.sample(&format!("{name}_count"), &[destination], counts.last().unwrap_or(&0));
+        let (cumulative, sum) = counters.latency();
+        let mut before = 0;
+        let counts = cumulative.map(|total| total - std::mem::replace(&mut before, total));
+        text.histogram(name, &[destination], (&BOUNDS, &counts, sum), None);
     }
 }
 
-struct Text(String);
+/// The agent as a process, by Prometheus' names for it (writing_clientlibs, "Process metrics").
+fn process(text: &mut Text) {
+    let Some(usage) = Usage::read() else { return };
+    text.family("process_cpu_seconds_total", "counter", "Processor time of the agent.");
+    text.sample("process_cpu_seconds_total", &[], usage.cpu_seconds);
+    text.family("process_resident_memory_bytes", "gauge", "Resident memory of the agent.");
+    text.sample("process_resident_memory_bytes", &[], usage.resident_bytes);
+    text.family("process_open_fds", "gauge", "Open file descriptors of the agent.");
+    text.sample("process_open_fds", &[], usage.descriptors);
+}
 
-impl Text {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        // Writing to memory cannot fail, here and below.
-        writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}").ok();
-    }
+/// What the agent takes of the machine.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Usage {
+    pub(super) cpu_seconds: f64,
+    pub(super) resident_bytes: u64,
+    pub(super) descriptors: usize,
+}
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
-        self.0.push_str(name);
-        for (n, (label, value)) in labels.iter().enumerate() {
-            self.0.push(if n == 0 { '{' } else { ',' });
-            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            write!(self.0, "{label}=\"{value}\"").ok();
-        }
-        if !labels.is_empty() {
-            self.0.push('}');
-        }
-        writeln!(self.0, " {value}").ok();
+impl Usage {
+    /// Now; `None` without `/proc`.
+    pub(super) fn read() -> Option<Self> {
+        let me = procfs::process::Process::myself().ok()?;
+        let stat = me.stat().ok()?;
+        Some(Self {
+            cpu_seconds: (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64,
+            resident_bytes: stat.rss * procfs::page_size(),
+            descriptors: me.fd_count().ok()?,
+        })
     }
 }
 
@@ -205,7 +268,7 @@ mod tests {
             profile: "socket",
             hooks: vec!["sys_enter".to_owned()],
         });
-        let text = prometheus(&source);
+        let text = prometheus(&source, Format::Prometheus);
         for line in [
             "spandrel_requests_seen_total 5",
             "spandrel_spans_exported_total 2",
@@ -242,3 +305,7 @@ mod tests {
         drop(claim);
     }
 }
+
+#[cfg(test)]
+#[path = "metrics_tests.rs"]
+mod page_tests;

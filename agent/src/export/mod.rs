@@ -16,6 +16,8 @@ pub mod config;
 pub mod console;
 pub mod counters;
 mod deliver;
+mod durations;
+mod durations_otlp;
 pub mod json;
 pub mod listen;
 pub mod metrics;
@@ -28,6 +30,7 @@ pub mod room;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;
+pub mod text;
 
 pub use config::Config;
 pub use pipeline::{Pipeline, Sender, start};

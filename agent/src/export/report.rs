@@ -67,7 +67,8 @@ impl Report {
     pub fn read(source: &Source) -> Self {
         let Snapshot { ready: _, kernel, kernel_release, profile, hooks } = source.snapshot();
         let counts = Count::ALL.iter().map(|what| (what.label(), source.stats().counted(*what)));
-        let requests = source.destinations().iter().filter_map(|destination| {
+        let destinations = source.destinations();
+        let requests = destinations.iter().filter_map(|destination| {
             let requests = destination.counters.as_ref()?.requests();
             Some((destination.name, requests.into_iter().map(|(code, n)| (code.to_string(), n)).collect()))
         });
