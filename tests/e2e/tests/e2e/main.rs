@@ -15,6 +15,7 @@ mod failures;
 mod guest;
 mod load;
 mod nginx;
+mod operator;
 mod proxies;
 mod python;
 mod running;
