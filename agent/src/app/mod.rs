@@ -175,6 +175,7 @@ async fn serve(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
     greet(config, &shared);
     tell(notify::READY);
 
+    let mut ending = Vec::new();
     let code = match command {
         None => {
             let mut reloader = Reloader {
@@ -183,6 +184,7 @@ async fn serve(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
                 changes,
                 source: &source,
                 stats: Arc::clone(&stats),
+                ending: Vec::new(),
             };
             // A terminal that is closed sends the same signal: then there is nobody left to reload for.
             let terminal = has_terminal();
@@ -190,6 +192,7 @@ async fn serve(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
             while stop.wait().await == SignalKind::hangup() && reloads && terminal == has_terminal() {
                 pipeline = reloader.reload(pipeline).await;
             }
+            ending = reloader.ending;
             ExitCode::SUCCESS
         }
         Some(command) => command.run(&mut stop).await.map_err(|error| {
@@ -207,6 +210,10 @@ async fn serve(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
     let left = pipeline.shutdown(SHUTDOWN).await;
     if left > 0 {
         log::warn!("{left} spans could not be sent before the deadline");
+    }
+    for old in ending {
+        // It says itself what it could not send.
+        old.await.ok();
     }
     if let Some(server) = server {
         server.abort();
@@ -238,7 +245,7 @@ fn snapshot(kernel: &Kernel) -> Snapshot {
 fn greet(config: &Config, shared: &Mutex<Snapshot>) {
     let profile = shared.lock().unwrap_or_else(PoisonError::into_inner).profile;
     let to = match (&config.otlp, config.console) {
-        (Some(otlp), _) => format!("spans go to {}", otlp.endpoint),
+        (Some(otlp), _) => format!("spans go to {}", otlp.shown()),
         (None, crate::config::Console::Off) => "spans are only counted".to_owned(),
         (None, _) => "spans go to the terminal; --otlp-endpoint sends them to a backend".to_owned(),
     };

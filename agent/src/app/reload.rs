@@ -4,13 +4,13 @@
 //! capture thread takes the change between two events: no request is lost. Destinations that changed are
 //! started anew; the old ones send what they hold.
 
-use std::{fs, sync::mpsc, time::Duration};
+use std::{fs, sync::mpsc};
 
 use rustix::process::{Pid, Signal, kill_process};
 use spandrel_common::sample::Policy;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::JoinHandle};
 
-use super::{Failure, rooms, scope::Scope};
+use super::{Failure, SHUTDOWN, rooms, scope::Scope};
 use crate::{
     config::{
         Config,
@@ -22,9 +22,6 @@ use crate::{
     span::SpanPolicy,
     stats::Stats,
 };
-
-/// How long destinations that were replaced may take to send what they hold.
-const OLD_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What the capture thread is to do otherwise from now on.
 pub(super) struct Change {
@@ -50,6 +47,8 @@ pub(super) struct Reloader<'a> {
     pub(super) changes: mpsc::Sender<Change>,
     pub(super) source: &'a Source,
     pub(super) stats: std::sync::Arc<Stats>,
+    /// Destinations that were replaced, until they have sent what they hold, or counted it as lost.
+    pub(super) ending: Vec<JoinHandle<()>>,
 }
 
 impl Reloader<'_> {
@@ -108,12 +107,13 @@ impl Reloader<'_> {
         log::info!("reload: the new configuration is in force");
         let Some(started) = started else { return pipeline };
         self.source.replace(started.watch());
-        tokio::spawn(async move {
-            let left = pipeline.shutdown(OLD_DEADLINE).await;
+        self.ending.retain(|task| !task.is_finished());
+        self.ending.push(tokio::spawn(async move {
+            let left = pipeline.shutdown(SHUTDOWN).await;
             if left > 0 {
                 log::warn!("reload: {left} spans could not be sent to the old destinations in time");
             }
-        });
+        }));
         started
     }
 

@@ -409,12 +409,13 @@ fn destination(otlp: Option<&OtlpConfig>) -> String {
         Protocol::Grpc => "grpc",
         Protocol::HttpProtobuf => "http/protobuf",
     };
-    let mut text = format!("{protocol} {} timeout={:?}", otlp.endpoint, otlp.timeout);
+    let mut text = format!("{protocol} {} timeout={:?}", otlp.shown(), otlp.timeout);
     if otlp.compression != Compression::None {
         text += " compressed";
     }
     for (name, _) in &otlp.headers {
-        text += &format!(" {name}=(hidden)");
+        // Writing to memory cannot fail.
+        write!(text, " {name}=(hidden)").ok();
     }
     if otlp.client.is_some() {
         text += " with a client certificate";
@@ -438,17 +439,18 @@ fn selected(config: &Config) -> String {
 fn rule_of(rule: &RuleConfig) -> String {
     let RuleConfig { name, service, method, path, header, ratio, per_second } = rule;
     let mut text = format!("{name}:");
+    // Writing to memory cannot fail.
     for (what, value) in [("service", service), ("method", method), ("path", path)] {
         if let Some(value) = value {
-            text += &format!(" {what}={value}");
+            write!(text, " {what}={value}").ok();
         }
     }
     if let Some((name, _)) = header {
-        text += &format!(" header {name}");
+        write!(text, " header {name}").ok();
     }
-    text += &format!(" ratio={ratio}");
+    write!(text, " ratio={ratio}").ok();
     if let Some(rate) = per_second {
-        text += &format!(" per_second={rate}");
+        write!(text, " per_second={rate}").ok();
     }
     text
 }

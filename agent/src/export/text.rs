@@ -44,10 +44,9 @@ impl Text {
     pub(super) fn family(&mut self, name: &str, kind: &str, help: &str) {
         let (name, kind) = match (self.format, kind) {
             (Format::Prometheus, "info") => (name, "gauge"),
-            (Format::Prometheus, kind) => (name, kind),
             (Format::OpenMetrics, "counter") => (name.strip_suffix("_total").unwrap_or(name), kind),
             (Format::OpenMetrics, "info") => (name.strip_suffix("_info").unwrap_or(name), kind),
-            (Format::OpenMetrics, kind) => (name, kind),
+            (_, kind) => (name, kind),
         };
         // Writing to memory cannot fail, here and below.
         writeln!(self.out, "# HELP {name} {help}\n# TYPE {name} {kind}").ok();

@@ -193,7 +193,9 @@ impl Measures {
         let client = if server { connection.peer } else { connection.local };
         if let Addr::Ip(address) = client {
             let namespace = if address.ip().is_loopback() { connection.netns } else { 0 };
-            inner.graph.end((namespace, address), End { service, server, start_ns, end_ns, failed });
+            inner
+                .graph
+                .end((namespace, address), End { service, server, from_ns: start_ns, to_ns: end_ns, failed });
         }
     }
 

@@ -44,7 +44,7 @@ pub struct OptIn {
 }
 
 /// The choices.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SpanPolicy {
     /// The methods that are recorded as they are; `None` for [`super::semconv::METHODS`].
     pub known_methods: Option<Vec<Box<str>>>,
@@ -53,18 +53,6 @@ pub struct SpanPolicy {
     pub server: OptIn,
     pub client: OptIn,
     pub limits: Limits,
-}
-
-impl Default for SpanPolicy {
-    fn default() -> Self {
-        Self {
-            known_methods: None,
-            redaction: redact::Policy::default(),
-            server: OptIn::default(),
-            client: OptIn::default(),
-            limits: Limits::default(),
-        }
-    }
 }
 
 impl SpanPolicy {

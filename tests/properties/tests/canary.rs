@@ -1,4 +1,5 @@
 //! Secrets in every field of a request come out nowhere: not as OTLP, not as JSON, not in metrics, not in the report.
+#![cfg(test)]
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -102,7 +103,7 @@ fn secrets_come_out_nowhere() {
                 format!(
                     "GET http://canary-user:canary-password@h:1/p?api_key=canary-token&to={plain} HTTP/1.1"
                 ),
-                format!("CONNECT canary-user:canary-password@h:443 HTTP/1.1"),
+                "CONNECT canary-user:canary-password@h:443 HTTP/1.1".to_owned(),
                 format!("{} / HTTP/1.1", plain.replace('/', "_")),
             ];
             for line in lines {
@@ -115,7 +116,7 @@ fn secrets_come_out_nowhere() {
                      X-Forwarded-Host: {plain}\r\nX-Forwarded-Proto: {plain}\r\nForwarded: host=\"{plain}\"\r\n\
                      traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\
                      tracestate: a={}\r\n\r\n",
-                    plain.replace(['=', ','], ":"),
+                    if plain.contains('=') { "1" } else { &plain },
                 );
                 spans.extend(builder.build(&exchange(role, &head), Arc::clone(&resource)));
             }

@@ -21,8 +21,9 @@ const MAX_EDGES: usize = 2000;
 pub(super) struct End {
     pub(super) service: u32,
     pub(super) server: bool,
-    pub(super) start_ns: u64,
-    pub(super) end_ns: u64,
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub(super) from_ns: u64,
+    pub(super) to_ns: u64,
     pub(super) failed: bool,
 }
 
@@ -89,7 +90,7 @@ impl Graph {
 
 impl End {
     fn seconds(&self) -> f64 {
-        self.end_ns.saturating_sub(self.start_ns) as f64 / 1e9
+        self.to_ns.saturating_sub(self.from_ns) as f64 / 1e9
     }
 }
 
@@ -99,7 +100,7 @@ fn of_one_request(a: &End, b: &End) -> bool {
         (true, false) => (b, a),
         _ => return false,
     };
-    client.start_ns <= server.start_ns && server.start_ns <= client.end_ns
+    client.from_ns <= server.from_ns && server.from_ns <= client.to_ns
 }
 
 #[cfg(test)]
@@ -110,8 +111,8 @@ mod tests {
         (1, SocketAddr::from(([127, 0, 0, 1], port)))
     }
 
-    fn end(service: u32, server: bool, start_ns: u64, end_ns: u64) -> End {
-        End { service, server, start_ns, end_ns, failed: server && service == 9 }
+    fn end(service: u32, server: bool, from_ns: u64, to_ns: u64) -> End {
+        End { service, server, from_ns, to_ns, failed: server && service == 9 }
     }
 
     #[test]

@@ -135,7 +135,7 @@ pub(super) fn aws_secret(bytes: &[u8], start: usize) -> Option<usize> {
     }
     let has = |kind: fn(&u8) -> bool| key.iter().filter(|byte| kind(byte)).count() >= 4;
     // A path may have 40 such characters; it has more slashes than a key has by chance.
-    let slashes = key.iter().filter(|byte| **byte == b'/').count();
+    let slashes = key.split(|byte| *byte == b'/').count() - 1;
     let mixed = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit);
     (mixed && slashes <= 2).then_some(end)
 }

@@ -192,17 +192,14 @@ impl Pass<'_> {
         if !self.rules.names.has(name) {
             return None;
         }
-        let (from, end) = match self.bytes.get(from) {
-            Some(quote @ (b'"' | b'\'')) => {
-                let inside = self.bytes.get(from + 1..)?;
-                let len = inside.iter().position(|byte| byte == quote).unwrap_or(inside.len());
-                (from + 1, from + 1 + len)
-            }
-            _ => {
-                let stops = |byte: &u8| byte.is_ascii_whitespace() || b"&;,\"'<>#)}|".contains(byte);
-                let rest = self.bytes.get(from..)?;
-                (from, from + rest.iter().position(stops).unwrap_or(rest.len()))
-            }
+        let (from, end) = if let Some(quote @ (b'"' | b'\'')) = self.bytes.get(from) {
+            let inside = self.bytes.get(from + 1..)?;
+            let len = inside.iter().position(|byte| byte == quote).unwrap_or(inside.len());
+            (from + 1, from + 1 + len)
+        } else {
+            let stops = |byte: &u8| byte.is_ascii_whitespace() || b"&;,\"'<>#)}|".contains(byte);
+            let rest = self.bytes.get(from..)?;
+            (from, from + rest.iter().position(stops).unwrap_or(rest.len()))
         };
         let found = Found { start: from, end, rule: Redaction::SecretName };
         (from < end && !self.hidden(from, end)).then_some(found)
