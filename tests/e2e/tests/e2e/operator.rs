@@ -87,7 +87,7 @@ fn reload(profile: &str) {
     server.kill();
     let finished = agent.stop();
     finished.assert_complete();
-    let paths: Vec<_> = finished.spans.iter().map(|span| span.path()).collect();
+    let paths: Vec<_> = finished.spans.iter().map(spandrel_test_support::Span::path).collect();
     assert_eq!(paths, ["/one"], "{}", finished.stderr);
     assert_eq!((finished.report.ledger.seen, finished.report.ledger.unsampled), (3, 2));
     assert!(finished.stderr.contains("spandrel.yaml:2"), "the line of the mistake: {}", finished.stderr);
