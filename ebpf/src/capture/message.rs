@@ -55,11 +55,13 @@ fn step<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) -
             return 0;
         }
         own.mode = START;
-        body::<TX>(state, until, DATA_END, scratch);
         if left > 0 {
+            body::<TX>(state, until, DATA_END, scratch);
             return left;
         }
         // The body ended between two calls, in bytes that were not seen.
+        scratch.data.unseen = Unseen::Between as u8;
+        body::<TX>(state, until, DATA_END | DATA_UNSEEN, scratch);
         return begin::<TX>(state, offset, scratch);
     }
     match own.mode {

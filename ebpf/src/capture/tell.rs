@@ -14,6 +14,7 @@ use crate::{
     emit, filter,
     kernel::{sock::Sock, task::Ids},
     maps::UNIX,
+    read,
     scratch::{self, Scratch},
 };
 
@@ -44,11 +45,13 @@ pub fn tell<const TX: bool>(
     if flags & DATA_UNSEEN == 0 {
         data.unseen = 0;
     }
-    data.orphans = 0;
-    data.framing = 0;
-    data.reserved = 0;
-    data.wait_ns = 0;
-    data.other = if moved.request != 0 { moved.other } else { 0 };
+    // A number that the compiler does not know: it would make one call of the zeros, to a loop over bytes.
+    let none = read::opaque(0);
+    data.orphans = none as u8;
+    data.framing = none;
+    data.reserved = none as u8;
+    data.wait_ns = none;
+    data.other = moved.other;
     if flags & DATA_BODY != 0 {
         let own = state.flows::<TX>().0;
         data.framing = own.framing;
