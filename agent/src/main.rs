@@ -11,7 +11,7 @@ use spandrel::{
         env::ProcessEnv,
         mistake::Mistakes,
     },
-    doctor, log,
+    doctor, log, replay,
 };
 
 fn main() -> ExitCode {
@@ -30,6 +30,10 @@ fn main() -> ExitCode {
                 print!("{}", stop.text);
             }
             ExitCode::from(stop.code)
+        }
+        Ok(Command::Replay(options)) => {
+            log::init(::log::LevelFilter::Info);
+            replay::run(&options, &ProcessEnv)
         }
         Ok(Command::Doctor(options)) => {
             let findings = doctor::examine();

@@ -6,14 +6,16 @@
 
 use std::{fs, sync::mpsc};
 
+use http::{HeaderName, HeaderValue};
 use rustix::process::{Pid, Signal, kill_process};
 use spandrel_common::sample::Policy;
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use super::{Failure, SHUTDOWN, rooms, scope::Scope};
+use super::{Failure, destinations, farewell, rooms, scope::Scope};
 use crate::{
     config::{
         Config,
+        destination::ToConfig,
         mistake::{Mistakes, exit},
     },
     discover::select::Selectors,
@@ -73,8 +75,13 @@ impl Reloader<'_> {
         }
         let (sender, started) = if self.same_destinations(&new) {
             (None, None)
+        } else if stores(&new) || stores(&self.current) {
+            log::warn!(
+                "reload: destinations with queues on disk change at the next start; the rest is applied"
+            );
+            (None, None)
         } else {
-            let exporter = rooms::export(&new);
+            let exporter = destinations::export(&new);
             match export::start(&exporter, self.stats.clone(), &tokio::runtime::Handle::current()) {
                 Ok((sender, started)) => (Some(sender), Some(started)),
                 Err(error) => {
@@ -108,20 +115,16 @@ impl Reloader<'_> {
         let Some(started) = started else { return pipeline };
         self.source.replace(started.watch());
         self.ending.retain(|task| !task.is_finished());
-        self.ending.push(tokio::spawn(async move {
-            let left = pipeline.shutdown(SHUTDOWN).await;
-            if left > 0 {
-                log::warn!("reload: {left} spans could not be sent to the old destinations in time");
-            }
-        }));
+        let deadline = self.current.shutdown_timeout;
+        self.ending.push(tokio::spawn(async move { farewell(&pipeline.shutdown(deadline).await) }));
         started
     }
 
     fn same_destinations(&self, new: &Config) -> bool {
         let old = &self.current;
-        // Headers are not in the text, so that they cannot get into a log; they are compared apart.
-        let text = |config: &Config| format!("{:?}", rooms::export(config));
-        text(old) == text(new) && old.otlp == new.otlp
+        // Values of headers are not in the text, so that they cannot get into a log; they are compared apart.
+        let text = |config: &Config| format!("{:?}", destinations::export(config));
+        text(old) == text(new) && headers(old).eq(headers(new))
     }
 
     /// Names what only a restart changes.
@@ -140,6 +143,20 @@ impl Reloader<'_> {
         }
         log::set_max_level(new.log_level);
     }
+}
+
+/// Whether anything of the destinations is on disk: two pipelines cannot share that.
+fn stores(config: &Config) -> bool {
+    config.spill.is_some() || config.dead_letters.is_some()
+}
+
+/// The headers for all destinations.
+fn headers(config: &Config) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
+    let more = config.more.iter().filter_map(|one| match &one.to {
+        ToConfig::Otlp(otlp) => Some(&**otlp),
+        ToConfig::File(_) => None,
+    });
+    config.otlp.iter().chain(more).flat_map(|otlp| &otlp.headers)
 }
 
 /// Whether selectors are the same. Globs are compared by what was written.

@@ -58,7 +58,7 @@ fn exporter(walk: &mut Walk<'_>, reader: &mut Table<'_>, timeout: Option<Duratio
         });
         settings.metrics.exponential = exponential.unwrap_or(settings.metrics.exponential);
         let (path, line) = (given.path.clone(), given.line);
-        let found = destination(walk, &mut given, protocol);
+        let found = destination(walk, &mut given, protocol, false);
         walk.unused(&given);
         if settings.exporters.metrics.is_some() {
             walk.wrong(

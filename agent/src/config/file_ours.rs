@@ -1,6 +1,7 @@
 //! `distribution.spandrel` of the configuration file.
 
 use super::{
+    file_destinations,
     schema::{
         HEADER, LARGEST_RATE, LARGEST_SERIES, LARGEST_TEMPLATES, METRICS, OURS, REDACTION, RULE, SAMPLING,
         SELECT, VALUES,
@@ -44,6 +45,7 @@ pub(super) fn read(walk: &mut Walk<'_>, table: &mut Table<'_>, settings: &mut Se
     if let Some(mut given) = walk.sub(table, "metrics") {
         metrics(walk, &mut given, &mut settings.metrics);
     }
+    file_destinations::read(walk, table, &mut settings.exporters);
     walk.unknown(table, OURS);
 }
 

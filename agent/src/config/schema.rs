@@ -18,6 +18,8 @@ pub(super) enum Kind {
     /// A list of texts; numbers are taken for texts.
     Texts,
     Map(&'static [Key]),
+    /// A mapping that the specification's schema describes.
+    Standard,
     /// A list of mappings.
     List(&'static [Key]),
 }
@@ -42,6 +44,9 @@ pub(super) const LARGEST_TEMPLATES: u64 = 10_000;
 /// Requests a second that a rule can be limited to: above it there is no limit.
 pub(super) const LARGEST_RATE: u64 = 1_000_000;
 
+/// What JSON can hold exactly (RFC 8259, section 6); the machine has less of everything.
+const LARGEST: u64 = (1 << 53) - 1;
+
 /// `distribution.spandrel`.
 pub(super) const OURS: &[Key] = &[
     key("select", Kind::Map(SELECT), "Which processes are traced; all if nothing is said. Flags replace it."),
@@ -58,7 +63,53 @@ pub(super) const OURS: &[Key] = &[
     key("command_args", Kind::Boolean, "Show process.command_args. Arguments can hold secrets."),
     key("redaction", Kind::Map(REDACTION), "What spans may not show."),
     key("sampling", Kind::Map(SAMPLING), "Rules for the roots of traces, before the sampler."),
+    key("destinations", Kind::List(DESTINATION), "Where spans go, besides the standard's exporters."),
+    key("spill", Kind::Map(STORE), "Queues on disk, for what no longer fits into memory."),
+    key("dead_letters", Kind::Map(STORE), "Where batches are kept that cannot be delivered."),
+    key(
+        "shutdown_timeout",
+        Kind::Number(0, LARGEST),
+        "Milliseconds that spans may take to leave at the end; 10000.",
+    ),
     key("metrics", Kind::Map(METRICS), "Metrics about the traced services."),
+];
+
+pub(super) const STORE: &[Key] = &[
+    key("path", Kind::Text, "A folder, by its absolute path."),
+    key("max_bytes", Kind::Number(4 << 20, LARGEST), "What may lie there; 256 MiB by default."),
+];
+
+pub(super) const DESTINATION: &[Key] = &[
+    key("name", Kind::Text, "In metrics and reports."),
+    key("exporter", Kind::Map(EXPORTER), "One of them."),
+    key("filter", Kind::Map(FILTER), "Which spans it wants; all if nothing is said."),
+    key("drop", Kind::Word(&["newest", "oldest", "traces"]), "What is dropped when the queue is full."),
+    key("schedule_delay", Kind::Number(0, LARGEST), "Milliseconds that the first span of a batch waits."),
+    key("export_timeout", Kind::Number(0, LARGEST), "Milliseconds that one batch may take with its retries."),
+    key("max_queue_size", Kind::Number(1, LARGEST), "Spans."),
+    key("max_queue_bytes", Kind::Number(1, LARGEST), "Bytes of memory."),
+    key("max_export_batch_size", Kind::Number(1, LARGEST), "Spans."),
+    key("max_export_batch_bytes", Kind::Number(1, 64 << 20), "Encoded bytes."),
+    key("requests_in_flight", Kind::Number(1, LARGEST), "Requests at a time."),
+];
+
+pub(super) const EXPORTER: &[Key] = &[
+    key("otlp_http", Kind::Standard, "As in tracer_provider, with headers_file and token_file."),
+    key("otlp_grpc", Kind::Standard, "As in tracer_provider, with headers_file and token_file."),
+    key("file", Kind::Map(FILE), "A file of OTLP/JSON lines."),
+];
+
+pub(super) const FILE: &[Key] = &[
+    key("path", Kind::Text, "The file."),
+    key("max_bytes", Kind::Number(1 << 20, LARGEST), "Size at which it is renamed and begun anew."),
+    key("max_files", Kind::Number(0, LARGEST), "Renamed files that are kept."),
+];
+
+pub(super) const FILTER: &[Key] = &[
+    key("services", Kind::Texts, "service.name, as globs."),
+    key("kind", Kind::Word(&["server", "client"]), "Only spans of this kind."),
+    key("errors", Kind::Boolean, "Only spans with an error."),
+    key("min_duration", Kind::Number(0, LARGEST), "Only spans of so many milliseconds or more."),
 ];
 
 pub(super) const SELECT: &[Key] = &[
@@ -157,6 +208,7 @@ fn described(key: &Key) -> Value {
         Kind::Share => json!({"type": "number", "minimum": 0, "maximum": 1}),
         Kind::Texts => json!({"type": "array", "items": {"type": ["string", "number", "boolean"]}}),
         Kind::Map(keys) => object(keys),
+        Kind::Standard => json!({"type": ["object", "null"]}),
         Kind::List(keys) => json!({"type": "array", "items": object(keys)}),
     };
     if let Value::Object(value) = &mut value {
@@ -182,6 +234,7 @@ mod tests {
             match key.kind {
                 Kind::Text => out.push_str(match key.name {
                     "listen" => " 127.0.0.1:9464\n",
+                    "path" => " /tmp/x\n",
                     "report" => " /tmp/report.json\n",
                     _ => " x\n",
                 }),
@@ -190,6 +243,7 @@ mod tests {
                 Kind::Number(_, to) => writeln!(out, " {to}").unwrap(),
                 Kind::Share => out.push_str(" 0.5\n"),
                 Kind::Texts => out.push_str(" [\"80\"]\n"),
+                Kind::Standard => out.push_str(" {endpoint: \"http://h:4318\"}\n"),
                 Kind::Map(keys) => {
                     out.push('\n');
                     everything(out, keys, indent + 2);

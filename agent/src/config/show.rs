@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, fmt::Write as _, path::Path, time::Duration};
 use super::{
     Config, Console, Profile,
     args::Run,
+    destination::ToConfig,
     env::Env,
     named_file,
     otlp::{Compression, OtlpConfig, Protocol},
@@ -88,6 +89,7 @@ impl Sources {
             one("--report", run.report.is_some()),
             one("--profile", run.profile.is_some()),
             one("--log-level", run.log_level.is_some()),
+            one("--shutdown-timeout", run.shutdown_timeout.is_some()),
         ];
         let flags = typed.into_iter().filter_map(|(name, given)| given.then_some(name)).collect();
         let file = file.map(Path::to_owned).or_else(|| named_file(env));
@@ -161,6 +163,10 @@ fn rows(config: &Config) -> Vec<Row> {
         redaction,
         sampling,
         measures,
+        more,
+        spill,
+        dead_letters,
+        shutdown_timeout,
         sources: _,
         notes: _,
     } = config;
@@ -390,6 +396,20 @@ fn rows(config: &Config) -> Vec<Row> {
     }
     row(&format!("{ours}.metrics.requests"), measures.requests.to_string(), &[]);
     row(&format!("{ours}.metrics.max_series"), measures.max_series.to_string(), &[]);
+    for one in more {
+        let to = match &one.to {
+            ToConfig::Otlp(otlp) => destination(Some(otlp)),
+            ToConfig::File(file) => format!("file {}", file.path.display()),
+        };
+        row(&format!("{ours}.destinations"), format!("{}: {to}", one.name), &[]);
+    }
+    for (key, store) in [("spill", spill), ("dead_letters", dead_letters)] {
+        let shown = store.as_ref().map_or_else(none, |store| {
+            format!("{}, {} bytes at most", store.folder.display(), store.max_bytes)
+        });
+        row(&format!("{ours}.{key}"), shown, &[]);
+    }
+    row(&format!("{ours}.shutdown_timeout"), format!("{shutdown_timeout:?}"), &["--shutdown-timeout"]);
     all
 }
 

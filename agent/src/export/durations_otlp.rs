@@ -83,7 +83,10 @@ impl Durations {
             };
             match sent {
                 Verdict::Accepted { .. } => self.failing.store(false, Relaxed),
-                Verdict::Retry { failure, .. } | Verdict::Refused(failure) => {
+                Verdict::Retry { failure, .. }
+                | Verdict::Refused(failure)
+                | Verdict::Unauthorized(failure)
+                | Verdict::TooLarge(failure) => {
                     if !self.failing.swap(true, Relaxed) {
                         log::warn!(
                             "metrics of requests cannot be sent: {}: {}",

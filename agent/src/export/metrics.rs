@@ -165,6 +165,7 @@ pub fn prometheus(source: &Source, format: Format) -> String {
 
 type Gauge = fn(&Watched) -> usize;
 type Counter = fn(&Counters) -> u64;
+type Stored = fn(&Watched) -> Option<u64>;
 
 fn destinations(text: &mut Text, all: &[Watched]) {
     let gauges: [(&str, &str, Gauge); 4] = [
@@ -176,10 +177,12 @@ fn destinations(text: &mut Text, all: &[Watched]) {
     for (name, help, value) in gauges {
         text.family(name, "gauge", help);
         for destination in all {
-            text.sample(name, &[("destination", destination.name)], value(destination));
+            text.sample(name, &[("destination", &*destination.name)], value(destination));
         }
     }
-    let with_requests = || all.iter().filter_map(|d| Some((("destination", d.name), d.counters.as_deref()?)));
+    accounts(text, all);
+    let with_requests =
+        || all.iter().filter_map(|d| Some((("destination", &*d.name), d.counters.as_deref()?)));
 
     text.family("spandrel_export_requests_total", "counter", "Requests to a backend, by how they ended.");
     for (destination, counters) in with_requests() {
@@ -188,11 +191,16 @@ fn destinations(text: &mut Text, all: &[Watched]) {
             text.sample("spandrel_export_requests_total", &labels, n);
         }
     }
-    let counters: [(&str, &str, Counter); 4] = [
+    let counters: [(&str, &str, Counter); 7] = [
         ("spandrel_export_retries_total", "Requests that were sent again.", |c| c.retries.load(Relaxed)),
         ("spandrel_export_sent_bytes_total", "Bytes of request bodies.", |c| c.sent_bytes.load(Relaxed)),
         ("spandrel_export_batches_total", "Batches.", |c| c.batches.load(Relaxed)),
         ("spandrel_export_batch_spans_total", "Spans in batches.", |c| c.batch_spans.load(Relaxed)),
+        ("spandrel_export_splits_total", "Batches cut in two for their size.", |c| c.splits.load(Relaxed)),
+        ("spandrel_spill_errors_total", "Writes to disk that failed.", |c| c.spill_errors.load(Relaxed)),
+        ("spandrel_spill_damaged_total", "Batches that the disk gave back damaged.", |c| {
+            c.spill_damaged.load(Relaxed)
+        }),
     ];
     for (name, help, value) in counters {
         text.family(name, "counter", help);
@@ -207,6 +215,53 @@ fn destinations(text: &mut Text, all: &[Watched]) {
         let mut before = 0;
         let counts = cumulative.map(|total| total - std::mem::replace(&mut before, total));
         text.histogram(name, &[destination], (&BOUNDS, &counts, sum), None);
+    }
+}
+
+/// What each destination did with its spans. Each counts all that it wants, the ledger counts a span once.
+fn accounts(text: &mut Text, all: &[Watched]) {
+    let name = "spandrel_destination_spans_exported_total";
+    text.family(name, "counter", "Spans that a destination acknowledged.");
+    for one in all {
+        text.sample(name, &[("destination", &*one.name)], one.room.account().exported());
+    }
+    let name = "spandrel_destination_spans_dropped_total";
+    text.family(name, "counter", "Spans that a destination did not get, by cause.");
+    for one in all {
+        for cause in Cause::ALL {
+            let labels = [("destination", &*one.name), ("cause", cause.label())];
+            text.sample(name, &labels, one.room.account().dropped(*cause));
+        }
+    }
+    let name = "spandrel_destination_spans_saved_total";
+    text.family(name, "counter", "Those of them that are among the dead letters.");
+    for one in all {
+        text.sample(name, &[("destination", &*one.name)], one.room.account().saved());
+    }
+    let stores: [(&str, &str, &str, Stored); 4] = [
+        ("spandrel_spill_bytes", "gauge", "Bytes of a destination's queue on disk.", |one| {
+            one.spill.as_ref().map(|spill| spill.bytes())
+        }),
+        ("spandrel_spill_bytes_limit", "gauge", "How many there may be.", |one| {
+            one.spill.as_ref().map(|spill| spill.limit())
+        }),
+        ("spandrel_dead_letter_bytes", "gauge", "Bytes of a destination's dead letters.", |one| {
+            one.dead_letters.as_ref().map(|dead| dead.bytes())
+        }),
+        (
+            "spandrel_dead_letters_lost_total",
+            "counter",
+            "Spans for which there was no room among them.",
+            |one| one.dead_letters.as_ref().map(|dead| dead.lost()),
+        ),
+    ];
+    for (name, kind, help, value) in stores {
+        text.family(name, kind, help);
+        for one in all {
+            if let Some(value) = value(one) {
+                text.sample(name, &[("destination", &*one.name)], value);
+            }
+        }
     }
 }
 
@@ -256,11 +311,12 @@ mod tests {
         stats.exported(2);
         Stats::drop(&stats, Cause::QueueFull, 1);
         stats.count(Count::NotHttp);
-        let room = Room::new(10, 1000, None);
+        let room = Room::new(10, 1000, Arc::clone(&stats));
         let counters = Arc::<Counters>::default();
         counters.request(Code::Http(503), Duration::from_millis(20), 100);
-        let claim = room.admit([7, 8].into_iter());
-        let watched = Watched { name: "otlp", room, counters: Some(counters) };
+        let claim = room.admit(false, [7, 8].into_iter());
+        let watched =
+            Watched { name: "otlp".into(), room, counters: Some(counters), spill: None, dead_letters: None };
         let source = Source::new(stats, vec![watched], || Snapshot {
             ready: true,
             kernel: vec![("events", 7)],

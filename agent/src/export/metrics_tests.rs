@@ -17,10 +17,11 @@ use crate::{
 /// A source in which every family has a sample.
 fn source() -> Arc<Source> {
     let stats = Arc::new(Stats::default());
-    let room = Room::new(10, 1000, None);
+    let room = Room::new(10, 1000, Arc::clone(&stats));
     let counters = Arc::<Counters>::default();
     counters.request(Code::Http(503), Duration::from_millis(20), 100);
-    let watched = Watched { name: "otlp", room, counters: Some(counters) };
+    let watched =
+        Watched { name: "otlp".into(), room, counters: Some(counters), spill: None, dead_letters: None };
     let source = Source::new(stats, vec![watched], || Snapshot {
         ready: true,
         kernel: vec![("events_lost", 7)],

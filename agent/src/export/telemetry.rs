@@ -212,7 +212,10 @@ fn instruments(meter: &Meter, source: &Arc<Source>) {
             .with_callback(move |to| {
                 for destination in source.destinations().iter() {
                     if let Some(counters) = &destination.counters {
-                        to.observe(read(counters), &[KeyValue::new("destination", destination.name)]);
+                        to.observe(
+                            read(counters),
+                            &[KeyValue::new("destination", Arc::clone(&destination.name))],
+                        );
                     }
                 }
             })
@@ -226,7 +229,10 @@ fn instruments(meter: &Meter, source: &Arc<Source>) {
         .with_callback(move |to| {
             for destination in source_of_time.destinations().iter() {
                 if let Some(counters) = &destination.counters {
-                    to.observe(counters.latency().1, &[KeyValue::new("destination", destination.name)]);
+                    to.observe(
+                        counters.latency().1,
+                        &[KeyValue::new("destination", Arc::clone(&destination.name))],
+                    );
                 }
             }
         })
@@ -254,8 +260,10 @@ fn instruments(meter: &Meter, source: &Arc<Source>) {
     counter("spandrel.export.requests", "{request}", "Requests to a backend.", |source, to| {
         for destination in source.destinations().iter() {
             for (code, n) in destination.counters.iter().flat_map(|counters| counters.requests()) {
-                let labels =
-                    [KeyValue::new("destination", destination.name), KeyValue::new("code", code.to_string())];
+                let labels = [
+                    KeyValue::new("destination", Arc::clone(&destination.name)),
+                    KeyValue::new("code", code.to_string()),
+                ];
                 to.observe(n, &labels);
             }
         }
@@ -273,19 +281,19 @@ fn instruments(meter: &Meter, source: &Arc<Source>) {
     });
     gauge("spandrel.queue.spans", "{span}", "Spans waiting or in flight.", |source, to| {
         for destination in source.destinations().iter() {
-            let labels = [KeyValue::new("destination", destination.name)];
+            let labels = [KeyValue::new("destination", Arc::clone(&destination.name))];
             to.observe(destination.room.held().spans as u64, &labels);
         }
     });
     gauge("spandrel.queue.spans.limit", "{span}", "How many may wait.", |source, to| {
         for destination in source.destinations().iter() {
-            let labels = [KeyValue::new("destination", destination.name)];
+            let labels = [KeyValue::new("destination", Arc::clone(&destination.name))];
             to.observe(destination.room.limits().0 as u64, &labels);
         }
     });
     gauge("spandrel.queue.bytes", "By", "Memory that they take.", |source, to| {
         for destination in source.destinations().iter() {
-            let labels = [KeyValue::new("destination", destination.name)];
+            let labels = [KeyValue::new("destination", Arc::clone(&destination.name))];
             to.observe(destination.room.held().bytes as u64, &labels);
         }
     });
@@ -318,7 +326,10 @@ impl HttpClient for Transport {
                     }
                     Ok(Response::new(Bytes::new()))
                 }
-                Verdict::Retry { failure, .. } | Verdict::Refused(failure) => {
+                Verdict::Retry { failure, .. }
+                | Verdict::TooLarge(failure)
+                | Verdict::Unauthorized(failure)
+                | Verdict::Refused(failure) => {
                     log::warn!("the agent's own metrics: {}: {}", failure.code, failure.message);
                     let mut response = Response::new(Bytes::new());
                     *response.status_mut() = StatusCode::BAD_REQUEST;
