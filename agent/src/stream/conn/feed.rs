@@ -94,6 +94,10 @@ impl Conn {
                 Message::Request { at, head } => {
                     context.stats.saw();
                     truncated(&head, context);
+                    // It came by one call with bytes of a request before it, which has no response yet.
+                    if self.transport() == TRANSPORT_UNIX && at > sources.until && self.pairing.awaits() {
+                        self.pairing.pipelines();
+                    }
                     let begin = sources.of(at).begin(base.saturating_add(at as u64));
                     self.pairing.request(begin, head);
                     self.overtaken(context);
