@@ -26,6 +26,9 @@ pub fn decide(seed: u64, pos: u64, scratch: &Scratch) -> u32 {
         return spandrel_decide();
     }
     let Some(policy) = POLICY.get(0) else { return UNCLEAR };
+    if policy.leaves_open(false) {
+        return UNCLEAR;
+    }
     u32::from(policy.threshold == 0 || ids::randomness(seed, pos) >= policy.threshold)
 }
 
@@ -37,7 +40,7 @@ pub fn decide(seed: u64, pos: u64, scratch: &Scratch) -> u32 {
 extern "C" fn spandrel_decide() -> u32 {
     let (Some(policy), Some(scratch)) = (POLICY.get(0), scratch::held()) else { return UNCLEAR };
     let found = &scratch.found;
-    if found.odd != 0 {
+    if found.odd != 0 || policy.leaves_open(true) {
         return UNCLEAR;
     }
     let bytes = scratch.view();

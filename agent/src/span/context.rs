@@ -3,7 +3,7 @@
 
 use spandrel_common::{
     ids::{SpanId, TraceId, span_id, trace_id},
-    sample::Policy,
+    sample::{PARENT_BASED, Policy},
     w3c::{Context, FLAG_RANDOM, FLAG_SAMPLED},
 };
 
@@ -26,13 +26,22 @@ pub(super) struct Place {
 ///
 /// The random flag of a trace that began elsewhere stays as it came (W3C Trace Context Level 2, section
 /// 3.2.2.5.2); the traces that begin here are random by [`spandrel_common::ids`].
-pub(super) fn place(exchange: &Exchange, context: &Context<'_>, policy: Policy) -> Option<Place> {
+/// `rules` decides about a root before the policy does, if it decides at all.
+pub(super) fn place(
+    exchange: &Exchange,
+    context: &Context<'_>,
+    policy: Policy,
+    rules: impl FnOnce(TraceId) -> Option<bool>,
+) -> Option<Place> {
     let seed = exchange.connection.seed;
     let (trace_id, parent_id, random) = match context.parent {
         Some(parent) => (parent.trace_id, parent.parent_id, parent.flags & FLAG_RANDOM),
         None => (trace_id(seed, exchange.pos), SpanId::default(), FLAG_RANDOM),
     };
-    sample::keeps(policy, exchange.sampled, context.parent, trace_id).then(|| Place {
+    let decided = exchange.sampled || context.parent.is_some() && policy.parent_based & PARENT_BASED != 0;
+    let ruled = if decided { None } else { rules(trace_id) };
+    let keeps = ruled.unwrap_or_else(|| sample::keeps(policy, exchange.sampled, context.parent, trace_id));
+    keeps.then(|| Place {
         trace_id,
         span_id: span_id(seed, exchange.pos),
         parent_id,
