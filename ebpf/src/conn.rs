@@ -122,7 +122,13 @@ pub struct State {
     pub awaiting: u8,
     /// The response that is being sent is an interim one: the request goes on behind it.
     pub interim: u8,
-    pub reserved: [u8; 5],
+    /// An outbound request that its process's only inbound one caused waits for its response.
+    pub single: u8,
+    pub reserved: [u8; 4],
+    /// 1 while an inbound request is being worked on. A word, for what ends it: see [`crate::causality`].
+    pub open: u64,
+    /// The socket's address.
+    pub sk: u64,
     /// Of the last request: the inbound one that the program works on, or the outbound one that it sent.
     pub context: Context,
 }
@@ -272,6 +278,9 @@ static EMPTY: State = State {
     orphans: 0,
     awaiting: 0,
     interim: 0,
-    reserved: [0; 5],
+    single: 0,
+    reserved: [0; 4],
+    open: 0,
+    sk: 0,
     context: Context::UNKNOWN,
 };

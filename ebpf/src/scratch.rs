@@ -39,6 +39,9 @@ pub struct Scratch {
     pub moved: Moved,
     /// The walk through the chunks of it.
     pub walk: Walk,
+    /// Thread and socket of the call before this one.
+    pub last_tid: u64,
+    pub last_sk: u64,
     pub data: Data,
     pub bytes: [u8; BUFFER],
 }

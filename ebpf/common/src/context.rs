@@ -14,7 +14,7 @@ use crate::{
 macro_rules! rules {
     ($($(#[$doc:meta])* $name:ident = $value:literal $label:literal;)*) => {
         /// How the parent of a request is known. The value of [`Context::rule`].
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         pub enum Rule { $($(#[$doc])* $name = $value,)* }
 
@@ -51,6 +51,9 @@ rules! {
     /// The process works on one inbound request only.
     Single = 6 "single_in_flight";
 }
+
+/// In the mask of rules that are on: only evidence counts that is sound by itself.
+pub const STRICT: u32 = 1 << 31;
 
 /// In [`Cause::rule`]: what the ids name is a candidate for a link, and no parent.
 pub const CANDIDATE: u8 = 0x80;

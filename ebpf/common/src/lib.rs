@@ -12,6 +12,7 @@ pub mod http1;
 pub mod ids;
 pub mod layout;
 pub mod limits;
+pub mod runtime;
 pub mod sample;
 pub mod stats;
 pub mod w3c;

@@ -60,6 +60,17 @@ pub const PROCESSES: u32 = 32_768;
 /// hangs them on the sockets themselves and needs no limit.)
 pub const SOCKETS: u32 = 65_536;
 
+/// Threads that are remembered to have read a request, each 96 bytes: twice as many as `pid_max` of a small machine.
+pub const THREADS: u32 = 65_536;
+
+/// Destinations that processes called while they worked on no request. Older ones give way: the process is then
+/// believed once more than it should be.
+pub const DESTINATIONS: u32 = 16_384;
+
+/// Inbound requests whose `tracestate` is kept for what they cause, each 0.7 KiB while it lives. Beyond them traces
+/// go on without it, which is counted.
+pub const TRACESTATES: u32 = 16_384;
+
 /// Listening ports that `--port` can name.
 pub const PORTS: u32 = 1024;
 

@@ -12,7 +12,7 @@ use spandrel_common::{
 use super::tell::{HEAD, tell};
 use crate::{
     call::gather,
-    causality::{spandrel_inbound, spandrel_outbound},
+    causality::{spandrel_answered, spandrel_inbound, spandrel_outbound},
     chunk::{self, How},
     conn::{BODY, CHUNKED, IGNORED, METHOD_CONNECT, METHOD_HEAD, SHIP, START, State, TO_CLOSE, WITHHELD},
     decide::{DROP, KEEP, UNCLEAR, spandrel_decide},
@@ -193,6 +193,8 @@ fn context<const TX: bool>(state: &mut State, at: u64, scratch: &Scratch) -> u32
             spandrel_outbound(state, at)
         };
     }
+    // Of what came before, nothing more is to be told.
+    spandrel_answered(state);
     let kept = if plain { spandrel_decide(state, at) } else { UNCLEAR };
     spandrel_inbound(state, at, kept);
     kept
