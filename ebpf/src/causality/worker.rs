@@ -27,7 +27,7 @@ use crate::{
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Thread {
-    /// Connection of the request that it works on; 0 if it is on none.
+    /// Connection of the request that it read last; 0 if that is over.
     conn: u64,
     /// Its socket.
     sk: u64,
@@ -58,14 +58,9 @@ pub fn bind(state: &State, sk: u64, ids: Ids) {
         emit::count(Counter::CausalityFull);
     }
     let Some(thread) = of(ids.tid) else { return };
-    if thread.loops != 0 {
-        return;
-    }
-    if thread.conn != 0 && thread.conn != state.id && maps::runtime(ids.tgid) != Runtime::Nginx {
+    if thread.loops == 0 && thread.conn != 0 && thread.conn != state.id {
         thread.loops = 1;
-        thread.conn = 0;
         emit::count(Counter::Demoted);
-        return;
     }
     thread.conn = state.id;
     thread.sk = sk;
