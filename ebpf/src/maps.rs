@@ -87,6 +87,18 @@ pub static TRACESTATES: HashMap<u64, Tracestate> =
 pub static NOTICED: aya_ebpf::maps::LruHashMap<u64, u8> =
     aya_ebpf::maps::LruHashMap::with_max_entries(limits::PORTS, 0);
 
+/// Connections over Unix sockets that were announced, by the socket's inode.
+#[map]
+pub static UNIX: aya_ebpf::maps::LruHashMap<u64, u64> =
+    aya_ebpf::maps::LruHashMap::with_max_entries(limits::UNIX_SOCKETS, 0);
+
+/// The connection over the Unix socket with this inode.
+#[inline(always)]
+pub fn unix(inode: u64) -> Option<u64> {
+    // SAFETY: one word is copied out; a concurrent write gives the old or the new one.
+    unsafe { UNIX.get(inode) }.copied()
+}
+
 /// What was decided about a process, a `SELECT_*`.
 #[inline(always)]
 pub fn process(tgid: u32) -> Option<u8> {

@@ -71,6 +71,8 @@ pub struct Moved {
     pub crossed: u32,
     /// 1 once it is clear that the connection is to be left alone.
     pub left: u32,
+    /// The byte that counts as the first of these although an earlier call moved it; 0 if there is none.
+    pub held: u64,
 }
 
 /// Offsets into [`Scratch::bytes`]; 0 is "not found" (no field can stand at 0).
@@ -174,6 +176,13 @@ impl Bytes {
     pub fn word(self, offset: u32) -> u64 {
         // SAFETY: the masked offset plus eight is inside the buffer.
         unsafe { self.0.add(inside(offset)).cast::<u64>().read_unaligned() }
+    }
+
+    /// Eight words at an offset.
+    #[inline(always)]
+    pub fn words(self, offset: u32) -> [u64; 8] {
+        // SAFETY: the masked offset plus 64 is inside the buffer.
+        unsafe { self.0.add(inside(offset)).cast::<[u64; 8]>().read_unaligned() }
     }
 
     /// The byte at an offset.

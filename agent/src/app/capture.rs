@@ -21,6 +21,7 @@ use crate::{
         recognise::Recognised,
         registry::Registry,
         select::{Ignored, Verdict},
+        sockets,
     },
     exchange::Exchange,
     export::{Sender, metrics::Snapshot},
@@ -153,6 +154,7 @@ impl Capture {
             }
         }
         let now = rooms::clock().mono_ns;
+        self.ask(now, true);
         self.rest.table.flush(now, &mut self.rest.exchanges);
         self.settle();
         self.tick();
@@ -183,9 +185,27 @@ impl Capture {
         }
     }
 
+    /// Asks which Unix sockets are still held, for the last time if `last`.
+    fn ask(&mut self, now_ns: u64, last: bool) {
+        let doubts = self.rest.table.doubts(now_ns);
+        if doubts.is_empty() {
+            return;
+        }
+        let mut answers = sockets::held(&doubts);
+        if last {
+            // A list that is read while it changes may lack one.
+            let missed: Vec<_> = answers.extract_if(.., |(_, held)| !*held).map(|(doubt, _)| doubt).collect();
+            answers.extend(sockets::held(&missed));
+        }
+        for (doubt, held) in answers {
+            self.rest.table.found(doubt.conn, held, last, now_ns, &mut self.rest.exchanges);
+        }
+    }
+
     fn tick(&mut self) {
         let clock = rooms::clock();
         self.rest.builder.set_clock(clock);
+        self.ask(clock.mono_ns, false);
         self.rest.table.expire(clock.mono_ns, IDLE_NS, &mut self.rest.exchanges);
         self.rest.finish();
         self.kernel.log_messages();

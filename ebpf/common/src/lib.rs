@@ -8,6 +8,7 @@
 
 pub mod context;
 pub mod event;
+pub mod feeds;
 pub mod http1;
 pub mod ids;
 pub mod layout;

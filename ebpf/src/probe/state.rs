@@ -112,6 +112,7 @@ fn reset(flow: &mut conn::Flow) {
     flow.shipped = 0;
     flow.mode = conn::START;
     flow.quiet = 0;
+    flow.held = 0;
     flow.seq_known = 0;
 }
 
