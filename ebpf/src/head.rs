@@ -95,6 +95,16 @@ fn scan(scratch: &mut Scratch, len: u64) {
     }
 }
 
+/// Searches the first `len` bytes of this CPU's buffer once more: what was put there is one head.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_search(len: u64) -> u32 {
+    if let Some(scratch) = scratch::held() {
+        scan(scratch, len);
+    }
+    0
+}
+
 /// Looks at [`STEP`] words. Returns 1 to end the search.
 extern "C" fn step(index: u32, _: *mut u64) -> i64 {
     let Some(scratch) = scratch::held() else { return 1 };

@@ -5,6 +5,7 @@
 //! the header, before the bytes leave, or else capture. The answer stays in the connection's state, so that both get
 //! the same one.
 
+pub mod piece;
 pub mod program;
 pub mod single;
 pub mod tracestate;
