@@ -61,7 +61,9 @@ pub extern "C" fn spandrel_head(skip: u64, want: u64) -> u64 {
     let Some(scratch) = scratch::held() else { return 0 };
     let call = scratch.moved.call;
     let first = if scratch.moved.request == 0 && want > RESPONSE_FIRST { RESPONSE_FIRST } else { want };
-    let got = gather_first(call.address, call.vectors, skip, first, scratch);
+    // A byte that was held back comes first: only the whole copy knows of it.
+    let held = scratch.moved.held != 0;
+    let got = if held { 0 } else { gather_first(call.address, call.vectors, skip, first, scratch) };
     if got > 0 {
         scan(scratch, got);
         if got >= want || scratch.found.end != 0 {
