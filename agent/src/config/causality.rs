@@ -8,7 +8,7 @@ use super::{
 };
 
 /// Every rule.
-const ALL: u32 = u32::MAX & !STRICT;
+const ALL: u32 = !STRICT;
 /// Evidence that can be wrong, if rarely: it does not count under `strict`.
 const WEAK: u32 = 1 << Rule::Single as u32;
 
