@@ -10,7 +10,7 @@ use spandrel::{
         args::{self, Command},
         env::ProcessEnv,
     },
-    doctor, log,
+    doctor, log, replay,
 };
 
 fn main() -> ExitCode {
@@ -29,6 +29,10 @@ fn main() -> ExitCode {
                 print!("{}", stop.text);
             }
             ExitCode::from(stop.code)
+        }
+        Ok(Command::Replay(options)) => {
+            log::init(::log::LevelFilter::Info);
+            replay::run(&options, &ProcessEnv)
         }
         Ok(Command::Doctor(options)) => {
             let findings = doctor::examine();

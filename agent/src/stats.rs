@@ -30,10 +30,20 @@ causes! {
         Rejected = "rejected",
         /// The backend refused the batch for good.
         ExportRefused = "export_refused",
+        /// The backend did not accept the credentials.
+        Unauthorized = "unauthorized",
+        /// One span alone is larger than what the backend takes.
+        TooLarge = "too_large",
         /// Retries were used up.
         ExportFailed = "export_failed",
+        /// Not sent before the shutdown deadline, but on disk: the next start sends it.
+        Spilled = "spilled",
+        /// It was on disk and could not be read back.
+        SpillDamaged = "spill_damaged",
         /// Not sent before the shutdown deadline.
         Shutdown = "shutdown",
+        /// No destination's filter lets it through.
+        Filtered = "filtered",
         /// Its process turned out not to be selected.
         NotSelected = "not_selected",
         /// No destination is configured: nobody wanted it.

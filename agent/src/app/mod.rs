@@ -5,14 +5,15 @@
 
 mod capture;
 mod command;
+mod destinations;
 mod rooms;
 mod scope;
 
 use std::{
     io::Write as _,
+    path::Path,
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,12 +24,14 @@ use self::{
     scope::Scope,
 };
 use crate::{
-    config::{Config, mistake::exit},
+    config::{Config, mistake::exit, otlp::OtlpConfig},
     discover::registry::Registry,
     export::{
         self, listen,
         metrics::{Snapshot, Source},
         notify,
+        pipeline::Farewell,
+        replay,
         report::Report,
         telemetry,
     },
@@ -38,8 +41,6 @@ use crate::{
 
 pub use command::{TRAMPOLINE, trampoline};
 
-/// How long spans may take to leave when the agent stops. Kubernetes kills after 30 seconds, systemd after 90.
-const SHUTDOWN: Duration = Duration::from_secs(10);
 /// Threads of the runtime: one sends, one answers who asks for metrics meanwhile.
 const WORKERS: usize = 2;
 
@@ -80,6 +81,14 @@ pub fn run(config: &Config) -> Result<ExitCode, Failure> {
     Ok(code)
 }
 
+/// Sends what is in a folder of batches.
+pub fn replay(folder: &Path, otlp: &OtlpConfig) -> Result<replay::Outcome, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("cannot start a runtime: {error}"))?;
+    let sent = runtime.block_on(replay::send(folder, &destinations::otlp(otlp)));
+    sent.map_err(|error| error.to_string())
+}
+
 async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     let fail = |code| move |error: &dyn std::fmt::Display| Failure::new(code, error.to_string());
     // From here on a signal is an orderly end, also while programs are being loaded.
@@ -94,7 +103,7 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
         })?),
     };
     let stats = Arc::new(Stats::default());
-    let exporter = rooms::export(config);
+    let exporter = destinations::export(config);
     let (sender, pipeline) = export::start(&exporter, Arc::clone(&stats), &tokio::runtime::Handle::current())
         .map_err(|error| fail(exit::UNAVAILABLE)(&error))?;
 
@@ -166,10 +175,7 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     if !matches!(joined, Ok(Ok(()))) {
         log::error!("the capture thread ended badly: please report this");
     }
-    let left = pipeline.shutdown(SHUTDOWN).await;
-    if left > 0 {
-        log::warn!("{left} spans could not be sent before the deadline");
-    }
+    farewell(&pipeline.shutdown(config.shutdown_timeout).await);
     if let Some(server) = server {
         server.abort();
     }
@@ -200,11 +206,39 @@ fn snapshot(kernel: &Kernel) -> Snapshot {
 fn greet(config: &Config, shared: &Mutex<Snapshot>) {
     let profile = shared.lock().unwrap_or_else(PoisonError::into_inner).profile;
     let to = match (&config.otlp, config.console) {
-        (Some(otlp), _) => format!("spans go to {}", otlp.endpoint),
+        // Without a query, which may hold a key.
+        (Some(otlp), _) => {
+            format!("spans go to {}", otlp.endpoint.to_string().split('?').next().unwrap_or_default())
+        }
+        _ if !config.more.is_empty() => {
+            let names: Vec<_> = config.more.iter().map(|one| one.name.as_str()).collect();
+            format!("spans go to {}", names.join(", "))
+        }
         (None, crate::config::Console::Off) => "spans are only counted".to_owned(),
         (None, _) => "spans go to the terminal; --otlp-endpoint sends them to a backend".to_owned(),
     };
     log::info!("attached by the {profile} profile; {to}");
+    let missing = kernel::privilege::missing();
+    if !missing.is_empty() {
+        log::warn!(
+            "without {} running programs may not be found, and services go without their names: run as root, or \
+             grant what is missing; `spandrel doctor` tells more",
+            missing.join(" and ")
+        );
+    }
+}
+
+/// What the shutdown came to, if there was anything to decide.
+fn farewell(all: &[Farewell]) {
+    for Farewell { name, sent, saved, spilled, lost } in all {
+        if saved + lost + spilled == 0 {
+            continue;
+        }
+        log::warn!(
+            "{name}: at the end {sent} spans were sent, {saved} saved as dead letters, {spilled} are on disk for the \
+             next start, {lost} are lost"
+        );
+    }
 }
 
 fn tell(state: &str) {

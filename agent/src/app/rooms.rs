@@ -7,10 +7,8 @@ use spandrel_common::sample::Policy;
 use crate::{
     config::{
         self, Config,
-        otlp::OtlpConfig,
         settings::{HttpConfig, Root, SamplerConfig},
     },
-    export,
     kernel::Profile,
     span::{
         build::{Builder, ClockAnchor},
@@ -36,50 +34,6 @@ pub(super) fn sampler(sampler: &SamplerConfig) -> Policy {
         Root::Ratio(ratio) => Policy::from_ratio(ratio).unwrap_or(Policy::ALWAYS_ON),
     };
     if sampler.parent_based { policy.parent_based() } else { policy }
-}
-
-/// What is not said is left as the exporter has it.
-pub(super) fn export(config: &Config) -> export::Config {
-    let defaults = export::Config::default();
-    let batch = &config.batch;
-    let queue = batch.max_queue_size.unwrap_or(defaults.queue.spans);
-    export::Config {
-        otlp: config.otlp.as_ref().map(otlp),
-        metrics: config.metrics.as_ref().map(otlp),
-        console: match config.console {
-            config::Console::Text => export::config::Console::Text,
-            config::Console::Json => export::config::Console::Json,
-            config::Console::Off => export::config::Console::Off,
-        },
-        queue: export::config::Queue { spans: queue, ..defaults.queue },
-        batch: export::config::Batch {
-            delay: batch.schedule_delay.unwrap_or(defaults.batch.delay),
-            // A batch that is larger than its queue would never be full.
-            spans: batch.max_export_batch_size.unwrap_or(defaults.batch.spans).min(queue),
-            ..defaults.batch
-        },
-        export_timeout: batch.export_timeout.unwrap_or(defaults.export_timeout),
-        requests_in_flight: defaults.requests_in_flight,
-    }
-}
-
-fn otlp(otlp: &OtlpConfig) -> export::config::Otlp {
-    use export::config::{Compression, Otlp, Protocol, Tls};
-    let OtlpConfig { endpoint, protocol, headers, timeout, compression, certificate, client } = otlp.clone();
-    let protocol = match protocol {
-        config::otlp::Protocol::Grpc => Protocol::Grpc,
-        config::otlp::Protocol::HttpProtobuf => Protocol::HttpProtobuf,
-    };
-    Otlp {
-        headers,
-        compression: match compression {
-            config::otlp::Compression::None => Compression::None,
-            config::otlp::Compression::Gzip => Compression::Gzip,
-        },
-        timeout,
-        tls: Tls { certificate, client },
-        ..Otlp::new(protocol, endpoint)
-    }
 }
 
 pub(super) fn spans(config: &Config, stats: Arc<Stats>) -> Builder {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{
     env::Env,
-    file_http, file_traces,
+    file_destinations, file_http, file_traces,
     mistake::{Findings, exit},
     pairs,
     settings::{Distribution, LimitsConfig, ResourceConfig, Settings},
@@ -176,11 +176,12 @@ fn ours_of(walk: &mut Walk<'_>, table: &mut Table<'_>, settings: &mut Settings) 
         let place = walk.place(&table.at("redacted_headers"), table.line);
         super::headers::redact(&place, &fields, &mut settings.http, walk.findings);
     }
+    file_destinations::read(walk, table, &mut settings.exporters);
     settings.resource.command_args = walk.boolean(table, "command_args").unwrap_or(false);
     walk.unknown(
         table,
         "select, console, listen, report, profile, causality, causality_without, body_sizes, redacted_headers, \
-         command_args",
+         command_args, destinations, spill, dead_letters, shutdown_timeout",
     );
     ours
 }

@@ -15,6 +15,8 @@ pub mod exit {
     pub const UNAVAILABLE: u8 = 69;
     /// An output file cannot be created.
     pub const CANTCREAT: u8 = 73;
+    /// Not all could be done now; trying again may help.
+    pub const TEMPFAIL: u8 = 75;
     /// Not enough privilege.
     pub const NOPERM: u8 = 77;
     /// Something was found in an unconfigured or misconfigured state (variables, the configuration file).

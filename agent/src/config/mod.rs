@@ -4,8 +4,12 @@
 
 pub mod args;
 mod causality;
+pub mod destination;
+#[cfg(test)]
+mod destination_tests;
 pub mod env;
 mod file;
+mod file_destinations;
 mod file_http;
 mod file_traces;
 mod headers;
@@ -27,12 +31,14 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use log::LevelFilter;
 
 use self::{
     args::Run,
+    destination::{DestinationConfig, StoreConfig},
     env::{Env, Reader},
     mistake::{Findings, Mistakes, exit},
     otlp::{OtlpConfig, Signal},
@@ -41,6 +47,9 @@ use self::{
     },
 };
 use crate::discover::select::Selectors;
+
+/// How long spans may take to leave when the agent stops. Kubernetes kills after 30 seconds, systemd after 90.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How standard output shows traces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +88,13 @@ pub struct Config {
     pub report: Option<PathBuf>,
     pub console: Console,
     pub otlp: Option<OtlpConfig>,
+    /// Destinations besides `otlp`.
+    pub more: Vec<DestinationConfig>,
+    /// Where queues are on disk, and what cannot be delivered; a folder for each destination.
+    pub spill: Option<StoreConfig>,
+    pub dead_letters: Option<StoreConfig>,
+    /// How long spans may take to leave at the end.
+    pub shutdown_timeout: Duration,
     /// Where the agent's own metrics go, if `OTEL_METRICS_EXPORTER` says so; `listen` serves them anyway.
     pub metrics: Option<OtlpConfig>,
     pub sampler: SamplerConfig,
@@ -117,6 +133,7 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
     let typed_profile =
         run.profile.as_deref().and_then(|text| profile("--profile", text, exit::USAGE, &mut findings));
     let typed_level = run.log_level.as_deref().and_then(|text| level(text, &mut findings));
+    let typed_timeout = run.shutdown_timeout.as_deref().and_then(|text| seconds(text, &mut findings));
     let typed_report = run.report.as_deref().and_then(|path| writable("--report", path, &mut findings));
     check_command(command, env, &mut findings);
 
@@ -141,10 +158,10 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
 
     // Without any destination the console is one, terminal or not: an agent that is started and shows
     // nothing is the one thing that nobody wants. A destination switches it off.
-    let silent = exporters.none || exporters.otlp.is_some();
+    let silent = exporters.none || exporters.otlp.is_some() || !exporters.more.is_empty();
     let default = if exporters.console || !silent { Console::Text } else { Console::Off };
     let console = typed_console.or(text).unwrap_or(default);
-    if console == Console::Off && exporters.otlp.is_none() {
+    if console == Console::Off && exporters.otlp.is_none() && exporters.more.is_empty() {
         findings.note("spans go nowhere: no OTLP endpoint, and the console is off; they are only counted");
     }
     let Findings { mistakes, notes } = findings;
@@ -162,6 +179,10 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
         report: typed_report.or(path),
         console,
         otlp: exporters.otlp,
+        more: exporters.more,
+        spill: exporters.spill,
+        dead_letters: exporters.dead_letters,
+        shutdown_timeout: typed_timeout.or(exporters.shutdown_timeout).unwrap_or(SHUTDOWN_TIMEOUT),
         metrics: exporters.metrics,
         sampler,
         batch,
@@ -170,6 +191,17 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
         resource,
         notes,
     })
+}
+
+/// The destination of a command that sends something by hand: the flag and the variables, without a file.
+pub fn otlp_of(flag: &str, env: &dyn Env) -> Result<OtlpConfig, Mistakes> {
+    let mut findings = Findings::default();
+    let reader = &mut Reader { env, findings: &mut findings };
+    let otlp = otlp_variables::read(Signal::Traces, Some(flag), true, reader);
+    match otlp {
+        Some(otlp) if findings.mistakes.is_empty() => Ok(otlp),
+        _ => Err(Mistakes(findings.mistakes)),
+    }
 }
 
 /// The file if one is named, else the variables.
@@ -227,6 +259,16 @@ fn profile(place: &str, text: &str, code: u8, findings: &mut Findings) -> Option
             None
         }
     }
+}
+
+/// A number of seconds, with a fraction or not.
+fn seconds(text: &str, findings: &mut Findings) -> Option<Duration> {
+    let seconds = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    if seconds.is_none() {
+        let advice = "write seconds, like 10 or 0.5";
+        findings.mistake(exit::USAGE, "--shutdown-timeout", format!("{text:?} is no time"), advice);
+    }
+    seconds.map(|seconds| seconds.min(otlp::NO_LIMIT))
 }
 
 fn level(text: &str, findings: &mut Findings) -> Option<LevelFilter> {

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::otlp::OtlpConfig;
+use super::{
+    destination::{DestinationConfig, StoreConfig},
+    otlp::OtlpConfig,
+};
 
 /// Everything that variables or the file can set.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +36,13 @@ pub struct Exporters {
     pub console: bool,
     /// Nothing shall be exported.
     pub none: bool,
+    /// More destinations than `otlp`: only the file has them.
+    pub more: Vec<DestinationConfig>,
+    /// Where queues are on disk, and what cannot be delivered.
+    pub spill: Option<StoreConfig>,
+    pub dead_letters: Option<StoreConfig>,
+    /// How long spans may take to leave at the end.
+    pub shutdown_timeout: Option<Duration>,
 }
 
 /// The flags' counterparts in the configuration file, as written.

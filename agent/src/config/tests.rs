@@ -55,7 +55,7 @@ impl Drop for Scratch {
     }
 }
 
-fn from_file(text: &str, line: &str, variables: &[(&str, &str)]) -> Result<Config, Mistakes> {
+pub(super) fn from_file(text: &str, line: &str, variables: &[(&str, &str)]) -> Result<Config, Mistakes> {
     let file = Scratch::new(text);
     load_line(&format!("--config {} {line}", file.path()), variables)
 }

@@ -120,10 +120,11 @@ fn destinations(text: &mut Text, all: &[Watched]) {
     for (name, help, value) in gauges {
         text.family(name, "gauge", help);
         for destination in all {
-            text.sample(name, &[("destination", destination.name)], value(destination));
+            text.sample(name, &[("destination", &*destination.name)], value(destination));
         }
     }
-    let with_requests = || all.iter().filter_map(|d| Some((("destination", d.name), d.counters.as_deref()?)));
+    let with_requests =
+        || all.iter().filter_map(|d| Some((("destination", &*d.name), d.counters.as_deref()?)));
 
     text.family("spandrel_export_requests_total", "counter", "Requests to a backend, by how they ended.");
     for (destination, counters) in with_requests() {
@@ -193,11 +194,12 @@ mod tests {
         stats.exported(2);
         Stats::drop(&stats, Cause::QueueFull, 1);
         stats.count(Count::NotHttp);
-        let room = Room::new(10, 1000, None);
+        let room = Room::new(10, 1000, Arc::clone(&stats));
         let counters = Arc::<Counters>::default();
         counters.request(Code::Http(503), Duration::from_millis(20), 100);
-        let claim = room.admit([7, 8].into_iter());
-        let watched = Watched { name: "otlp", room, counters: Some(counters) };
+        let claim = room.admit(false, [7, 8].into_iter());
+        let watched =
+            Watched { name: "otlp".into(), room, counters: Some(counters), spill: None, dead_letters: None };
         let source = Source::new(stats, vec![watched], || Snapshot {
             ready: true,
             kernel: vec![("events", 7)],

@@ -120,8 +120,10 @@ fn instruments(meter: &Meter, source: &Arc<Source>) {
     counter("spandrel.export.requests", "{request}", "Requests to a backend.", |source, to| {
         for destination in source.destinations() {
             for (code, n) in destination.counters.iter().flat_map(|counters| counters.requests()) {
-                let labels =
-                    [KeyValue::new("destination", destination.name), KeyValue::new("code", code.to_string())];
+                let labels = [
+                    KeyValue::new("destination", Arc::clone(&destination.name)),
+                    KeyValue::new("code", code.to_string()),
+                ];
                 to.observe(n, &labels);
             }
         }
@@ -139,13 +141,13 @@ fn instruments(meter: &Meter, source: &Arc<Source>) {
     });
     gauge("spandrel.queue.spans", "{span}", "Spans waiting or in flight.", |source, to| {
         for destination in source.destinations() {
-            let labels = [KeyValue::new("destination", destination.name)];
+            let labels = [KeyValue::new("destination", Arc::clone(&destination.name))];
             to.observe(destination.room.held().spans as u64, &labels);
         }
     });
     gauge("spandrel.queue.bytes", "By", "Memory that they take.", |source, to| {
         for destination in source.destinations() {
-            let labels = [KeyValue::new("destination", destination.name)];
+            let labels = [KeyValue::new("destination", Arc::clone(&destination.name))];
             to.observe(destination.room.held().bytes as u64, &labels);
         }
     });
@@ -178,7 +180,10 @@ impl HttpClient for Transport {
                     }
                     Ok(Response::new(Bytes::new()))
                 }
-                Verdict::Retry { failure, .. } | Verdict::Refused(failure) => {
+                Verdict::Retry { failure, .. }
+                | Verdict::TooLarge(failure)
+                | Verdict::Unauthorized(failure)
+                | Verdict::Refused(failure) => {
                     log::warn!("the agent's own metrics: {}: {}", failure.code, failure.message);
                     let mut response = Response::new(Bytes::new());
                     *response.status_mut() = StatusCode::BAD_REQUEST;

@@ -5,6 +5,7 @@ pub mod features;
 pub mod hooks;
 pub mod layout;
 mod loader;
+pub mod privilege;
 mod ring;
 
 use std::collections::BTreeMap;

@@ -1,8 +1,10 @@
 //! What the parser is given, and what becomes of its messages.
 
+use spandrel_common::event::TRANSPORT_UNIX;
+
 use super::{Conn, Context};
 use crate::{
-    exchange::{Match, Outcome},
+    exchange::{Match, Outcome, Role},
     protocol::{
         Input, Message, Parser, Side,
         message::{GiveUp, Head},
@@ -101,10 +103,20 @@ impl Conn {
                     if self.unsure {
                         self.pairing.orphan();
                         context.stats.count(Count::OrphanResponses);
-                    } else if self.pairing.response(status, head, sources.of(at).first_ns) == Match::Orphan {
+                        continue;
+                    }
+                    // What a client takes by `splice` may not be seen.
+                    let unseen = self.transport() == TRANSPORT_UNIX && self.info.role == Role::Client;
+                    let found = self.pairing.response(status, head, sources.of(at).first_ns, unseen);
+                    if matches!(found, Match::Orphan | Match::Ambiguous) {
                         context.stats.count(Count::OrphanResponses);
                         // Without its request its framing is a guess.
                         self.unsure = true;
+                    }
+                    if found == Match::Ambiguous {
+                        let slots = self.pairing.slots();
+                        self.pairing.over(slots, &self.info, last_ns, context.out);
+                        self.awaited(context);
                     }
                 }
                 Message::End { side: Side::Request, body, .. } => self.pairing.sent(body),

@@ -8,6 +8,9 @@ mod cache;
 mod common;
 
 mod addresses;
+mod capabilities;
+mod chaos;
+mod chaos_collector;
 mod collector;
 mod curl;
 mod demo;
