@@ -115,8 +115,7 @@ pub extern "C" fn spandrel_gather(address: u64, vectors: u32, skip: u64, want: u
     let (mut skip, mut done) = (skip, 0);
     if scratch.moved.held != 0 {
         if skip == 0 && want > 0 {
-            // SAFETY: the buffer has room for more than a byte.
-            unsafe { *scratch.room() = scratch.moved.held as u8 };
+            scratch.set_first(scratch.moved.held as u8);
             done = 1;
         } else {
             skip -= 1;

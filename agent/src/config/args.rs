@@ -54,6 +54,33 @@ pub enum Command {
     Replay(Replay),
     /// Say what works on this kernel, what does not, and what to do about it.
     Doctor(Doctor),
+    /// Check a configuration file, or show what file, variables and flags come to.
+    #[command(subcommand)]
+    Config(Configuration),
+    /// Make a running agent read its configuration file again.
+    Reload(Reload),
+}
+
+/// `spandrel config`, as typed.
+#[derive(Debug, Subcommand)]
+pub enum Configuration {
+    /// Say everything that is wrong with a file, each with its line; exit code 0 if nothing is.
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+    /// Show every setting that `run` would have with the same flags, and where it comes from.
+    Show(Box<Run>),
+    /// Print the JSON Schema of what is this agent's own, under distribution.spandrel.
+    Schema,
+}
+
+/// `spandrel reload`, as typed.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Reload {
+    /// The agent; the only one that runs if none is given
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<u32>,
 }
 
 /// `spandrel run`, as typed.

@@ -11,6 +11,7 @@ use super::{
     },
     file_traces, otlp,
     otlp::Protocol,
+    schema::{DESTINATION, EXPORTER, FILE, FILTER, STORE},
     settings::{BatchConfig, Exporters},
     walk::{Table, Walk},
 };
@@ -56,7 +57,7 @@ fn store(walk: &mut Walk<'_>, table: &mut Table<'_>, key: &str) -> Option<StoreC
             "name a folder, like /var/lib/spandrel",
         );
     }
-    walk.unknown(&given, "path, max_bytes");
+    walk.unknown(&given, STORE);
     Some(StoreConfig { folder: folder?, max_bytes: max_bytes.unwrap_or(STORE_BYTES) })
 }
 
@@ -80,11 +81,7 @@ fn destination(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Option<Destination
     });
     let filter = walk.sub(table, "filter").map(|mut given| filter(walk, &mut given)).unwrap_or_default();
     let to = walk.sub(table, "exporter").and_then(|mut given| exporter(walk, &mut given));
-    walk.unknown(
-        table,
-        "name, exporter, filter, drop, schedule_delay, export_timeout, max_queue_size, max_export_batch_size, \
-         max_queue_bytes, max_export_batch_bytes, requests_in_flight",
-    );
+    walk.unknown(table, DESTINATION);
     if to.is_none() {
         let advice = "write exporter: with otlp_http, otlp_grpc or file below it";
         walk.wrong(&table.path, table.line, "has no exporter that can be used", advice);
@@ -104,7 +101,7 @@ fn exporter(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Option<ToConfig> {
     if let Some(mut given) = walk.sub(table, "file") {
         found = file(walk, &mut given).map(ToConfig::File).or(found);
     }
-    walk.unknown(table, "otlp_http, otlp_grpc, file");
+    walk.unknown(table, EXPORTER);
     found
 }
 
@@ -116,7 +113,7 @@ fn file(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Option<FileConfig> {
     if path.is_none() {
         walk.wrong(&table.at("path"), table.line, "is missing", "name the file to write");
     }
-    walk.unknown(table, "path, max_bytes, max_files");
+    walk.unknown(table, FILE);
     Some(FileConfig { path: path?, max_bytes, max_files })
 }
 
@@ -134,7 +131,7 @@ fn filter(walk: &mut Walk<'_>, table: &mut Table<'_>) -> FilterConfig {
     });
     let errors = walk.boolean(table, "errors").unwrap_or(false);
     let min_duration = walk.number(table, "min_duration").map(Duration::from_millis).unwrap_or_default();
-    walk.unknown(table, "services, kind, errors, min_duration");
+    walk.unknown(table, FILTER);
     FilterConfig { services, kind, errors, min_duration: min_duration.min(otlp::NO_LIMIT) }
 }
 

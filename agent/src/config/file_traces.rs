@@ -15,6 +15,8 @@ pub(super) fn read(walk: &mut Walk<'_>, table: &mut Table<'_>, settings: &mut Se
         for (key, limit) in [
             ("event_count_limit", &mut settings.limits.event_count),
             ("link_count_limit", &mut settings.limits.link_count),
+            ("event_attribute_count_limit", &mut settings.limits.event_attribute_count),
+            ("link_attribute_count_limit", &mut settings.limits.link_attribute_count),
         ] {
             if let Some(count) = walk.number(&mut limits, key) {
                 *limit = usize::try_from(count).unwrap_or(usize::MAX);
@@ -22,10 +24,9 @@ pub(super) fn read(walk: &mut Walk<'_>, table: &mut Table<'_>, settings: &mut Se
         }
         walk.unused(&limits);
     }
-    if let Some(node) = table.take("sampler")
-        && let Some(sampler) = sampler(walk, node, &table.at("sampler"))
-    {
-        settings.sampler = sampler;
+    if let Some(node) = table.take("sampler") {
+        walk.given(table, "sampler", node);
+        settings.sampler = sampler(walk, node, &table.at("sampler")).unwrap_or(settings.sampler);
     }
     for item in walk.list(table, "processors").unwrap_or_default() {
         if let Some(mut processor) = walk.table(item, table.at("processors")) {

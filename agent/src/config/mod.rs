@@ -11,13 +11,17 @@ pub mod env;
 mod file;
 mod file_destinations;
 mod file_http;
+mod file_metrics;
+mod file_ours;
 mod file_traces;
 mod headers;
 pub mod mistake;
 pub mod otlp;
 mod otlp_variables;
 pub mod pairs;
+pub mod schema;
 pub mod settings;
+pub mod show;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -40,13 +44,15 @@ use self::{
     args::Run,
     destination::{DestinationConfig, StoreConfig},
     env::{Env, Reader},
-    mistake::{Findings, Mistakes, exit},
+    mistake::{Findings, Mistake, Mistakes, exit},
     otlp::{OtlpConfig, Signal},
     settings::{
-        BatchConfig, Distribution, HttpConfig, LimitsConfig, ResourceConfig, SamplerConfig, Settings,
+        BatchConfig, Distribution, HttpConfig, LimitsConfig, MetricsConfig, ResourceConfig, SamplerConfig,
+        SamplingConfig, Settings,
     },
+    show::Sources,
 };
-use crate::discover::select::Selectors;
+use crate::{discover::select::Selectors, span::redact};
 
 /// How long spans may take to leave when the agent stops. Kubernetes kills after 30 seconds, systemd after 90.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -102,6 +108,14 @@ pub struct Config {
     pub limits: LimitsConfig,
     pub http: HttpConfig,
     pub resource: ResourceConfig,
+    /// What spans may not show, but for [`HttpConfig::sensitive_query_parameters`].
+    pub redaction: redact::Policy,
+    /// Rules before the sampler.
+    pub sampling: SamplingConfig,
+    /// What is measured, and how `metrics` gets it.
+    pub measures: MetricsConfig,
+    /// Where the values came from.
+    pub sources: Sources,
     /// For the log: what has no effect, what was guessed.
     pub notes: Vec<String>,
 }
@@ -138,8 +152,20 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
     check_command(command, env, &mut findings);
 
     let settings = settings(file.as_deref(), otlp_endpoint.as_deref(), env, &mut findings);
-    let Settings { disabled, log_level, sampler, exporters, batch, limits, http, resource, distribution } =
-        settings;
+    let Settings {
+        disabled,
+        log_level,
+        sampler,
+        exporters,
+        batch,
+        limits,
+        http,
+        resource,
+        redaction,
+        sampling,
+        metrics: measures,
+        distribution,
+    } = settings;
     let ours = distribution.place.clone();
     let selectors = if typed {
         own
@@ -151,6 +177,7 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
     let Distribution { console: text, listen: address, report: path, profile: hooks, .. } = distribution;
     let place = |key: &str| format!("{ours}{key}");
     let text = text.and_then(|text| console(&place("console"), &text, exit::CONFIG, &mut findings));
+    let address = address.or_else(|| measures.prometheus.clone());
     let address = address.and_then(|text| listen(&place("listen"), &text, exit::CONFIG, &mut findings));
     let hooks = hooks.and_then(|text| profile(&place("profile"), &text, exit::CONFIG, &mut findings));
     let path = path.filter(|_| run.report.is_none());
@@ -164,7 +191,15 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
     if console == Console::Off && exporters.otlp.is_none() && exporters.more.is_empty() {
         findings.note("spans go nowhere: no OTLP endpoint, and the console is off; they are only counted");
     }
-    let Findings { mistakes, notes } = findings;
+    let address = typed_listen.or(address);
+    if let Some(address) = address.filter(|address| !address.ip().is_loopback()) {
+        findings.note(format!(
+            "listening on {address}, which others can reach: metrics name services, hosts and paths; a port \
+             alone is on loopback"
+        ));
+    }
+    let sources = Sources::of(&run, file.as_deref(), env, std::mem::take(&mut findings.given));
+    let Findings { mistakes, notes, given: _ } = findings;
     if !mistakes.is_empty() {
         return Err(Mistakes(mistakes));
     }
@@ -175,7 +210,7 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
         causality,
         disabled,
         log_level: typed_level.or(log_level).unwrap_or(LevelFilter::Info),
-        listen: typed_listen.or(address),
+        listen: address,
         report: typed_report.or(path),
         console,
         otlp: exporters.otlp,
@@ -189,8 +224,34 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
         limits,
         http,
         resource,
+        redaction,
+        sampling,
+        measures,
+        sources,
         notes,
     })
+}
+
+/// The variable that names the file.
+const CONFIG_FILE: &str = "OTEL_CONFIG_FILE";
+
+/// The file that the variable names.
+fn named_file(env: &dyn Env) -> Option<PathBuf> {
+    env.get(CONFIG_FILE).filter(|path| !path.trim().is_empty()).map(PathBuf::from)
+}
+
+/// Judges a file alone, as `spandrel config check` does: gives its notes.
+pub fn check(path: &Path, env: &dyn Env) -> Result<Vec<String>, Mistakes> {
+    let run = Run { config: Some(path.to_owned()), ..Run::default() };
+    load(run, env).map(|config| config.notes)
+}
+
+/// Judges the text of a file: gives all that is wrong in it.
+pub fn judge(text: &str, env: &dyn Env) -> Vec<Mistake> {
+    let mut findings = Findings::default();
+    // What it says does not matter here.
+    drop(file::parse(text, "file", env, &mut findings));
+    findings.mistakes
 }
 
 /// The destination of a command that sends something by hand: the flag and the variables, without a file.
@@ -206,11 +267,9 @@ pub fn otlp_of(flag: &str, env: &dyn Env) -> Result<OtlpConfig, Mistakes> {
 
 /// The file if one is named, else the variables.
 fn settings(file: Option<&Path>, endpoint: Option<&str>, env: &dyn Env, findings: &mut Findings) -> Settings {
-    const VARIABLE: &str = "OTEL_CONFIG_FILE";
-    let named = env.get(VARIABLE).filter(|path| !path.trim().is_empty()).map(PathBuf::from);
-    let (place, path) = match (file, named) {
+    let (place, path) = match (file, named_file(env)) {
         (Some(path), _) => ("--config", path.to_owned()),
-        (None, Some(path)) => (VARIABLE, path),
+        (None, Some(path)) => (CONFIG_FILE, path),
         (None, None) => return variables::read(endpoint, &mut Reader { env, findings }),
     };
     let vain: Vec<_> = variables::REPLACED

@@ -55,6 +55,14 @@ pub struct OtlpOptions {
     pub token_file: Option<PathBuf>,
 }
 
+impl OtlpConfig {
+    /// The endpoint for people: a query may hold a key, so it is not shown.
+    pub fn shown(&self) -> String {
+        let text = self.endpoint.to_string();
+        text.split_once('?').map_or(text.clone(), |(shown, _)| format!("{shown}?(hidden)"))
+    }
+}
+
 /// The timeout where none is written (protocol/exporter.md).
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A duration of 0 in the configuration means no limit. A year is as good, and can be added to a clock.

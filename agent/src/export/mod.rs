@@ -20,6 +20,8 @@ pub mod config;
 pub mod console;
 pub mod counters;
 mod deliver;
+mod durations;
+mod durations_otlp;
 mod file;
 pub mod json;
 pub mod listen;
@@ -37,6 +39,7 @@ pub mod store;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;
+pub mod text;
 mod transport;
 
 pub use config::Config;

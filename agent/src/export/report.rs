@@ -106,18 +106,18 @@ impl Report {
     pub fn read(source: &Source) -> Self {
         let Snapshot { ready: _, kernel, kernel_release, profile, hooks } = source.snapshot();
         let counts = Count::ALL.iter().map(|what| (what.label(), source.stats().counted(*what)));
-        let requests = source.destinations().iter().filter_map(|destination| {
+        let destinations = source.destinations();
+        let requests = destinations.iter().filter_map(|destination| {
             let requests = destination.counters.as_ref()?.requests();
             Some((
                 destination.name.to_string(),
                 requests.into_iter().map(|(code, n)| (code.to_string(), n)).collect(),
             ))
         });
-        let destinations = source.destinations().iter();
-        let destinations = destinations.map(|one| (one.name.to_string(), Account::read(one))).collect();
+        let accounts = destinations.iter().map(|one| (one.name.to_string(), Account::read(one)));
         Self {
             ledger: Ledger::read(source.stats()),
-            destinations,
+            destinations: accounts.collect(),
             kernel: kernel.into_iter().collect(),
             counts: counts.collect(),
             requests: requests.collect(),

@@ -159,7 +159,7 @@ impl Agent {
         let home = Lab::new();
         let program = Program::start(&mut options.line(&home.path("report.json")));
         let address = program.wait_stderr("the agent did not start", |line| {
-            line.split_once("metrics and health: http://")?.1.strip_suffix("/metrics")?.parse().ok()
+            line.split_once("metrics and health: http://")?.1.split_once("/metrics")?.0.parse().ok()
         });
         program.wait_stderr("the agent did not attach", |line| line.contains("attached by").then_some(()));
         Self { program, home, address, read: 0, spans: Vec::new(), output: String::new(), killed: false }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::PATIENCE;
+use crate::patience;
 
 /// Bytes of a request's body; the specification allows no more.
 const MAX_BODY: usize = 64 << 20;
@@ -154,7 +154,7 @@ impl Backend {
 
     #[track_caller]
     fn wait(&self, what: &str, done: impl Fn(&State) -> bool) {
-        let waited = self.shared.changed.wait_timeout_while(self.shared.lock(), 2 * PATIENCE, |s| !done(s));
+        let waited = self.shared.changed.wait_timeout_while(self.shared.lock(), 2 * patience(), |s| !done(s));
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         let (requests, spans) = (state.requests, state.accepted.len());
         assert!(done(&state), "no {what}: {requests} requests, {spans} spans acknowledged");

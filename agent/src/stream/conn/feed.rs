@@ -10,7 +10,7 @@ use crate::{
         message::{GiveUp, Head},
     },
     stats::Count,
-    stream::half::{BUFFER, Source, Sources},
+    stream::half::{BUFFER, Source, Sources, Waiting, with_more},
 };
 
 impl Conn {
@@ -69,13 +69,13 @@ impl Conn {
                 && !self.over
             {
                 let half = self.half(side);
-                half.waiting = rest.to_vec();
+                half.waiting = Waiting::new(rest.to_vec());
                 half.source = sources.new;
             }
         } else {
-            let mut waiting = std::mem::take(&mut half.waiting);
+            let waiting = std::mem::take(&mut half.waiting);
             let mut sources = Sources { until: waiting.len(), old: half.source, new: source };
-            waiting.extend_from_slice(payload);
+            let waiting = with_more(waiting, payload);
             let consumed = self.parser.advance(side, Input::Bytes(&waiting), context.messages);
             self.apply(base, &mut sources, last_ns, context);
             self.half(side).keep(waiting, consumed, &sources);
@@ -94,6 +94,10 @@ impl Conn {
                 Message::Request { at, head } => {
                     context.stats.saw();
                     truncated(&head, context);
+                    // It came by one call with bytes of a request before it, which has no response yet.
+                    if self.transport() == TRANSPORT_UNIX && at > sources.until && self.pairing.awaits() {
+                        self.pairing.pipelines();
+                    }
                     let begin = sources.of(at).begin(base.saturating_add(at as u64));
                     self.pairing.request(begin, head);
                     self.overtaken(context);
@@ -157,8 +161,8 @@ impl Conn {
         self.end_exchanges((Outcome::Unseen, now_ns), context);
         self.over = true;
         self.held = Vec::new();
-        self.request.waiting = Vec::new();
-        self.response.waiting = Vec::new();
+        self.request.waiting = Waiting::default();
+        self.response.waiting = Waiting::default();
     }
 }
 

@@ -18,6 +18,7 @@ mod failures;
 mod guest;
 mod load;
 mod nginx;
+mod operator;
 mod proxies;
 mod python;
 mod running;
