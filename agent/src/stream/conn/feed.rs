@@ -71,6 +71,9 @@ impl Conn {
                 let half = self.half(side);
                 half.waiting = Waiting::new(rest.to_vec());
                 half.source = sources.new;
+                if consumed > 0 {
+                    self.follows(side);
+                }
             }
         } else {
             let waiting = std::mem::take(&mut half.waiting);
@@ -79,10 +82,23 @@ impl Conn {
             let consumed = self.parser.advance(side, Input::Bytes(&waiting), context.messages);
             self.apply(base, &mut sources, last_ns, context);
             self.half(side).keep(waiting, consumed, &sources);
+            if consumed > sources.until {
+                self.follows(side);
+            }
         }
         if self.half(side).waiting.len() > BUFFER {
             self.cut(side, last_ns, context);
             self.gap(side, 0, last_ns, context);
+        }
+    }
+
+    /// What waits came by one call with the end of the message before it: a client that starts its next request like
+    /// this, before the response came, pipelines.
+    fn follows(&mut self, side: Side) {
+        let begins = |byte: &u8| !matches!(byte, b'\r' | b'\n');
+        let more = side == Side::Request && self.half(side).waiting.iter().any(begins);
+        if more && self.pairing.awaits() {
+            self.pairing.pipelines();
         }
     }
 
@@ -95,7 +111,7 @@ impl Conn {
                     context.stats.saw();
                     truncated(&head, context);
                     // It came by one call with bytes of a request before it, which has no response yet.
-                    if self.transport() == TRANSPORT_UNIX && at > sources.until && self.pairing.awaits() {
+                    if at > sources.until && self.pairing.awaits() {
                         self.pairing.pipelines();
                     }
                     let begin = sources.of(at).begin(base.saturating_add(at as u64));

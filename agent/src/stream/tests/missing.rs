@@ -171,6 +171,21 @@ fn a_unix_socket_may_move_bytes_that_nobody_sees() {
 }
 
 #[test]
+fn a_request_that_starts_in_the_call_of_the_one_before_it_is_pipelined() {
+    let (mut start, mut rest) = (GET.to_vec(), GET.to_vec());
+    rest.drain(..10);
+    start.extend_from_slice(GET.get(..10).unwrap());
+    let mut wire = Wire::new(ROLE_CLIENT, 9);
+    wire.open_by(1, TRANSPORT_UNIX);
+    wire.req(&start);
+    wire.req(&rest);
+    wire.resp(OK);
+    wire.resp(OK);
+    assert_eq!(wire.told(), "@0 200 0/2, @27 200 0/2");
+    wire.ledger(2);
+}
+
+#[test]
 fn who_pipelines_gets_no_response_behind_a_hole() {
     let mut wire = Wire::server();
     wire.req(&[GET, GET].concat());
