@@ -9,7 +9,7 @@ use crate::{
     call::{gather, gather_first},
     conn::{METHOD_CONNECT, METHOD_HEAD, METHOD_OTHER},
     read,
-    scratch::{self, Bytes, Found, Scratch},
+    scratch::{self, Bytes, Found, STATES, Scratch},
 };
 
 /// What the first bytes of a turn may be.
@@ -94,13 +94,25 @@ fn scan(scratch: &mut Scratch, len: u64) {
     found.odd = none;
     found.upgrade = none;
     found.len = len as u32;
-    read::repeat(HEAD_SCAN as u32 / 8 / STEP, |index| spandrel_search(index));
+    found.parents = none;
+    found.states = none;
+    read::repeat(HEAD_SCAN as u32 / 8 / STEP, |index| spandrel_lines(index));
+}
+
+/// Searches the first `len` bytes of this CPU's buffer once more: what was put there is one head.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_search(len: u64) -> u32 {
+    if let Some(scratch) = scratch::held() {
+        scan(scratch, len);
+    }
+    0
 }
 
 /// Looks at [`STEP`] words. Returns 1 to end the search.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn spandrel_search(index: u32) -> u32 {
+extern "C" fn spandrel_lines(index: u32) -> u32 {
     let Some(scratch) = scratch::held() else { return 1 };
     let bytes = scratch.view();
     let first = index * 8 * STEP;
@@ -150,9 +162,15 @@ fn line(found: &mut Found, bytes: Bytes, line: u32) -> bool {
         }
     } else if lower == word(b"tracepar") {
         if (bytes.word(line + 8) | LOWER) as u32 == u32::from_le_bytes(*b"ent:") {
-            // Two of them are none (W3C): userspace says so.
-            found.odd |= u32::from(found.traceparent != 0);
+            found.parents += 1;
             found.traceparent = line + 12;
+        }
+    } else if lower == word(b"tracesta") {
+        if (bytes.word(line + 8) | LOWER) << 40 == word(b"\0\0\0\0\0te:") {
+            if found.states < STATES as u32 {
+                found.state[found.states as usize & (STATES - 1)] = line + 11;
+            }
+            found.states += 1;
         }
     } else if lower == word(b"upgrade:") {
         found.upgrade = 1;

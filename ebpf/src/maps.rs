@@ -5,9 +5,13 @@ use aya_ebpf::{
     macros::{btf_map, map},
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
-use spandrel_common::{limits, sample::Policy, stats};
+use spandrel_common::{limits, runtime::Runtime, sample::Policy, stats};
 
-use crate::{conn::State, scratch::Scratch};
+use crate::{
+    causality::{piece::Head, program::Program, tracestate::Tracestate, worker::Thread},
+    conn::State,
+    scratch::Scratch,
+};
 
 /// Events for userspace. Written by `emit`, read by the agent.
 #[map]
@@ -53,6 +57,36 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(stats::SLO
 #[map]
 pub static SEQUENCES: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
 
+/// `spandrel_common::runtime::Runtime` of processes. Written by the agent.
+#[map]
+pub static RUNTIMES: HashMap<u32, u8> =
+    HashMap::with_max_entries(limits::PROCESSES, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+
+/// Threads that have read a request. Written and read by `causality`.
+#[map]
+pub static THREADS: HashMap<u32, Thread> =
+    HashMap::with_max_entries(limits::THREADS, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+
+/// What processes work on. Written and read by `causality`.
+#[map]
+pub static PROGRAMS: HashMap<u32, Program> =
+    HashMap::with_max_entries(limits::PROCESSES, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+
+/// Destinations that a process called of its own accord: process id above, hash below.
+#[map]
+pub static DESTINATIONS: aya_ebpf::maps::LruHashMap<[u64; 2], u8> =
+    aya_ebpf::maps::LruHashMap::with_max_entries(limits::DESTINATIONS, 0);
+
+/// Heads of inbound requests that came in part, by connection.
+#[map]
+pub static HEADS: HashMap<u64, Head> =
+    HashMap::with_max_entries(limits::HEADS, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+
+/// `tracestate` of inbound requests, by connection.
+#[map]
+pub static TRACESTATES: HashMap<u64, Tracestate> =
+    HashMap::with_max_entries(limits::TRACESTATES, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+
 /// Processes of which something untraced was told once: key is process and cause.
 #[map]
 pub static NOTICED: aya_ebpf::maps::LruHashMap<u64, u8> =
@@ -77,6 +111,30 @@ pub fn process(tgid: u32) -> Option<u8> {
     unsafe { PROCESSES.get(tgid) }.copied()
 }
 
+/// What a process runs on.
+#[inline(always)]
+pub fn runtime(tgid: u32) -> Runtime {
+    // SAFETY: one byte is copied out.
+    Runtime::from_u8(unsafe { RUNTIMES.get(tgid) }.copied().unwrap_or(0))
+}
+
+/// A forked process runs on what its parent runs on.
+#[inline(always)]
+pub fn inherit_runtime(parent: u32, child: u32) {
+    let runtime = runtime(parent) as u8;
+    if runtime != 0 {
+        // Without room it is recognised a little later, by userspace.
+        let _ = RUNTIMES.insert(child, runtime, 0);
+    }
+}
+
+/// Forgets what a process runs on.
+#[inline(always)]
+pub fn forget_runtime(tgid: u32) {
+    // One that was not recognised has no entry.
+    let _ = RUNTIMES.remove(tgid);
+}
+
 /// Whether a listening port selects a process.
 #[inline(always)]
 pub fn watched(port: u16) -> bool {
@@ -89,4 +147,41 @@ pub fn watched(port: u16) -> bool {
 pub fn noticed(key: u64) -> bool {
     // SAFETY: only the presence of the entry is asked.
     unsafe { NOTICED.get(key) }.is_some()
+}
+
+macro_rules! door {
+    ($(#[$doc:meta])* $name:ident, $map:ident, $key:ty, $value:ty) => {
+        $(#[$doc])*
+        #[inline(always)]
+        pub fn $name(key: $key) -> Option<&'static mut $value> {
+            let value = $map.get_ptr_mut(key)?;
+            // SAFETY: a live map value, freed only after a grace period that this program's run is part of. Who else
+            // may write it, the rule that owns it says.
+            Some(unsafe { &mut *value })
+        }
+    };
+}
+
+door!(
+    /// A thread that has read a request.
+    thread, THREADS, u32, Thread
+);
+door!(
+    /// A process that serves requests.
+    program, PROGRAMS, u32, Program
+);
+door!(
+    /// A head that came in part.
+    head, HEADS, u64, Head
+);
+door!(
+    /// The `tracestate` of a connection's request.
+    tracestate, TRACESTATES, u64, Tracestate
+);
+
+/// Whether a process has called a destination of its own accord.
+#[inline(always)]
+pub fn called_idle(key: [u64; 2]) -> bool {
+    // SAFETY: only the presence of the entry is asked.
+    unsafe { DESTINATIONS.get(key) }.is_some()
 }

@@ -10,6 +10,7 @@ use std::{
 
 use spandrel_common::{
     event::{self, SELECT_NO, SELECT_YES, Unseen},
+    runtime::Runtime,
     stats::Counter,
 };
 
@@ -21,6 +22,7 @@ use super::{
 use crate::{
     decode::{self, Event, Sequence},
     discover::{
+        recognise::Recognised,
         registry::Registry,
         select::{Ignored, Verdict},
         sockets,
@@ -92,6 +94,9 @@ struct Rest {
     spans: Vec<Span>,
     /// For the kernel side, after the ring is drained: `SELECT_*`, or `None` to forget.
     selections: Vec<(u32, Option<u8>)>,
+    /// For the kernel side, too.
+    runtimes: Vec<(u32, Runtime)>,
+    recognised: Recognised,
     refused: VecDeque<u32>,
     refused_set: HashSet<u32>,
 }
@@ -121,6 +126,8 @@ impl Capture {
             exchanges: Vec::new(),
             spans: Vec::new(),
             selections: Vec::new(),
+            runtimes: Vec::new(),
+            recognised: Recognised::default(),
             refused: VecDeque::new(),
             refused_set: HashSet::new(),
         };
@@ -193,6 +200,12 @@ impl Capture {
     /// Hands on what the last events gave.
     fn settle(&mut self) {
         self.rest.finish();
+        for (tgid, runtime) in self.rest.runtimes.drain(..) {
+            log::debug!("process {tgid} runs on {}", runtime.label());
+            if let Err(error) = self.kernel.recognise(tgid, runtime) {
+                log::warn!("fewer causes of requests may be found in process {tgid}: {error}");
+            }
+        }
         for (tgid, state) in self.rest.selections.drain(..) {
             let told = match state {
                 Some(SELECT_YES) => self.kernel.select(tgid, SELECT_YES),
@@ -270,6 +283,21 @@ impl Rest {
             }
             Event::Notice(notice) => self.notice(tgid, Unseen::from_u8(notice.cause)),
             Event::Conn(_) | Event::Data(..) | Event::Close(_) => {}
+        }
+        match &event {
+            Event::Conn(_) => {
+                if let Some(runtime) = self.recognised.first(tgid) {
+                    self.runtimes.push((tgid, runtime));
+                }
+            }
+            Event::Exec(exec) => {
+                self.recognised.forget(tgid);
+                if let Some(runtime) = Recognised::named(&String::from_utf8_lossy(exec.path)) {
+                    self.runtimes.push((tgid, runtime));
+                }
+            }
+            Event::Exit(_) => self.recognised.forget(tgid),
+            _ => {}
         }
         self.table.handle(&event, &mut self.exchanges);
     }

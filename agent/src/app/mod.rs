@@ -119,6 +119,7 @@ async fn serve(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
         profile: rooms::profile(config.profile),
         scope: scope.constant(),
         policy: rooms::kernel_sampler(config),
+        rules: config.causality,
     };
     let (mut kernel, ring) = Kernel::load(&options).map_err(|error| {
         let code = if error.is_privilege() { exit::NOPERM } else { exit::UNAVAILABLE };

@@ -18,6 +18,8 @@ pub(super) fn read(walk: &mut Walk<'_>, table: &mut Table<'_>, settings: &mut Se
         listen: walk.text(table, "listen"),
         report: walk.text(table, "report"),
         profile: walk.text(table, "profile"),
+        causality: walk.text(table, "causality"),
+        causality_without: walk.texts(table, "causality_without").unwrap_or_default(),
         ..Distribution::default()
     };
     if let Some(mut select) = walk.sub(table, "select") {

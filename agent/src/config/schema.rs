@@ -54,6 +54,16 @@ pub(super) const OURS: &[Key] = &[
     key("listen", Kind::Text, "Serve /metrics, /healthz and /readyz here (--listen)."),
     key("report", Kind::Text, "Write a JSON report here at exit (--report)."),
     key("profile", Kind::Word(&["auto", "socket", "syscall"]), "Which kernel hooks to use (--profile)."),
+    key(
+        "causality",
+        Kind::Word(&["default", "strict", "off"]),
+        "How much evidence makes a request the child of an inbound one (--causality).",
+    ),
+    key(
+        "causality_without",
+        Kind::Texts,
+        "Rules that are off: worker, goroutine, identifier, upstream, single_in_flight.",
+    ),
     key("body_sizes", Kind::Boolean, "Show http.request.body.size and http.response.body.size."),
     key(
         "redacted_headers",

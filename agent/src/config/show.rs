@@ -88,6 +88,7 @@ impl Sources {
             one("--listen", run.listen.is_some()),
             one("--report", run.report.is_some()),
             one("--profile", run.profile.is_some()),
+            one("--causality", run.causality.is_some()),
             one("--log-level", run.log_level.is_some()),
             one("--shutdown-timeout", run.shutdown_timeout.is_some()),
         ];
@@ -148,6 +149,7 @@ fn rows(config: &Config) -> Vec<Row> {
         selectors,
         command,
         profile,
+        causality,
         disabled,
         log_level,
         listen,
@@ -338,6 +340,11 @@ fn rows(config: &Config) -> Vec<Row> {
         Profile::Syscall => "syscall",
     };
     row(&format!("{ours}.profile"), profile.to_owned(), &["--profile"]);
+    row(
+        &format!("{ours}.causality"),
+        super::causality::show(*causality),
+        &["--causality", "distribution.spandrel.causality_without"],
+    );
     let console = match console {
         Console::Text => "text",
         Console::Json => "json",

@@ -24,6 +24,8 @@ pub struct Options {
     /// `SCOPE_*` of [`spandrel_common::event`].
     pub scope: u32,
     pub policy: Policy,
+    /// Rules of causality that are on: see [`crate::config::Config::causality`].
+    pub rules: u32,
 }
 
 /// Why the kernel side could not be loaded. Every message says what to do.
@@ -159,6 +161,7 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
         .override_global("LAYOUT", &words[..], true)
         .override_global("SCOPE", &options.scope, true)
         .override_global("AGENT_TGID", &agent, true)
+        .override_global("RULES", &options.rules, true)
         .map_max_entries("SCRATCH", cpus)
         .map_max_entries("EXEC_SCRATCH", cpus);
     if profile == Profile::Socket {

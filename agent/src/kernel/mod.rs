@@ -15,7 +15,7 @@ use aya::{
     maps::{Array, HashMap, MapError, PerCpuArray},
     programs::BtfTracePoint,
 };
-use spandrel_common::{event::SELECT_YES, sample::Policy, stats::Counter};
+use spandrel_common::{event::SELECT_YES, runtime::Runtime, sample::Policy, stats::Counter};
 
 /// Why a map of the kernel side could not be read or written.
 pub use aya::maps::MapError as MapFailure;
@@ -78,6 +78,12 @@ impl Kernel {
             // It may have ended in between, and the kernel side has removed it.
             None => absent(map.remove(&tgid)),
         }
+    }
+
+    /// Sets what a process runs on.
+    pub fn recognise(&mut self, tgid: u32, runtime: Runtime) -> Result<(), MapError> {
+        let mut map: HashMap<_, u32, u8> = HashMap::try_from(self.map_mut("RUNTIMES")?)?;
+        map.insert(tgid, runtime as u8, 0)
     }
 
     /// Selects whoever begins to listen on a port.

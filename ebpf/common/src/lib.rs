@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod context;
 pub mod event;
 pub mod feeds;
 pub mod http1;
@@ -13,6 +14,7 @@ pub mod ids;
 pub mod layout;
 pub mod limits;
 pub mod rules;
+pub mod runtime;
 pub mod sample;
 pub mod stats;
 pub mod w3c;

@@ -40,10 +40,26 @@ counters! {
     UnseenOther = "unseen_other";
     /// Bytes were missing between two calls of a connection.
     Gaps = "gaps";
+    /// Outbound requests that got a parent, by rule.
+    CausedWorker = "caused_worker";
+    CausedGoroutine = "caused_goroutine";
+    CausedIdentifier = "caused_identifier";
+    CausedUpstream = "caused_upstream";
+    CausedSingle = "caused_single_in_flight";
+    /// Outbound requests while inbound ones were open in their process, of which no rule found the cause.
+    Abstained = "abstained";
+    /// Outbound requests whose rules named different causes.
+    Conflicts = "conflicts";
+    /// Threads and processes that a rule holds for no longer, because they contradicted it.
+    Demoted = "demoted";
+    /// A `tracestate` that was not passed on for want of room.
+    TracestatesFull = "tracestates_full";
+    /// Threads or processes that were not followed for want of room.
+    CausalityFull = "causality_full";
     /// The process map was full: a process is not traced.
     ProcessesFull = "processes_full";
 }
 
 /// Slots of the counter map.
-pub const SLOTS: u32 = 32;
+pub const SLOTS: u32 = 64;
 const _: () = assert!(Counter::ALL.len() <= SLOTS as usize);

@@ -10,6 +10,7 @@ use spandrel_common::{
 };
 
 use crate::{
+    causality,
     conn::State,
     emit, filter,
     kernel::{sock::Sock, task::Ids},
@@ -52,6 +53,13 @@ pub fn tell<const TX: bool>(
     data.reserved = none as u8;
     data.wait_ns = none;
     data.other = moved.other;
+    data.cause.trace_id = u128::from(none).to_ne_bytes();
+    data.cause.parent_id = none.to_ne_bytes();
+    data.cause.flags = none as u8;
+    data.cause.rule = none as u8;
+    if TX && starts {
+        data.cause = causality::told(state, pos);
+    }
     if flags & DATA_BODY != 0 {
         let own = state.flows::<TX>().0;
         data.framing = own.framing;

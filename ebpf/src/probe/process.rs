@@ -9,6 +9,7 @@ use spandrel_common::{
 };
 
 use crate::{
+    causality::{program, worker},
     emit, filter, globals,
     kernel::{
         files::Table,
@@ -60,6 +61,7 @@ fn exec(bprm: u64) -> bool {
     if ids.tgid == globals::agent_tgid() {
         return true;
     }
+    maps::forget_runtime(ids.tgid);
     let tree = globals::scope() == SCOPE_TREE;
     let mut state = filter::state(ids.tgid);
     if tree && state == SELECT_NO {
@@ -113,6 +115,7 @@ fn fork(parent: Task, child: Task) {
     if let Some(state) = maps::process(parent) {
         set(child, state);
     }
+    maps::inherit_runtime(parent, child);
     let state = filter::state(parent);
     if state != SELECT_NO && parent != globals::agent_tgid() {
         emit::fork(task::ids(), child, state);
@@ -156,10 +159,13 @@ extern "C" fn spandrel_leave(fd: u32, table: *mut Table) -> u32 {
 
 #[inline(always)]
 fn exit(task: Task) {
+    worker::forget(task::ids().tid);
     if !task.is_last_thread() {
         return;
     }
     let ids = task::ids();
+    maps::forget_runtime(ids.tgid);
+    program::forget(ids.tgid);
     if filter::selected(ids.tgid) {
         leave_sockets();
         emit::exit(ids);

@@ -126,6 +126,7 @@ impl Wire {
             wait_ns: 0,
             framing: 0,
             other: self.next.entry(id).or_default()[usize::from(side == Side::Request)],
+            cause: spandrel_common::context::Cause::NONE,
         };
         Sent { data, payload: payload.to_vec(), side, wire: self }
     }
