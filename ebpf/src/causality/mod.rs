@@ -103,27 +103,23 @@ fn find(state: &mut State, pos: u64, policy: &Policy) {
     let origin = state.context;
     let program = maps::program(ids.tgid);
     let open = program.as_ref().map_or(0, |program| program.open);
-    let strong = if globals::rule(Rule::Worker)
-        && let Some(cause) = worker::cause(ids)
-    {
-        Some((cause, Rule::Worker, Counter::CausedWorker))
-    } else if !globals::rule(Rule::Upstream) || globals::strict() {
-        None
-    } else if origin.known == upstream::ORIGIN {
-        Some((&origin, Rule::Upstream, Counter::CausedUpstream))
-    } else {
-        upstream::cause(ids).map(|cause| (cause, Rule::Upstream, Counter::CausedUpstream))
-    };
+    // Two variables instead of one enum: see ARCHITECTURE, "Inside the kernel".
+    let mut rule = Rule::Worker;
+    let mut strong = if globals::rule(Rule::Worker) { worker::cause(ids) } else { None };
+    if strong.is_none() && globals::rule(Rule::Upstream) && !globals::strict() {
+        rule = Rule::Upstream;
+        strong = if origin.known == upstream::ORIGIN { Some(&origin) } else { upstream::cause(ids) };
+    }
     let single = if globals::rule(Rule::Single) { single::cause(state, program, ids) } else { None };
     state.context.owner = (u64::from(ids.tgid) << 32) | u64::from(ids.tid);
     match (strong, single) {
-        (Some((cause, ..)), Some(only)) if cause.span_id != only.span_id => {
+        (Some(cause), Some(only)) if cause.span_id != only.span_id => {
             emit::count(Counter::Conflicts);
             state.context.place(seed, pos, None, policy);
         }
-        (Some((cause, rule, counter)), _) => {
+        (Some(cause), _) => {
             state.context.follow(seed, pos, cause, rule);
-            emit::count(counter);
+            emit::count(if rule == Rule::Worker { Counter::CausedWorker } else { Counter::CausedUpstream });
         }
         (None, Some(cause)) => {
             state.context.follow(seed, pos, cause, Rule::Single);
