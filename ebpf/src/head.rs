@@ -119,7 +119,11 @@ extern "C" fn spandrel_lines(index: u32) -> u32 {
     if first >= scratch.found.len {
         return 1;
     }
-    let mut feeds = feeds::of(bytes.words(first));
+    let mut feeds = 0;
+    for word in 0..STEP {
+        // One after the other: the compiler would keep all words on the stack, of which little is left here.
+        feeds = read::opaque(feeds | feeds::of(bytes.word(first + 8 * word)) << (8 * word));
+    }
     for _ in 0..LINES {
         if feeds == 0 {
             return 0;

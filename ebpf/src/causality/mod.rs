@@ -100,38 +100,39 @@ pub extern "C" fn spandrel_outbound(state: *mut State, pos: u64) -> u32 {
 #[inline(always)]
 fn find(state: &mut State, pos: u64, policy: &Policy) {
     let (seed, ids) = (state.seed, task::ids());
-    let origin = state.context;
-    let program = maps::program(ids.tgid);
-    let open = program.as_ref().map_or(0, |program| program.open);
-    // Two variables instead of one enum: see ARCHITECTURE, "Inside the kernel".
-    let mut rule = Rule::Worker;
-    let mut strong = if globals::rule(Rule::Worker) { worker::cause(ids) } else { None };
-    if strong.is_none() && globals::rule(Rule::Upstream) && !globals::strict() {
-        rule = Rule::Upstream;
-        strong = if origin.known == upstream::ORIGIN { Some(&origin) } else { upstream::cause(ids) };
-    }
-    let single = if globals::rule(Rule::Single) { single::cause(state, program, ids) } else { None };
+    let strong = if globals::rule(Rule::Worker) { worker::cause(ids) } else { None };
+    let upstream = strong.is_none() && globals::rule(Rule::Upstream) && !globals::strict();
+    let inherits = upstream && state.context.known == upstream::ORIGIN;
+    // Found apart: an enum that also says which rule it was would be half unwritten.
+    let reader = if upstream && !inherits { upstream::cause(ids) } else { None };
+    let only = if globals::rule(Rule::Single) { single::cause(state, ids) } else { None };
     state.context.owner = (u64::from(ids.tgid) << 32) | u64::from(ids.tid);
-    match (strong, single) {
-        (Some(cause), Some(only)) if cause.span_id != only.span_id => {
-            emit::count(Counter::Conflicts);
-            state.context.place(seed, pos, None, policy);
+    let contradicted = only.is_some_and(|only| {
+        strong.is_some_and(|strong| strong.span_id != only.span_id)
+            || reader.is_some_and(|reader| reader.span_id != only.span_id)
+            || (inherits && state.context.span_id != only.span_id)
+    });
+    if contradicted {
+        emit::count(Counter::Conflicts);
+        state.context.place(seed, pos, None, policy);
+    } else if let Some(cause) = strong {
+        state.context.follow(seed, pos, cause, Rule::Worker);
+        emit::count(Counter::CausedWorker);
+    } else if inherits {
+        state.context.go_on(seed, pos, Rule::Upstream);
+        emit::count(Counter::CausedUpstream);
+    } else if let Some(cause) = reader {
+        state.context.follow(seed, pos, cause, Rule::Upstream);
+        emit::count(Counter::CausedUpstream);
+    } else if let Some(cause) = only {
+        state.context.follow(seed, pos, cause, Rule::Single);
+        single::called(state, ids);
+        emit::count(Counter::CausedSingle);
+    } else {
+        if maps::program(ids.tgid).is_some_and(|program| program.open > 0) {
+            emit::count(Counter::Abstained);
         }
-        (Some(cause), _) => {
-            state.context.follow(seed, pos, cause, rule);
-            emit::count(if rule == Rule::Worker { Counter::CausedWorker } else { Counter::CausedUpstream });
-        }
-        (None, Some(cause)) => {
-            state.context.follow(seed, pos, cause, Rule::Single);
-            single::called(state, ids);
-            emit::count(Counter::CausedSingle);
-        }
-        (None, None) => {
-            if open > 0 {
-                emit::count(Counter::Abstained);
-            }
-            state.context.place(seed, pos, None, policy);
-        }
+        state.context.place(seed, pos, None, policy);
     }
 }
 

@@ -77,8 +77,10 @@ struct Batch {
     count: u64,
     /// Bytes of the messages that were not looked at yet.
     behind: u64,
-    fd: u32,
-    sent: u32,
+    /// Of the message that was looked at last.
+    len: u64,
+    address: u64,
+    packed: u64,
 }
 
 /// `count` messages of one `sendmmsg` or `recvmmsg`.
@@ -91,12 +93,27 @@ fn messages(syscall: &Syscall, count: i64) {
         array: syscall.args[1],
         count: count as u64,
         behind: 0,
-        fd: syscall.args[0] as u32,
-        sent: u32::from(syscall.way() == Way::Tx),
+        len: 0,
+        address: 0,
+        packed: 0,
     };
-    let batch = &raw mut batch;
-    read::repeat(BATCH, |index| spandrel_sum(index, batch));
-    read::repeat(BATCH, |index| spandrel_message(index, batch));
+    let (fd, sent) = (syscall.args[0] as u32, syscall.way() == Way::Tx);
+    let given = &raw mut batch;
+    read::repeat(BATCH, |index| spandrel_sum(index, given));
+    read::repeat(BATCH, |index| {
+        if spandrel_message(index, given) != 0 {
+            return 1;
+        }
+        let Some(batch) = read::context(given) else { return 1 };
+        // From here and not from there: a call less deep.
+        let len = batch.len as i64;
+        if sent {
+            spandrel_sent(fd, len, batch.behind, batch.address, batch.packed);
+        } else {
+            spandrel_received(fd, len, batch.behind, batch.address, batch.packed);
+        }
+        0
+    });
 }
 
 /// Adds up what the messages moved.
@@ -121,17 +138,9 @@ extern "C" fn spandrel_message(index: u32, batch: *mut Batch) -> u32 {
     }
     let len = call::batched_len(batch.array, index);
     batch.behind = batch.behind.saturating_sub(u64::from(len));
-    moved(batch, i64::from(len), Call::batched(batch.array, index));
+    batch.len = u64::from(len);
+    (batch.address, batch.packed) = Call::batched(batch.array, index).packed();
     0
-}
-
-#[inline(always)]
-fn moved(batch: &Batch, len: i64, memory: Call) {
-    if batch.sent != 0 {
-        one::<true>(batch.fd, len, batch.behind, memory);
-    } else {
-        one::<false>(batch.fd, len, batch.behind, memory);
-    }
 }
 
 /// State for a socket that is met for the first time, if it is one that is followed.
