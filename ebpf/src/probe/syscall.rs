@@ -89,14 +89,8 @@ fn messages(syscall: &Syscall, count: i64) {
     if count <= 0 {
         return;
     }
-    let mut batch = Batch {
-        array: syscall.args[1],
-        count: count as u64,
-        behind: 0,
-        len: 0,
-        address: 0,
-        packed: 0,
-    };
+    let mut batch =
+        Batch { array: syscall.args[1], count: count as u64, behind: 0, len: 0, address: 0, packed: 0 };
     let (fd, sent) = (syscall.args[0] as u32, syscall.way() == Way::Tx);
     let given = &raw mut batch;
     read::repeat(BATCH, |index| spandrel_sum(index, given));
