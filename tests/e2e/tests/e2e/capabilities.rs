@@ -15,8 +15,8 @@ const NOBODY: &str = "65534";
 
 /// `setpriv` for a root that has only these.
 fn only(capabilities: &[&str]) -> Vec<String> {
-    let list: String = capabilities.iter().map(|name| format!(",+{name}")).collect();
-    let sets = ["bounding-set", "inh-caps"].map(|set| format!("--{set}=-all{list}"));
+    let list = [&["-all"], capabilities].concat().join(",+");
+    let sets = ["bounding-set", "inh-caps"].map(|set| format!("--{set}={list}"));
     [String::from("setpriv")].into_iter().chain(sets).collect()
 }
 
