@@ -219,6 +219,7 @@ impl Registry {
     /// A traced process forked: the child runs the same program and is traced too.
     pub fn on_fork(&mut self, fork: &Fork) -> Verdict {
         let parent = fork.header.tgid;
+        self.facts_for_children(parent);
         let Some(known) = self.traced.get(&parent).filter(|_| parent != self.agent) else {
             // The event about the parent was lost, or the parent is the agent.
             return self.judge_now(fork.child);
@@ -228,6 +229,13 @@ impl Registry {
             Traced { command: known.command, facts: known.facts.clone(), ..Traced::new(selected, parent) };
         self.insert(fork.child, child);
         Verdict::Yes(selected)
+    }
+
+    /// A child may be gone when a span asks who it was: then it was what its parent is.
+    fn facts_for_children(&mut self, parent: u32) {
+        if let Some(known) = self.traced.get_mut(&parent).filter(|known| known.facts.is_none()) {
+            known.facts = Look::at(parent).map(|look| Arc::new(look.facts()));
+        }
     }
 
     /// A process ended. It is remembered for a while.
@@ -329,7 +337,9 @@ impl Registry {
         if let Some(known) = known.filter(|known| known.pid == pid) {
             return known.clone();
         }
+        // One that has ended and that nobody has waited for has neither an executable nor arguments any more.
         let living = Look::at(pid).map(|look| look.facts());
+        let living = living.filter(|facts| !facts.exe.is_empty() || !facts.args.is_empty());
         match (living, known) {
             (Some(living), Some(known)) => {
                 Facts { args: known.args.clone(), variables: known.variables.clone(), ..living }
