@@ -246,7 +246,14 @@ async fn serve(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
     if !matches!(joined, Ok(Ok(()))) {
         log::error!("the capture thread ended badly: please report this");
     }
-    farewell(&pipeline.shutdown(config.shutdown_timeout).await);
+    // Who signals once more wants the end now.
+    let over = async {
+        tokio::select! {
+            () = tokio::time::sleep(config.shutdown_timeout) => {}
+            _ = stop.wait() => log::warn!("signalled again: what is not sent yet is left"),
+        }
+    };
+    farewell(&pipeline.shutdown_before(over).await);
     for old in ending {
         // It says itself what it could not send.
         old.await.ok();
