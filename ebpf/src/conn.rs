@@ -120,7 +120,12 @@ pub struct State {
     pub orphans: u8,
     /// No byte of the response to the last request was seen yet.
     pub awaiting: u8,
-    pub reserved: [u8; 6],
+    /// `INJECT_*`, of [`crate::inject`].
+    pub inject: u8,
+    pub reserved: [u8; 3],
+    /// Bytes that injection has put into the call that is under way. They have sequence numbers, but no place in
+    /// the stream as the program knows it.
+    pub added: u16,
 }
 
 impl State {
@@ -267,5 +272,7 @@ static EMPTY: State = State {
     pipelined: 0,
     orphans: 0,
     awaiting: 0,
-    reserved: [0; 6],
+    inject: 0,
+    reserved: [0; 3],
+    added: 0,
 };

@@ -50,6 +50,8 @@ member!(tcp_lrcvtime);
 member!(tcp_first_tx);
 member!(tcp_copied_seq);
 member!(tcp_write_seq);
+member!(tcp_snd_una);
+member!(sk_sndbuf);
 member!(task_files);
 member!(task_parent);
 member!(task_tgid);

@@ -16,6 +16,7 @@ mod emit;
 mod filter;
 mod globals;
 mod head;
+mod inject;
 mod kernel;
 mod maps;
 mod probe;

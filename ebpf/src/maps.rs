@@ -3,9 +3,9 @@
 use aya_ebpf::{
     btf_maps::SkStorage,
     macros::{btf_map, map},
-    maps::{Array, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, RingBuf, SockHash},
 };
-use spandrel_common::{limits, sample::Policy, stats};
+use spandrel_common::{inject::Injection, limits, sample::Policy, stats};
 
 use crate::{conn::State, scratch::Scratch};
 
@@ -57,6 +57,18 @@ pub static SEQUENCES: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
 #[map]
 pub static NOTICED: aya_ebpf::maps::LruHashMap<u64, u8> =
     aya_ebpf::maps::LruHashMap::with_max_entries(limits::PORTS, 0);
+
+/// Sockets whose next message is looked at for injection, by their cookies. See [`crate::inject`].
+#[map]
+pub static ARMED: SockHash<u64> = SockHash::with_max_entries(limits::INJECT_SOCKETS, 0);
+
+/// What the agent says about injection, in slot 0.
+#[map]
+pub static INJECTION: Array<Injection> = Array::with_max_entries(1, 0);
+
+/// Working memory of one CPU's injection. The loader sets the number of CPUs.
+#[map]
+pub static INJECT_SCRATCH: Array<crate::inject::Slot> = Array::with_max_entries(1, 0);
 
 /// What was decided about a process, a `SELECT_*`.
 #[inline(always)]

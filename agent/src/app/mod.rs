@@ -104,11 +104,15 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
         profile: rooms::profile(config.profile),
         scope: scope.constant(),
         policy: rooms::sampler(&config.sampler),
+        inject: config.propagate,
     };
     let (mut kernel, ring) = Kernel::load(&options).map_err(|error| {
         let code = if error.is_privilege() { exit::NOPERM } else { exit::UNAVAILABLE };
         Failure::new(code, error.to_string())
     })?;
+    if let kernel::Injection::Refused(why) = kernel.injection() {
+        log::warn!("trace context is not written into requests here, so traces end with each service: {why}");
+    }
     let command = match Command::prepare(&config.command) {
         None => None,
         Some(Ok(command)) => Some(command),

@@ -74,6 +74,10 @@ pub struct Run {
     #[arg(long, value_name = "PATH", help_heading = "Selectors")]
     pub cgroup: Vec<String>,
 
+    /// Write trace context into the requests that traced programs send; off leaves every byte alone
+    #[arg(long, value_name = "on|off", help_heading = "Propagation")]
+    pub propagation: Option<String>,
+
     /// Send spans here by OTLP: HTTP, or gRPC if the port is 4317 (OTEL_EXPORTER_OTLP_PROTOCOL decides)
     #[arg(long, value_name = "URL", help_heading = "Output")]
     pub otlp_endpoint: Option<String>,
@@ -143,7 +147,7 @@ mod tests {
     #[test]
     fn every_name_is_there() {
         let line = "spandrel run --config f --pid 1 --pid 2 --exe a --exe b --cmd c --port 80 --cgroup /x \
-                    --otlp-endpoint http://h:1 --console json --listen :9 --report r --profile socket \
+                    --otlp-endpoint http://h:1 --propagation off --console json --listen :9 --report r --profile socket \
                     --log-level debug -- curl --pid 7";
         let Ok(Command::Run(run)) = typed(line) else { panic!("not read") };
         assert_eq!(run.pid, ["1", "2"]);

@@ -9,7 +9,7 @@ use super::{
     file_http, file_traces,
     mistake::{Findings, exit},
     pairs,
-    settings::{Distribution, LimitsConfig, ResourceConfig, Settings},
+    settings::{Distribution, LimitsConfig, Propagators, ResourceConfig, Settings},
     walk::{Table, Walk},
     yaml,
 };
@@ -69,6 +69,10 @@ pub(super) fn parse(text: &str, file: &str, env: &dyn Env, findings: &mut Findin
     if let Some(mut traces) = walk.sub(&mut root, "tracer_provider") {
         file_traces::read(&mut walk, &mut traces, &mut settings);
         walk.unused(&traces);
+    }
+    if let Some(mut propagator) = walk.sub(&mut root, "propagator") {
+        settings.propagators = propagators_of(&mut walk, &mut propagator);
+        walk.unused(&propagator);
     }
     for key in ["instrumentation", "instrumentation/development"] {
         if let Some(mut instrumentation) = walk.sub(&mut root, key) {
@@ -149,6 +153,24 @@ fn resource_of(walk: &mut Walk<'_>, table: &mut Table<'_>) -> ResourceConfig {
         attributes.iter().find(|(key, _)| key == "service.name").map(|(_, value)| value.clone());
     attributes.retain(|(key, _)| key != "service.name");
     ResourceConfig { service_name, attributes, command_args: false }
+}
+
+/// `propagator`: `composite` has a mapping for each, `composite_list` their names with commas between them.
+fn propagators_of(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Propagators {
+    let mut names = Vec::new();
+    for item in walk.list(table, "composite").unwrap_or_default() {
+        let Some(one) = walk.table(item, table.at("composite")) else { continue };
+        names.extend(one.rest().map(|(name, _)| name.to_owned()));
+    }
+    if let Some(list) = walk.text(table, "composite_list") {
+        names.extend(list.split(',').map(|name| name.trim().to_owned()));
+    }
+    let (propagators, vain) = Propagators::of(&names);
+    for name in vain {
+        let place = walk.place(&table.path, table.line);
+        walk.findings.note(format!("{place}: {name} has no effect; W3C Trace Context is what is written"));
+    }
+    propagators
 }
 
 fn ours_of(walk: &mut Walk<'_>, table: &mut Table<'_>, settings: &mut Settings) -> Distribution {

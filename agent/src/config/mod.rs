@@ -67,6 +67,8 @@ pub struct Config {
     /// The program to start, and its arguments. Empty if there is none.
     pub command: Vec<OsString>,
     pub profile: Profile,
+    /// Trace context is written into the requests that traced programs send.
+    pub propagate: bool,
     /// `OTEL_SDK_DISABLED`: nothing is attached; a command is run all the same.
     pub disabled: bool,
     pub log_level: LevelFilter,
@@ -110,13 +112,24 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
         run.listen.as_deref().and_then(|text| listen("--listen", text, exit::USAGE, &mut findings));
     let typed_profile =
         run.profile.as_deref().and_then(|text| profile("--profile", text, exit::USAGE, &mut findings));
+    let typed_propagation = run.propagation.as_deref().and_then(|text| on_off(text, &mut findings));
     let typed_level = run.log_level.as_deref().and_then(|text| level(text, &mut findings));
     let typed_report = run.report.as_deref().and_then(|path| writable("--report", path, &mut findings));
     check_command(command, env, &mut findings);
 
     let settings = settings(file.as_deref(), otlp_endpoint.as_deref(), env, &mut findings);
-    let Settings { disabled, log_level, sampler, exporters, batch, limits, http, resource, distribution } =
-        settings;
+    let Settings {
+        disabled,
+        log_level,
+        sampler,
+        exporters,
+        batch,
+        limits,
+        http,
+        resource,
+        propagators,
+        distribution,
+    } = settings;
     let ours = distribution.place.clone();
     let selectors = if typed {
         own
@@ -148,6 +161,7 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
         selectors,
         command: run.command,
         profile: typed_profile.or(hooks).unwrap_or(Profile::Auto),
+        propagate: typed_propagation.unwrap_or(propagators.0),
         disabled,
         log_level: typed_level.or(log_level).unwrap_or(LevelFilter::Info),
         listen: typed_listen.or(address),
@@ -216,6 +230,17 @@ fn profile(place: &str, text: &str, code: u8, findings: &mut Findings) -> Option
         "syscall" => Some(Profile::Syscall),
         _ => {
             findings.mistake(code, place, format!("{text:?} is not known"), "use auto, socket or syscall");
+            None
+        }
+    }
+}
+
+fn on_off(text: &str, findings: &mut Findings) -> Option<bool> {
+    match text {
+        "on" => Some(true),
+        "off" => Some(false),
+        _ => {
+            findings.mistake(exit::USAGE, "--propagation", format!("{text:?} is not known"), "use on or off");
             None
         }
     }

@@ -20,8 +20,35 @@ pub struct Settings {
     pub limits: LimitsConfig,
     pub http: HttpConfig,
     pub resource: ResourceConfig,
+    /// Whether the propagators include W3C Trace Context, the only one that is written.
+    pub propagators: Propagators,
     /// What only the configuration file says, under `distribution.spandrel`.
     pub distribution: Distribution,
+}
+
+/// Whether trace context is written into requests. It is, unless the propagators are listed without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Propagators(pub bool);
+
+impl Default for Propagators {
+    fn default() -> Self {
+        Self(true)
+    }
+}
+
+impl Propagators {
+    /// What a list of names comes down to (specification, configuration/sdk-environment-variables.md), and which
+    /// of them have no effect here.
+    pub(super) fn of<'a>(names: &'a [String]) -> (Self, impl Iterator<Item = &'a str>) {
+        let is = |name: &str, known: &str| name.trim().eq_ignore_ascii_case(known);
+        let wanted = names.is_empty() || names.iter().any(|name| is(name, "tracecontext"));
+        let others = names.iter().map(String::as_str);
+        let vain = others.filter(move |name| {
+            // Baggage belongs to the programs; it passes through them as ever.
+            !["tracecontext", "baggage", "none"].iter().any(|known| is(name, known))
+        });
+        (Self(wanted), vain)
+    }
 }
 
 /// `OTEL_TRACES_EXPORTER`, or the span processors of the file.

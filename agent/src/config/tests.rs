@@ -516,6 +516,31 @@ proptest::proptest! {
 fn keys_that_have_no_effect_are_noted() {
     let text = "file_format: \"1.0\"\nmeter_provider: {readers: []}\npropagator: {composite: []}\n";
     let config = from_file(text, "", &[]).unwrap();
-    assert_eq!(config.notes.len(), 2, "{:?}", config.notes);
+    assert_eq!(config.notes.len(), 1, "{:?}", config.notes);
     assert!(from_file("file_format: \"1.7\"\n", "", &[]).unwrap().notes[0].contains("newer"));
+}
+
+#[test]
+fn propagation_is_on_unless_the_propagators_leave_it_out() {
+    for (value, expected, notes) in [
+        ("", true, 0),
+        ("tracecontext,baggage", true, 0),
+        ("none", false, 0),
+        ("b3", false, 1),
+        ("b3,TraceContext", true, 1),
+    ] {
+        let config = good("", &[("OTEL_PROPAGATORS", value)]);
+        assert_eq!(config.propagate, expected, "{value}");
+        let said = config.notes.iter().filter(|note| note.contains("OTEL_PROPAGATORS")).count();
+        assert_eq!(said, notes, "{value}: {:?}", config.notes);
+    }
+    for (text, expected) in [
+        ("{composite: []}", true),
+        ("{composite: [{baggage: }]}", false),
+        ("{composite: [{tracecontext: }, {baggage: }]}", true),
+        ("{composite_list: \"none\"}", false),
+    ] {
+        let file = format!("file_format: \"1.1\"\npropagator: {text}\n");
+        assert_eq!(from_file(&file, "", &[]).unwrap().propagate, expected, "{text}");
+    }
 }

@@ -11,7 +11,8 @@ use super::{
     otlp::{self, OtlpConfig, Signal},
     otlp_variables, pairs,
     settings::{
-        BatchConfig, Exporters, HttpConfig, LimitsConfig, ResourceConfig, Root, SamplerConfig, Settings,
+        BatchConfig, Exporters, HttpConfig, LimitsConfig, Propagators, ResourceConfig, Root, SamplerConfig,
+        Settings,
     },
 };
 
@@ -28,12 +29,13 @@ pub(super) const LEVELS: [(&str, LevelFilter); 8] = [
 ];
 
 /// The variables that a configuration file replaces, so that it can be said when one is set in vain.
-pub(super) const REPLACED: [&str; 16] = [
+pub(super) const REPLACED: [&str; 17] = [
     "OTEL_SDK_DISABLED",
     "OTEL_LOG_LEVEL",
     "OTEL_TRACES_SAMPLER",
     "OTEL_TRACES_SAMPLER_ARG",
     "OTEL_TRACES_EXPORTER",
+    "OTEL_PROPAGATORS",
     "OTEL_METRICS_EXPORTER",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
@@ -58,6 +60,7 @@ pub(super) fn read(endpoint: Option<&str>, vars: &mut Reader<'_>) -> Settings {
         limits: limits(vars),
         http: http(vars),
         resource: resource(vars),
+        propagators: propagators(vars),
         distribution: super::settings::Distribution::default(),
     }
 }
@@ -216,6 +219,17 @@ fn http(vars: &mut Reader<'_>) -> HttpConfig {
     let name = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS";
     headers::redact(name, &vars.list(name).unwrap_or_default(), &mut http, vars.findings);
     http
+}
+
+fn propagators(vars: &mut Reader<'_>) -> Propagators {
+    const NAME: &str = "OTEL_PROPAGATORS";
+    let names = vars.list(NAME).unwrap_or_default();
+    let (propagators, vain) = Propagators::of(&names);
+    for name in vain {
+        vars.findings
+            .note(format!("{NAME}: {name} has no effect here; W3C Trace Context is what is written"));
+    }
+    propagators
 }
 
 fn resource(vars: &mut Reader<'_>) -> ResourceConfig {

@@ -9,6 +9,7 @@ use super::{
     BTF_PATH, Kernel,
     btf::Btf,
     hooks::{HOOKS, Hook, Profile},
+    inject::{self, Injection},
     layout,
     ring::Ring,
 };
@@ -24,6 +25,8 @@ pub struct Options {
     /// `SCOPE_*` of [`spandrel_common::event`].
     pub scope: u32,
     pub policy: Policy,
+    /// Trace context is written into requests, if that is possible here.
+    pub inject: bool,
 }
 
 /// Why the kernel side could not be loaded. Every message says what to do.
@@ -149,8 +152,12 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
         .override_global("SCOPE", &options.scope, true)
         .override_global("AGENT_TGID", &agent, true)
         .override_global("HAS_LOOP", &has_loop, true)
+        .map_max_entries("INJECT_SCRATCH", cpus)
         .map_max_entries("SCRATCH", cpus)
         .map_max_entries("EXEC_SCRATCH", cpus);
+    if !options.inject {
+        loader.map_max_entries("ARMED", 1);
+    }
     if profile == Profile::Socket {
         loader.map_max_entries("SOCKET_MAP", 1);
     }
@@ -158,11 +165,17 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
     let ring = RingBuf::try_from(
         ebpf.take_map("EVENTS").ok_or(aya::maps::MapError::InvalidName { name: "EVENTS".into() })?,
     )?;
-    let mut kernel = Kernel { ebpf, profile, hooks, log: None };
+    let mut kernel = Kernel { ebpf, profile, hooks, injection: Injection::Off, log: None };
     kernel.set_policy(options.policy)?;
     for hook in kernel.hooks.clone() {
         attach(&mut kernel, hook, &aya_btf)
             .map_err(|source| LoadError::Program { program: hook.program, source: Box::new(source) })?;
+    }
+    if options.inject {
+        kernel.injection = match inject::start(&mut kernel.ebpf, profile) {
+            Ok(()) => Injection::On,
+            Err(refusal) => Injection::Refused(refusal.to_string()),
+        };
     }
     Ok((kernel, Ring::new(ring)))
 }

@@ -3,6 +3,7 @@
 pub mod btf;
 pub mod features;
 pub mod hooks;
+pub mod inject;
 pub mod layout;
 mod loader;
 mod ring;
@@ -21,6 +22,7 @@ pub use aya::maps::MapError as MapFailure;
 
 pub use self::{
     hooks::{HOOKS, Hook, Profile},
+    inject::Injection,
     loader::{LoadError, Options},
     ring::Ring,
 };
@@ -34,6 +36,7 @@ pub struct Kernel {
     ebpf: Ebpf,
     profile: Profile,
     hooks: Vec<&'static Hook>,
+    injection: Injection,
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
 }
 
@@ -52,6 +55,11 @@ impl Kernel {
     /// The profile in use.
     pub const fn profile(&self) -> Profile {
         self.profile
+    }
+
+    /// Whether trace context is written into requests.
+    pub const fn injection(&self) -> &Injection {
+        &self.injection
     }
 
     /// The hooks in use.

@@ -62,6 +62,8 @@ layout! {
     tcp_first_tx: "tcp_sock", "first_tx_mstamp", Nice;
     tcp_copied_seq: "tcp_sock", "copied_seq", Nice;
     tcp_write_seq: "tcp_sock", "write_seq", Nice;
+    tcp_snd_una: "tcp_sock", "snd_una", Nice;
+    sk_sndbuf: "sock", "sk_sndbuf", Nice;
     task_files: "task_struct", "files", Syscalls;
     task_parent: "task_struct", "real_parent", Nice;
     task_tgid: "task_struct", "tgid", Always;

@@ -9,6 +9,7 @@
 pub mod event;
 pub mod http1;
 pub mod ids;
+pub mod inject;
 pub mod layout;
 pub mod limits;
 pub mod sample;

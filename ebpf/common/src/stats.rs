@@ -42,8 +42,28 @@ counters! {
     Gaps = "gaps";
     /// The process map was full: a process is not traced.
     ProcessesFull = "processes_full";
+    /// Requests into which a `traceparent` was put.
+    Injected = "injected";
+    /// Requests that were left as they are, by cause: the first bytes are none of an HTTP/1 request.
+    AsideNotRequest = "aside_not_request";
+    /// The head came in pieces, or is too long.
+    AsideUnfinished = "aside_unfinished";
+    /// A line of the head is folded or ends otherwise than by CR LF.
+    AsideUnusual = "aside_unusual";
+    /// The program writes a trace context by itself, there or before on that connection.
+    AsideOwnContext = "aside_own_context";
+    /// The connection is about to turn into another protocol.
+    AsideUpgrade = "aside_upgrade";
+    /// It is not certain that a request starts there.
+    AsidePosition = "aside_position";
+    /// Bytes sent before were not acknowledged yet, or the send buffer is too small.
+    AsideBusy = "aside_busy";
+    /// The kernel had no memory for it.
+    AsideMemory = "aside_memory";
+    /// Sockets that could not be put into the socket map.
+    AsideSocket = "aside_socket";
 }
 
 /// Slots of the counter map.
-pub const SLOTS: u32 = 32;
+pub const SLOTS: u32 = 64;
 const _: () = assert!(Counter::ALL.len() <= SLOTS as usize);

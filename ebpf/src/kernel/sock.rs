@@ -205,4 +205,16 @@ impl<M: Memory> Tcp<M> {
     pub fn sent_seq(self) -> Option<u32> {
         self.0.get(globals::tcp_write_seq())
     }
+
+    /// Sequence number behind the last byte that the peer has acknowledged.
+    #[inline(always)]
+    pub fn acknowledged_seq(self) -> Option<u32> {
+        self.0.get(globals::tcp_snd_una())
+    }
+
+    /// Bytes that the send buffer may take, the kernel's own overhead included.
+    #[inline(always)]
+    pub fn send_buffer(self) -> Option<u32> {
+        self.0.get(globals::sk_sndbuf())
+    }
 }

@@ -88,6 +88,8 @@ fn changed(state: &mut State, sock: Sock, new: i32) {
         state.pipelined = 0;
         state.orphans = 0;
         state.batch = 0;
+        state.inject = 0;
+        state.added = 0;
         reset(&mut state.rx);
         reset(&mut state.tx);
     }

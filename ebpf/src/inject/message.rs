@@ -1,0 +1,196 @@
+//! A message on its way to TCP: is it a request, and where does the line go?
+
+use aya_ebpf::{
+    helpers::generated::{bpf_msg_pull_data, bpf_probe_read_kernel},
+    macros::sk_msg,
+    programs::SkMsgContext,
+};
+use spandrel_common::{
+    event::ROLE_CLIENT,
+    ids,
+    inject::{Aside, Head, LINE, STEPS, line},
+    limits::{INJECT_LINE, INJECT_SCAN, INJECT_SNDBUF},
+    stats::Counter,
+};
+
+use super::{INJECT_OFF, INJECT_SPENT, Slot};
+use crate::{
+    conn::{self, HTTP, SNIFFING, START, State},
+    emit,
+    kernel::{
+        sock::{Tcp, Typed},
+        task,
+    },
+    maps::POLICY,
+    read,
+};
+
+const PASS: u32 = 1;
+
+/// A message of an armed socket. Runs in the call that sends, with the socket locked.
+#[sk_msg]
+pub fn inject_message(ctx: SkMsgContext) -> u32 {
+    // SAFETY: the verifier knows the context, and gives a socket or null.
+    let sk: *const u8 = unsafe { (*ctx.msg).__bindgen_anon_3.sk }.cast_const().cast();
+    if sk.is_null() {
+        return PASS;
+    }
+    let Some(state) = conn::on_socket(sk) else { return PASS };
+    // Whatever comes of it: this socket is a plain one again when the call returns.
+    if state.inject & INJECT_SPENT != 0 {
+        return PASS;
+    }
+    state.inject |= INJECT_SPENT;
+    if !super::selected(task::ids().tgid) {
+        return PASS;
+    }
+    let Some(slot) = super::slot() else { return PASS };
+    // Another task's message, which this one interrupted.
+    if slot.busy != 0 {
+        emit::count(Counter::AsideMemory);
+        return PASS;
+    }
+    slot.busy = 1;
+    match prepare(&ctx, sk, state, slot) {
+        Ok(at) => put(&ctx, state, at, slot),
+        Err(why) => emit::count(why),
+    }
+    slot.busy = 0;
+    PASS
+}
+
+/// Where the line goes, which is in the slot then.
+#[inline(always)]
+fn prepare(ctx: &SkMsgContext, sk: *const u8, state: &mut State, slot: &mut Slot) -> Result<u32, Counter> {
+    if state.inject & INJECT_OFF != 0 {
+        return Err(Counter::AsideOwnContext);
+    }
+    let tcp = Tcp(Typed::of(sk).ok_or(Counter::AsidePosition)?);
+    certain(state, tcp)?;
+    let size = ctx.size();
+    let want = if size > INJECT_SCAN as u32 { INJECT_SCAN as u32 } else { size };
+    // SAFETY: the helper checks the range against the message.
+    if unsafe { bpf_msg_pull_data(ctx.msg, 0, want, 0) } != 0 {
+        return Err(Counter::AsideMemory);
+    }
+    judge(ctx, state, slot, want)
+}
+
+/// That a request can start here, and that it will leave whole.
+#[inline(always)]
+fn certain(state: &State, tcp: Tcp<Typed>) -> Result<(), Counter> {
+    let first = state.phase == SNIFFING && state.tx.pos == 0;
+    let next = state.phase == HTTP && state.role == ROLE_CLIENT && state.awaiting == 0 && state.pipelined == 0;
+    let seq = tcp.sent_seq().ok_or(Counter::AsidePosition)?;
+    let known = state.tx.mode == START && state.tx.seq_known != 0 && seq == state.tx.seq;
+    if !known || !(first || next) {
+        return Err(Counter::AsidePosition);
+    }
+    let buffer = tcp.send_buffer().ok_or(Counter::AsideBusy)?;
+    let acknowledged = tcp.acknowledged_seq().ok_or(Counter::AsideBusy)?;
+    // Behind bytes that still fill the buffer, a non-blocking call could end inside the line.
+    if seq != acknowledged || buffer < INJECT_SNDBUF {
+        return Err(Counter::AsideBusy);
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn judge(ctx: &SkMsgContext, state: &mut State, slot: &mut Slot, want: u32) -> Result<u32, Counter> {
+    let len = read::at_most(u64::from(want), 2 * INJECT_SCAN as u64 - 1) as u32;
+    // SAFETY: the slot has room for `len` bytes; the helper checks the source, where as many were pulled.
+    let failed =
+        unsafe { bpf_probe_read_kernel((&raw mut slot.bytes).cast(), len, ctx.data() as *const _) };
+    if failed != 0 {
+        return Err(Counter::AsideMemory);
+    }
+    slot.head = Head::new(want);
+    read::repeat(STEPS, step, &mut 0);
+    let at = match slot.head.place(slot.view()) {
+        Ok(at) if at > INJECT_LINE => return Err(Counter::AsideUnfinished),
+        Ok(at) => at,
+        Err(why) => return Err(stand_aside(state, why)),
+    };
+    let pos = state.tx.pos;
+    let trace_id = ids::trace_id(state.seed, pos);
+    let sampled = POLICY.get(0).is_some_and(|policy| policy.decide(None, trace_id));
+    slot.line = line(trace_id, ids::span_id(state.seed, pos), sampled);
+    Ok(at)
+}
+
+/// One step of the search.
+extern "C" fn step(index: u32, _: *mut u64) -> i64 {
+    let Some(slot) = super::slot() else { return 1 };
+    let view = slot.view();
+    i64::from(slot.head.step(view, index))
+}
+
+/// What follows from a message that is left as it is.
+#[inline(always)]
+fn stand_aside(state: &mut State, why: u32) -> Counter {
+    const UNFINISHED: u32 = Aside::Unfinished as u32;
+    const UNUSUAL: u32 = Aside::Unusual as u32;
+    const OWN: u32 = Aside::OwnContext as u32;
+    const UPGRADE: u32 = Aside::Upgrade as u32;
+    match why {
+        UNFINISHED => Counter::AsideUnfinished,
+        UNUSUAL => Counter::AsideUnusual,
+        OWN => {
+            state.inject |= INJECT_OFF;
+            Counter::AsideOwnContext
+        }
+        UPGRADE => {
+            state.inject |= INJECT_OFF;
+            Counter::AsideUpgrade
+        }
+        _ => {
+            state.inject |= INJECT_OFF;
+            Counter::AsideNotRequest
+        }
+    }
+}
+
+/// Puts the line in.
+#[inline(always)]
+fn put(ctx: &SkMsgContext, state: &mut State, at: u32, slot: &Slot) {
+    const LEN: u32 = LINE as u32;
+    if ctx.push_data(at, LEN, 0).is_err() {
+        emit::count(Counter::AsideMemory);
+        return;
+    }
+    // What was pushed is a piece of memory of its own, so this needs none and does not fail.
+    // SAFETY: the helper checks the range against the message.
+    let pulled = unsafe { bpf_msg_pull_data(ctx.msg, at, at + LEN, 0) } == 0;
+    if !(pulled && write(ctx, slot)) {
+        // The program's bytes, then. Taking out what was just put in needs no memory either.
+        let _ = ctx.pop_data(at, LEN, 0);
+        emit::count(Counter::AsideMemory);
+        return;
+    }
+    state.added = LINE as u16;
+    emit::count(Counter::Injected);
+    // In one piece again: the pieces would leave as packets of their own, and the second of them would wait for
+    // the acknowledgement of the first (RFC 896). If there is no memory for that, the bytes are right all the same.
+    // SAFETY: as above.
+    unsafe { bpf_msg_pull_data(ctx.msg, 0, at + LEN + 1, 0) };
+}
+
+/// Copies the line to where the message's data begin.
+#[inline(always)]
+fn write(ctx: &SkMsgContext, slot: &Slot) -> bool {
+    let (data, end) = (ctx.data(), ctx.data_end());
+    if data + LINE > end {
+        return false;
+    }
+    let to = data as *mut u8;
+    let line = &slot.line;
+    // SAFETY: the check above, which the verifier follows, covers all of it.
+    unsafe {
+        for (index, word) in line.iter().take(8).enumerate() {
+            to.add(8 * index).cast::<u64>().write_unaligned(*word);
+        }
+        to.add(64).cast::<u32>().write_unaligned(line[8] as u32);
+        to.add(68).cast::<u16>().write_unaligned((line[8] >> 32) as u16);
+    }
+    true
+}
