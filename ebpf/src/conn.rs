@@ -1,7 +1,7 @@
 //! What is remembered of a connection: hung on its socket, or in a map by the socket's address.
 
 use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_sk_storage_get};
-use spandrel_common::{event::DATA_START, stats::Counter};
+use spandrel_common::{context::Context, event::DATA_START, stats::Counter};
 
 use crate::{
     emit,
@@ -120,12 +120,22 @@ pub struct State {
     pub orphans: u8,
     /// No byte of the response to the last request was seen yet.
     pub awaiting: u8,
+    /// The response that is being sent is an interim one: the request goes on behind it.
+    pub interim: u8,
+    /// An outbound request that its process's only inbound one caused waits for its response.
+    pub single: u8,
     /// `INJECT_*`, of [`crate::inject`].
     pub inject: u8,
-    pub reserved: [u8; 3],
+    pub reserved: u8,
     /// Bytes that injection has put into the call that is under way. They have sequence numbers, but no place in
     /// the stream as the program knows it.
     pub added: u16,
+    /// 1 while an inbound request is being worked on. A word, for what ends it: see [`crate::causality`].
+    pub open: u64,
+    /// The socket's address.
+    pub sk: u64,
+    /// Of the last request: the inbound one that the program works on, or the outbound one that it sent.
+    pub context: Context,
 }
 
 impl State {
@@ -272,7 +282,12 @@ static EMPTY: State = State {
     pipelined: 0,
     orphans: 0,
     awaiting: 0,
+    interim: 0,
+    single: 0,
     inject: 0,
-    reserved: [0; 3],
+    reserved: 0,
     added: 0,
+    open: 0,
+    sk: 0,
+    context: Context::UNKNOWN,
 };

@@ -1,11 +1,13 @@
-//! The sampling decision for the request whose head is in the scratch buffer.
+//! The context of the request whose head is in the scratch buffer, with the sampling decision about it.
 
-use spandrel_common::{
-    ids,
-    w3c::{self, TRACEPARENT_LEN},
+use spandrel_common::w3c::{self, TRACEPARENT_LEN, TraceParent};
+
+use crate::{
+    conn::State,
+    maps::POLICY,
+    read,
+    scratch::{self, Bytes},
 };
-
-use crate::{maps::POLICY, scratch};
 
 /// It is not sampled.
 pub const DROP: u32 = 0;
@@ -14,34 +16,48 @@ pub const KEEP: u32 = 1;
 /// Only userspace's parser may judge.
 pub const UNCLEAR: u32 = 2;
 
-/// Decides about the request that starts at `pos` of a connection, by the `traceparent` that
-/// [`crate::head::spandrel_scan`] found. `seed` is the second word of the connection's: the decision rests on
-/// the lower half of the trace id, which depends on nothing else.
+/// Whitespace around a `traceparent` that is passed over. The specifications allow any; nobody sends more than one.
+const WHITESPACE: u32 = 4;
+
+/// Makes the context of the request that starts at `pos` of a connection, by the `traceparent` that
+/// [`crate::head::spandrel_scan`] found in its head, which is complete and without oddities.
 ///
 /// A global function: the verifier checks it once, and it has a stack frame of its own.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn spandrel_decide(seed: u64, pos: u64) -> u32 {
-    let (Some(policy), Some(scratch)) = (POLICY.get(0), scratch::held()) else { return UNCLEAR };
-    let found = &scratch.found;
-    if found.traceparent == 0 {
-        if policy.threshold == 0 {
-            return KEEP;
-        }
-        return u32::from(policy.decide(None, ids::trace_id([0, seed], pos)));
+pub extern "C" fn spandrel_decide(state: *mut State, pos: u64) -> u32 {
+    let (Some(state), Some(policy)) = (State::given(state), POLICY.get(0)) else { return UNCLEAR };
+    let Some(scratch) = scratch::held() else { return UNCLEAR };
+    // Of two parents neither is certain.
+    let parent =
+        if scratch.found.parents == 1 { parent(scratch.view(), scratch.found.traceparent) } else { None };
+    state.context.place(state.seed, pos, parent.as_ref(), policy);
+    u32::from(state.context.sampled())
+}
+
+/// The valid `traceparent` whose value is at an offset.
+#[inline(always)]
+fn parent(bytes: Bytes, at: u32) -> Option<TraceParent> {
+    let value = behind_whitespace(bytes, at);
+    let parent = w3c::parse55(bytes.traceparent(value))?;
+    let end = value + TRACEPARENT_LEN as u32;
+    if parent.version != 0 && bytes.byte(end) == b'-' {
+        return Some(parent);
     }
-    if found.odd != 0 {
-        return UNCLEAR;
+    matches!(bytes.byte(behind_whitespace(bytes, end)), b'\r' | b'\n').then_some(parent)
+}
+
+/// The place behind the whitespace at an offset.
+#[inline(always)]
+fn behind_whitespace(bytes: Bytes, at: u32) -> u32 {
+    let word = bytes.word(at);
+    let (mut end, mut all) = (at, 1);
+    for index in 0..WHITESPACE {
+        let byte = (word >> (8 * index)) & 0xff;
+        let other = read::opaque((byte ^ u64::from(b' ')) * (byte ^ u64::from(b'\t')));
+        // Without a branch: each would double the verifier's work.
+        all &= !(read::opaque(other.wrapping_neg()) >> 63) as u32;
+        end += all;
     }
-    let bytes = scratch.view();
-    let value = found.traceparent + u32::from(bytes.byte(found.traceparent) == b' ');
-    if !matches!(bytes.byte(value + TRACEPARENT_LEN as u32), b'\r' | b'\n') {
-        return UNCLEAR;
-    }
-    match w3c::parse55(bytes.traceparent(value)) {
-        Some(parent) if parent.version == 0 => {
-            u32::from(policy.decide(Some(parent.sampled()), parent.trace_id))
-        }
-        _ => UNCLEAR,
-    }
+    end
 }

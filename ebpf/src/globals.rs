@@ -4,6 +4,7 @@
 use core::ptr::read_volatile;
 
 use spandrel_common::{
+    context::{Rule, STRICT},
     event::SCOPE_ALL,
     layout::{ABSENT, Layout},
 };
@@ -17,6 +18,8 @@ static AGENT_TGID: u32 = 0;
 
 #[unsafe(no_mangle)]
 static HAS_LOOP: u32 = 0;
+#[unsafe(no_mangle)]
+static RULES: u32 = 0;
 
 /// Reads one member of a frozen static without letting the compiler see its build-time value.
 macro_rules! member {
@@ -42,6 +45,8 @@ member!(sk_type);
 member!(sk_protocol);
 member!(sk_err);
 member!(sk_socket);
+member!(icsk_bind_hash);
+member!(bind_fastreuse);
 member!(sk_shutdown);
 member!(net_inum);
 member!(tcp_wstamp);
@@ -69,6 +74,17 @@ member!(file_inode);
 member!(inode_mode);
 member!(inode_ino);
 member!(socket_sk);
+member!(socket_file);
+member!(file_flags);
+member!(file_ep);
+member!(task_pid);
+member!(task_comm);
+member!(epitem_link);
+member!(epitem_ep);
+member!(eventpoll_wq);
+member!(wait_head);
+member!(wait_entry);
+member!(wait_private);
 member!(mm_arg_start);
 member!(mm_arg_end);
 member!(mm_env_end);
@@ -92,6 +108,20 @@ pub fn scope() -> u32 {
 pub fn agent_tgid() -> u32 {
     // SAFETY: as in `member!`.
     unsafe { read_volatile(&raw const AGENT_TGID) }
+}
+
+/// Whether a rule of causality is on. Bit numbers are values of [`Rule`]; [`STRICT`] is one more.
+#[inline(always)]
+pub fn rule(rule: Rule) -> bool {
+    // SAFETY: as in `member!`.
+    unsafe { read_volatile(&raw const RULES) & (1 << rule as u32) != 0 }
+}
+
+/// Whether only evidence counts that is sound by itself.
+#[inline(always)]
+pub fn strict() -> bool {
+    // SAFETY: as in `member!`.
+    unsafe { read_volatile(&raw const RULES) & STRICT != 0 }
 }
 
 /// Whether this kernel has `bpf_loop`.

@@ -5,9 +5,13 @@ use aya_ebpf::{
     macros::{btf_map, map},
     maps::{Array, HashMap, PerCpuArray, RingBuf, SockHash},
 };
-use spandrel_common::{inject::Injection, limits, sample::Policy, stats};
+use spandrel_common::{inject::Injection, limits, runtime::Runtime, sample::Policy, stats};
 
-use crate::{conn::State, scratch::Scratch};
+use crate::{
+    causality::{program::Program, tracestate::Tracestate, worker::Thread},
+    conn::State,
+    scratch::Scratch,
+};
 
 /// Events for userspace. Written by `emit`, read by the agent.
 #[map]
@@ -53,6 +57,31 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(stats::SLO
 #[map]
 pub static SEQUENCES: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
 
+/// `spandrel_common::runtime::Runtime` of processes. Written by the agent.
+#[map]
+pub static RUNTIMES: HashMap<u32, u8> =
+    HashMap::with_max_entries(limits::PROCESSES, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+
+/// Threads that have read a request. Written and read by `causality`.
+#[map]
+pub static THREADS: HashMap<u32, Thread> =
+    HashMap::with_max_entries(limits::THREADS, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+
+/// What processes work on. Written and read by `causality`.
+#[map]
+pub static PROGRAMS: HashMap<u32, Program> =
+    HashMap::with_max_entries(limits::PROCESSES, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+
+/// Destinations that a process called of its own accord: process id above, hash below.
+#[map]
+pub static DESTINATIONS: aya_ebpf::maps::LruHashMap<[u64; 2], u8> =
+    aya_ebpf::maps::LruHashMap::with_max_entries(limits::DESTINATIONS, 0);
+
+/// `tracestate` of inbound requests, by connection.
+#[map]
+pub static TRACESTATES: HashMap<u64, Tracestate> =
+    HashMap::with_max_entries(limits::TRACESTATES, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+
 /// Processes of which something untraced was told once: key is process and cause.
 #[map]
 pub static NOTICED: aya_ebpf::maps::LruHashMap<u64, u8> =
@@ -66,6 +95,16 @@ pub static ARMED: SockHash<u64> = SockHash::with_max_entries(limits::INJECT_SOCK
 #[map]
 pub static INJECTION: Array<Injection> = Array::with_max_entries(1, 0);
 
+/// 1 in slot 0 once a client connection waits for being armed again. The agent sets it back.
+#[map]
+pub static INJECT_WANTED: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Until when (nanoseconds of the monotonic clock) nothing is put into requests to a peer; 0 if one has answered such a
+/// request as ever. See [`crate::inject`].
+#[map]
+pub static INJECT_PEERS: aya_ebpf::maps::LruHashMap<[u64; 3], u64> =
+    aya_ebpf::maps::LruHashMap::with_max_entries(limits::INJECT_PEERS, 0);
+
 /// Working memory of one CPU's injection. The loader sets the number of CPUs.
 #[map]
 pub static INJECT_SCRATCH: Array<crate::inject::Slot> = Array::with_max_entries(1, 0);
@@ -75,6 +114,20 @@ pub static INJECT_SCRATCH: Array<crate::inject::Slot> = Array::with_max_entries(
 pub fn process(tgid: u32) -> Option<u8> {
     // SAFETY: one byte is copied out; a concurrent write gives the old or the new one.
     unsafe { PROCESSES.get(tgid) }.copied()
+}
+
+/// What a process runs on.
+#[inline(always)]
+pub fn runtime(tgid: u32) -> Runtime {
+    // SAFETY: one byte is copied out.
+    Runtime::from_u8(unsafe { RUNTIMES.get(tgid) }.copied().unwrap_or(0))
+}
+
+/// Forgets what a process runs on.
+#[inline(always)]
+pub fn forget_runtime(tgid: u32) {
+    // One that was not recognised has no entry.
+    let _ = RUNTIMES.remove(tgid);
 }
 
 /// Whether a listening port selects a process.

@@ -39,6 +39,9 @@ pub struct Scratch {
     pub moved: Moved,
     /// The walk through the chunks of it.
     pub walk: Walk,
+    /// Thread and socket of the call before this one.
+    pub last_tid: u64,
+    pub last_sk: u64,
     pub data: Data,
     pub bytes: [u8; BUFFER],
 }
@@ -75,7 +78,7 @@ pub struct Moved {
 pub struct Found {
     /// Behind the empty line that ends the head.
     pub end: u32,
-    /// Value of `traceparent`.
+    /// Value of the first `traceparent`.
     pub traceparent: u32,
     /// Value of `Content-Length`.
     pub length: u32,
@@ -89,7 +92,15 @@ pub struct Found {
     pub upgrade: u32,
     /// Bytes that are searched.
     pub len: u32,
+    /// `traceparent` fields.
+    pub parents: u32,
+    /// `tracestate` fields, and the values of the first few.
+    pub states: u32,
+    pub state: [u32; STATES],
 }
+
+/// `tracestate` fields of one head that are combined (a power of two, for the verifier). Senders use one.
+pub const STATES: usize = 4;
 
 /// The same for exec events.
 #[repr(C)]

@@ -10,6 +10,7 @@ use std::{
 
 use spandrel_common::{
     event::{self, SELECT_NO, SELECT_YES, Unseen},
+    runtime::Runtime,
     stats::Counter,
 };
 
@@ -17,6 +18,7 @@ use super::{rooms, scope::Scope};
 use crate::{
     decode::{self, Event, Sequence},
     discover::{
+        recognise::Recognised,
         registry::Registry,
         select::{Ignored, Verdict},
     },
@@ -86,6 +88,9 @@ struct Rest {
     spans: Vec<Span>,
     /// For the kernel side, after the ring is drained: `SELECT_*`, or `None` to forget.
     selections: Vec<(u32, Option<u8>)>,
+    /// For the kernel side, too.
+    runtimes: Vec<(u32, Runtime)>,
+    recognised: Recognised,
     refused: VecDeque<u32>,
     refused_set: HashSet<u32>,
 }
@@ -114,6 +119,8 @@ impl Capture {
             exchanges: Vec::new(),
             spans: Vec::new(),
             selections: Vec::new(),
+            runtimes: Vec::new(),
+            recognised: Recognised::default(),
             refused: VecDeque::new(),
             refused_set: HashSet::new(),
         };
@@ -130,6 +137,9 @@ impl Capture {
             let stopping = stopped(stop);
             let count = self.ring.drain(BURST, |bytes| self.rest.event(bytes));
             self.settle();
+            if let Err(error) = self.kernel.arm_again() {
+                log::debug!("idle connections cannot be armed for injection: {error}");
+            }
             if ticked.elapsed() >= TICK {
                 ticked = Instant::now();
                 self.tick();
@@ -159,6 +169,12 @@ impl Capture {
     /// Hands on what the last events gave.
     fn settle(&mut self) {
         self.rest.finish();
+        for (tgid, runtime) in self.rest.runtimes.drain(..) {
+            log::debug!("process {tgid} runs on {}", runtime.label());
+            if let Err(error) = self.kernel.recognise(tgid, runtime) {
+                log::warn!("fewer causes of requests may be found in process {tgid}: {error}");
+            }
+        }
         for (tgid, state) in self.rest.selections.drain(..) {
             let told = match state {
                 Some(SELECT_YES) => self.kernel.select(tgid, SELECT_YES),
@@ -179,6 +195,12 @@ impl Capture {
         match self.kernel.counters() {
             Ok(counters) => {
                 let grown = |counter| counters.get(counter).saturating_sub(self.last.get(counter));
+                if grown(Counter::PeersRefused) > 0 && self.last.get(Counter::PeersRefused) == 0 {
+                    log::warn!(
+                        "a server refused a request with a traceparent that was put in: requests to it are left alone \
+                         for ten minutes (counter peers_refused; --propagation off leaves all alone)"
+                    );
+                }
                 self.rest.stats.kernel(grown(Counter::RequestsLost), grown(Counter::RequestsUnsampled));
                 self.lock().kernel = counters.0.iter().map(|(name, value)| (*name, *value)).collect();
                 self.last = counters;
@@ -218,6 +240,15 @@ impl Rest {
             }
             Event::Notice(notice) => self.notice(tgid, Unseen::from_u8(notice.cause)),
             Event::Conn(_) | Event::Data(..) | Event::Close(_) => {}
+        }
+        match &event {
+            Event::Conn(_) => {
+                if let Some(runtime) = self.recognised.first(tgid) {
+                    self.runtimes.push((tgid, runtime));
+                }
+            }
+            Event::Exec(_) | Event::Exit(_) => self.recognised.forget(tgid),
+            _ => {}
         }
         self.table.handle(&event, &mut self.exchanges);
     }

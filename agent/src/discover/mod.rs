@@ -13,6 +13,7 @@ pub mod host;
 mod listening;
 pub mod name;
 mod proc;
+pub mod recognise;
 pub mod registry;
 pub mod resource;
 pub mod runtime;

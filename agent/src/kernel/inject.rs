@@ -1,6 +1,7 @@
 //! Injection of trace context into requests: its two programs are attached, tried on a connection of our own, and
 //! switched on only if that connection behaved as one that is left alone.
 
+mod again;
 mod trial;
 
 use std::{
@@ -9,15 +10,17 @@ use std::{
 };
 
 use aya::{
-    Ebpf,
+    Btf, Ebpf,
     maps::{Array, MapError, SockHash},
     programs::{CgroupAttachMode, ProgramError, SkMsg, SockOps},
 };
 
+pub(super) use self::again::Again;
 use super::hooks::Profile;
 
 /// The programs, with what each is attached to and is for.
-pub const PROGRAMS: [(&str, &str, &str); 2] = [
+pub const PROGRAMS: [(&str, &str, &str); 3] = [
+    ("inject_again", "iterator over sockets with state", "connections that are used again"),
     ("inject_socket", "sock_ops of the root control group", "client connections that are opened"),
     ("inject_message", "sk_msg of a socket map", "writing traceparent into plain HTTP/1 requests"),
 ];
@@ -54,7 +57,7 @@ pub(super) enum Refusal {
 }
 
 /// Attaches the programs, tries them, and switches injection on.
-pub(super) fn start(ebpf: &mut Ebpf, profile: Profile) -> Result<(), Refusal> {
+pub(super) fn start(ebpf: &mut Ebpf, profile: Profile, btf: &Btf) -> Result<Again, Refusal> {
     if profile != Profile::Socket {
         return Err(Refusal::Profile);
     }
@@ -63,10 +66,13 @@ pub(super) fn start(ebpf: &mut Ebpf, profile: Profile) -> Result<(), Refusal> {
     let cgroup = File::open(&path).map_err(|error| Refusal::Cgroup(path.clone(), error))?;
     attach_messages(ebpf)?;
     attach_sockets(ebpf, &cgroup).map_err(|error| Refusal::Program("inject_socket", Box::new(error)))?;
+    let again =
+        Again::attach(ebpf, btf).map_err(|error| Refusal::Program("inject_again", Box::new(error)))?;
     say(ebpf, true, std::process::id())?;
     let tried = trial::run();
     say(ebpf, tried.is_ok(), 0)?;
-    Ok(tried?)
+    tried?;
+    Ok(again)
 }
 
 fn attach_messages(ebpf: &mut Ebpf) -> Result<(), Refusal> {

@@ -27,6 +27,8 @@ pub struct Options {
     pub policy: Policy,
     /// Trace context is written into requests, if that is possible here.
     pub inject: bool,
+    /// Rules of causality that are on: see [`crate::config::Config::causality`].
+    pub rules: u32,
 }
 
 /// Why the kernel side could not be loaded. Every message says what to do.
@@ -78,7 +80,7 @@ pub(super) fn version(release: &str) -> Option<(u32, u32)> {
 
 /// The last lines of what the verifier says, which can be thousands.
 fn brief(error: &aya::programs::ProgramError) -> String {
-    const LINES: usize = 4;
+    const LINES: usize = 90;
     const FIRST: usize = 300;
     let text = error.to_string();
     let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
@@ -146,6 +148,9 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
     let has_loop = u32::from(btf_has_loop);
     let aya_btf = AyaBtf::from_sys_fs()?;
     let mut loader = EbpfLoader::new();
+    if std::env::var_os("SPANDREL_VERBOSE").is_some() {
+        loader.verifier_log_level(aya::VerifierLogLevel::VERBOSE);
+    }
     loader
         .btf(Some(&aya_btf))
         .override_global("LAYOUT", &words[..], true)
@@ -153,6 +158,7 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
         .override_global("AGENT_TGID", &agent, true)
         .override_global("HAS_LOOP", &has_loop, true)
         .map_max_entries("INJECT_SCRATCH", cpus)
+        .override_global("RULES", &options.rules, true)
         .map_max_entries("SCRATCH", cpus)
         .map_max_entries("EXEC_SCRATCH", cpus);
     if !options.inject {
@@ -165,15 +171,18 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
     let ring = RingBuf::try_from(
         ebpf.take_map("EVENTS").ok_or(aya::maps::MapError::InvalidName { name: "EVENTS".into() })?,
     )?;
-    let mut kernel = Kernel { ebpf, profile, hooks, injection: Injection::Off, log: None };
+    let mut kernel = Kernel { ebpf, profile, hooks, injection: Injection::Off, again: None, log: None };
     kernel.set_policy(options.policy)?;
     for hook in kernel.hooks.clone() {
         attach(&mut kernel, hook, &aya_btf)
             .map_err(|source| LoadError::Program { program: hook.program, source: Box::new(source) })?;
     }
     if options.inject {
-        kernel.injection = match inject::start(&mut kernel.ebpf, profile) {
-            Ok(()) => Injection::On,
+        kernel.injection = match inject::start(&mut kernel.ebpf, profile, &aya_btf) {
+            Ok(again) => {
+                kernel.again = Some(again);
+                Injection::On
+            }
             Err(refusal) => Injection::Refused(refusal.to_string()),
         };
     }

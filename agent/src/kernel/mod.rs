@@ -15,7 +15,7 @@ use aya::{
     maps::{Array, HashMap, MapError, PerCpuArray},
     programs::BtfTracePoint,
 };
-use spandrel_common::{event::SELECT_YES, sample::Policy, stats::Counter};
+use spandrel_common::{event::SELECT_YES, runtime::Runtime, sample::Policy, stats::Counter};
 
 /// Why a map of the kernel side could not be read or written.
 pub use aya::maps::MapError as MapFailure;
@@ -37,6 +37,7 @@ pub struct Kernel {
     profile: Profile,
     hooks: Vec<&'static Hook>,
     injection: Injection,
+    again: Option<inject::Again>,
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
 }
 
@@ -93,6 +94,12 @@ impl Kernel {
         }
     }
 
+    /// Sets what a process runs on.
+    pub fn recognise(&mut self, tgid: u32, runtime: Runtime) -> Result<(), MapError> {
+        let mut map: HashMap<_, u32, u8> = HashMap::try_from(self.map_mut("RUNTIMES")?)?;
+        map.insert(tgid, runtime as u8, 0)
+    }
+
     /// Selects whoever begins to listen on a port.
     pub fn watch_port(&mut self, port: u16) -> Result<(), MapError> {
         let mut map: HashMap<_, u16, u8> = HashMap::try_from(self.map_mut("PORTS")?)?;
@@ -103,6 +110,14 @@ impl Kernel {
     pub fn set_policy(&mut self, policy: Policy) -> Result<(), MapError> {
         let mut map: Array<_, [u64; 2]> = Array::try_from(self.map_mut("POLICY")?)?;
         map.set(0, [policy.threshold, policy.parent_based], 0)
+    }
+
+    /// Arms connections for injection whose last response was read, if there are any.
+    pub fn arm_again(&mut self) -> Result<(), MapError> {
+        let Self { ebpf, again: Some(again), .. } = self else { return Ok(()) };
+        let map =
+            ebpf.map_mut("INJECT_WANTED").ok_or(MapError::InvalidName { name: "INJECT_WANTED".into() })?;
+        again.run(&mut Array::try_from(map)?)
     }
 
     /// The kernel side's counters, summed over the CPUs.

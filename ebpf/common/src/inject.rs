@@ -241,9 +241,12 @@ const fn hex(value: u32) -> u64 {
     digits + ONES * b'0' as u64 + letters * (b'a' - b'0' - 10) as u64
 }
 
+/// The flags that Level 2 knows; others are sent as 0.
+const KNOWN: u8 = crate::w3c::FLAG_SAMPLED | crate::w3c::FLAG_RANDOM;
+
 /// The words of the line, the last one only as far as [`LINE`] goes.
 #[inline(always)]
-pub fn line(trace_id: TraceId, span_id: SpanId, sampled: bool) -> [u64; 9] {
+pub fn line(trace_id: TraceId, span_id: SpanId, flags: u8) -> [u64; 9] {
     let [t0, t1, t2, t3, t4, t5, t6, t7, t8, t9, ta, tb, tc, td, te, tf] = trace_id;
     let [s0, s1, s2, s3, s4, s5, s6, s7] = span_id;
     let t = [
@@ -256,8 +259,7 @@ pub fn line(trace_id: TraceId, span_id: SpanId, sampled: bool) -> [u64; 9] {
     let [a, b, c, d] = t;
     let [e, f] = s;
     // `traceparent: 00-` fills two words, the trace id four; the dash shifts the span id by one byte.
-    let flags = if sampled { *b"-03\r\n\0\0\0" } else { *b"-02\r\n\0\0\0" };
-    let tail = text(&flags);
+    let tail = text(b"-00\r\n\0\0\0") + ((flags & KNOWN) as u64) * (1 << 16);
     [
         text(b"tracepar"),
         text(b"ent: 00-"),

@@ -6,12 +6,14 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod context;
 pub mod event;
 pub mod http1;
 pub mod ids;
 pub mod inject;
 pub mod layout;
 pub mod limits;
+pub mod runtime;
 pub mod sample;
 pub mod stats;
 pub mod w3c;

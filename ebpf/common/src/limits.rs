@@ -60,6 +60,17 @@ pub const PROCESSES: u32 = 32_768;
 /// hangs them on the sockets themselves and needs no limit.)
 pub const SOCKETS: u32 = 65_536;
 
+/// Threads that are remembered to have read a request, each 96 bytes: twice as many as `pid_max` of a small machine.
+pub const THREADS: u32 = 65_536;
+
+/// Destinations that processes called while they worked on no request. Older ones give way: the process is then
+/// believed once more than it should be.
+pub const DESTINATIONS: u32 = 16_384;
+
+/// Inbound requests whose `tracestate` is kept for what they cause, each 0.7 KiB while it lives. Beyond them traces
+/// go on without it, which is counted.
+pub const TRACESTATES: u32 = 16_384;
+
 /// Listening ports that `--port` can name.
 pub const PORTS: u32 = 1024;
 
@@ -82,3 +93,10 @@ pub const INJECT_SNDBUF: u32 = 16_384;
 
 /// Sockets that wait for their next request with injection armed. One takes about 1.5 KiB while it does.
 pub const INJECT_SOCKETS: u32 = 65_536;
+
+/// Peers about which injection has learned something. The least recently used one is forgotten.
+pub const INJECT_PEERS: u32 = 4096;
+
+/// Nanoseconds for which nothing is put into requests to a peer that refused the first one, or that does not speak
+/// HTTP: ten minutes, so that a peer that was replaced is found out on the same day.
+pub const INJECT_PAUSE_NS: u64 = 600_000_000_000;

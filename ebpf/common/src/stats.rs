@@ -40,6 +40,22 @@ counters! {
     UnseenOther = "unseen_other";
     /// Bytes were missing between two calls of a connection.
     Gaps = "gaps";
+    /// Outbound requests that got a parent, by rule.
+    CausedWorker = "caused_worker";
+    CausedGoroutine = "caused_goroutine";
+    CausedIdentifier = "caused_identifier";
+    CausedUpstream = "caused_upstream";
+    CausedSingle = "caused_single_in_flight";
+    /// Outbound requests while inbound ones were open in their process, of which no rule found the cause.
+    Abstained = "abstained";
+    /// Outbound requests whose rules named different causes.
+    Conflicts = "conflicts";
+    /// Threads and processes that a rule holds for no longer, because they contradicted it.
+    Demoted = "demoted";
+    /// A `tracestate` that was not passed on for want of room.
+    TracestatesFull = "tracestates_full";
+    /// Threads or processes that were not followed for want of room.
+    CausalityFull = "causality_full";
     /// The process map was full: a process is not traced.
     ProcessesFull = "processes_full";
     /// Requests into which a `traceparent` was put.
@@ -60,6 +76,12 @@ counters! {
     AsideBusy = "aside_busy";
     /// The kernel had no memory for it.
     AsideMemory = "aside_memory";
+    /// Connections to a peer that refused a request with a `traceparent`, or that does not speak HTTP.
+    AsidePeer = "aside_peer";
+    /// Peers that answered the first request with a `traceparent` by 400 or 431, or by a reset.
+    PeersRefused = "peers_refused";
+    /// Requests of connections that were opened before the agent started, or whose last response had just been read.
+    AsideUnarmed = "aside_unarmed";
     /// Sockets that could not be put into the socket map.
     AsideSocket = "aside_socket";
 }

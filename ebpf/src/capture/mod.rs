@@ -20,9 +20,11 @@ use self::message::{spandrel_step_rx, spandrel_step_tx};
 pub use self::tell::closed;
 use crate::{
     call::{Call, gather},
-    conn::{BODY, CHUNKED, HTTP, IGNORED, SHIP, SNIFFING, START, State},
+    causality::{self, spandrel_answered, spandrel_called},
+    conn::{BODY, CHUNKED, HTTP, IGNORED, SHIP, SNIFFING, START, State, TO_CLOSE},
     emit,
     head::{self, Looks},
+    inject,
     kernel::{
         sock::{Memory, Sock, Tcp},
         task,
@@ -43,12 +45,30 @@ pub struct Bytes {
 pub fn moved<const TX: bool>(state: &mut State, sock: Sock, tcp: Option<Tcp<impl Memory>>, bytes: Bytes) {
     let left = scratch::with(|scratch| {
         locked::<TX>(state, sock, tcp, bytes, scratch);
+        if TX && state.open != 0 && is_answered(state) {
+            spandrel_answered(state);
+        }
+        scratch.last_tid = u64::from(scratch.moved.ids.tid);
+        scratch.last_sk = sock.0;
         scratch.moved.left != 0
     });
+    if !TX {
+        inject::received(state);
+    }
     match left {
         None => emit::count(Counter::ScratchBusy),
         Some(true) if state.announced != 0 => closed(state, task::ids(), CLOSE_OPAQUE, 0),
         Some(_) => {}
+    }
+}
+
+/// Whether the response to the open request of a server is complete, as far as can be told: where its end is not looked
+/// for, its beginning has to do.
+#[inline(always)]
+fn is_answered(state: &State) -> bool {
+    match state.tx.mode {
+        BODY | CHUNKED | TO_CLOSE => false,
+        _ => state.interim == 0,
     }
 }
 
@@ -64,6 +84,7 @@ fn locked<const TX: bool>(
     let turned = state.last_dir != dir;
     state.last_dir = dir;
     scratch.sk = sock.0;
+    state.sk = sock.0;
     scratch.moved.call = bytes.call;
     scratch.moved.turned = u32::from(turned);
     scratch.moved.left = 0;
@@ -74,6 +95,9 @@ fn locked<const TX: bool>(
     scratch.moved.request = u32::from((state.role == ROLE_SERVER) != TX);
     if scratch.moved.request == 0 {
         state.awaiting = 0;
+        if state.single != 0 {
+            spandrel_called(state);
+        }
     }
     let len = bytes.len;
     let mut offset = 0;
@@ -208,6 +232,9 @@ fn recognise<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
         own.sent = moved.base;
         other.sent = other.pos;
         return true;
+    }
+    if !TX {
+        causality::opaque(Sock(scratch.sk), moved.ids);
     }
     give_up_slowly(state, scratch);
     false

@@ -7,22 +7,27 @@ use aya_ebpf::{
 };
 use spandrel_common::{
     event::ROLE_CLIENT,
-    ids,
     inject::{Aside, Head, LINE, STEPS, line},
     limits::{INJECT_LINE, INJECT_SCAN, INJECT_SNDBUF},
+    runtime::Runtime,
     stats::Counter,
+    w3c::members::STATE_LEN,
 };
 
-use super::{INJECT_OFF, INJECT_SPENT, Slot};
+use super::{INJECT_OFF, INJECT_PUT, INJECT_SPENT, Slot, WORDS, peer};
 use crate::{
+    causality::{
+        spandrel_outbound,
+        tracestate::{self, Tracestate},
+    },
     conn::{self, HTTP, SNIFFING, START, State},
+    decide::UNCLEAR,
     emit,
     kernel::{
-        sock::{Tcp, Typed},
-        task,
+        sock::{Sock, Tcp, Typed},
+        task, wait,
     },
-    maps::POLICY,
-    read,
+    maps, read,
 };
 
 const PASS: u32 = 1;
@@ -41,8 +46,12 @@ pub fn inject_message(ctx: SkMsgContext) -> u32 {
         return PASS;
     }
     state.inject |= INJECT_SPENT;
-    if !super::selected(task::ids().tgid) {
+    let tgid = task::ids().tgid;
+    if !super::selected(tgid) {
         return PASS;
+    }
+    if state.sk == 0 {
+        state.sk = sk as u64;
     }
     let Some(slot) = super::slot() else { return PASS };
     // Another task's message, which this one interrupted.
@@ -56,7 +65,18 @@ pub fn inject_message(ctx: SkMsgContext) -> u32 {
         Err(why) => emit::count(why),
     }
     slot.busy = 0;
+    if state.inject & INJECT_OFF == 0 && stays(Sock(sk as u64), tgid) {
+        state.inject &= !INJECT_SPENT;
+    }
     PASS
+}
+
+/// Whether a socket may stay armed, so that the next request finds it so, however soon it comes. What is different
+/// about such a socket is FIONREAD and what a blocking receive returns after signals and resets: the runtimes that
+/// are named here ask for neither.
+#[inline(always)]
+fn stays(sock: Sock, tgid: u32) -> bool {
+    matches!(maps::runtime(tgid), Runtime::Go | Runtime::Node) && wait::never_blocks(sock)
 }
 
 /// Where the line goes, which is in the slot then.
@@ -80,7 +100,8 @@ fn prepare(ctx: &SkMsgContext, sk: *const u8, state: &mut State, slot: &mut Slot
 #[inline(always)]
 fn certain(state: &State, tcp: Tcp<Typed>) -> Result<(), Counter> {
     let first = state.phase == SNIFFING && state.tx.pos == 0;
-    let next = state.phase == HTTP && state.role == ROLE_CLIENT && state.awaiting == 0 && state.pipelined == 0;
+    let next =
+        state.phase == HTTP && state.role == ROLE_CLIENT && state.awaiting == 0 && state.pipelined == 0;
     let seq = tcp.sent_seq().ok_or(Counter::AsidePosition)?;
     let known = state.tx.mode == START && state.tx.seq_known != 0 && seq == state.tx.seq;
     if !known || !(first || next) {
@@ -99,8 +120,7 @@ fn certain(state: &State, tcp: Tcp<Typed>) -> Result<(), Counter> {
 fn judge(ctx: &SkMsgContext, state: &mut State, slot: &mut Slot, want: u32) -> Result<u32, Counter> {
     let len = read::at_most(u64::from(want), 2 * INJECT_SCAN as u64 - 1) as u32;
     // SAFETY: the slot has room for `len` bytes; the helper checks the source, where as many were pulled.
-    let failed =
-        unsafe { bpf_probe_read_kernel((&raw mut slot.bytes).cast(), len, ctx.data() as *const _) };
+    let failed = unsafe { bpf_probe_read_kernel((&raw mut slot.bytes).cast(), len, ctx.data() as *const _) };
     if failed != 0 {
         return Err(Counter::AsideMemory);
     }
@@ -111,11 +131,49 @@ fn judge(ctx: &SkMsgContext, state: &mut State, slot: &mut Slot, want: u32) -> R
         Ok(at) => at,
         Err(why) => return Err(stand_aside(state, why)),
     };
-    let pos = state.tx.pos;
-    let trace_id = ids::trace_id(state.seed, pos);
-    let sampled = POLICY.get(0).is_some_and(|policy| policy.decide(None, trace_id));
-    slot.line = line(trace_id, ids::span_id(state.seed, pos), sampled);
+    if spandrel_outbound(state, state.tx.pos) == UNCLEAR {
+        return Err(Counter::AsidePosition);
+    }
+    let context = state.context;
+    let words = line(context.trace_id, context.span_id, context.flags);
+    for (to, from) in slot.line.iter_mut().zip(words) {
+        *to = from;
+    }
+    slot.len = LINE as u32;
+    if let Some(tracestate) = tracestate::of(&context) {
+        add_state(slot, tracestate);
+    }
     Ok(at)
+}
+
+/// Appends `tracestate`, with as many spaces before its value that whole words are filled (RFC 9110, section 5.5: they
+/// do not belong to the value).
+#[inline(always)]
+fn add_state(slot: &mut Slot, tracestate: &Tracestate) {
+    const NAME: &[u8; 16] = b"tracestate:     ";
+    const NAMED: u32 = LINE as u32 + 11;
+    let value = read::at_most(u64::from(tracestate.len), 1023) as u32;
+    let spaces = 8 - (NAMED + value + 2) % 8;
+    let bytes = (&raw mut slot.line).cast::<u8>();
+    let name = u128::from_le_bytes(*NAME);
+    let end = NAMED + spaces + value;
+    if value as usize > STATE_LEN || end as usize + 2 > 8 * WORDS / 2 {
+        return;
+    }
+    // SAFETY: all of it is inside, as checked above; the value is masked for the verifier.
+    unsafe {
+        bytes.add(LINE).cast::<u128>().write_unaligned(name);
+        bytes.add(LINE + 11).cast::<u64>().write_unaligned(u64::from_le_bytes([b' '; 8]));
+        let at = read::opaque(u64::from(NAMED + spaces)) & 127;
+        if bpf_probe_read_kernel(bytes.add(at as usize).cast(), value, (&raw const tracestate.bytes).cast())
+            != 0
+        {
+            return;
+        }
+        let at = read::opaque(u64::from(end)) & 1023;
+        bytes.add(at as usize).cast::<u16>().write_unaligned(u16::from_le_bytes(*b"\r\n"));
+    }
+    slot.len = end + 2;
 }
 
 /// One step of the search.
@@ -145,6 +203,9 @@ fn stand_aside(state: &mut State, why: u32) -> Counter {
         }
         _ => {
             state.inject |= INJECT_OFF;
+            if state.tx.pos == 0 {
+                peer::spandrel_peer(state.sk, peer::FOREIGN);
+            }
             Counter::AsideNotRequest
         }
     }
@@ -153,29 +214,30 @@ fn stand_aside(state: &mut State, why: u32) -> Counter {
 /// Puts the line in.
 #[inline(always)]
 fn put(ctx: &SkMsgContext, state: &mut State, at: u32, slot: &Slot) {
-    const LEN: u32 = LINE as u32;
-    if ctx.push_data(at, LEN, 0).is_err() {
+    let len = slot.len;
+    if ctx.push_data(at, len, 0).is_err() {
         emit::count(Counter::AsideMemory);
         return;
     }
     // What was pushed is a piece of memory of its own, so this needs none and does not fail.
     // SAFETY: the helper checks the range against the message.
-    let pulled = unsafe { bpf_msg_pull_data(ctx.msg, at, at + LEN, 0) } == 0;
+    let pulled = unsafe { bpf_msg_pull_data(ctx.msg, at, at + len, 0) } == 0;
     if !(pulled && write(ctx, slot)) {
         // The program's bytes, then. Taking out what was just put in needs no memory either.
-        let _ = ctx.pop_data(at, LEN, 0);
+        let _ = ctx.pop_data(at, len, 0);
         emit::count(Counter::AsideMemory);
         return;
     }
-    state.added = LINE as u16;
+    state.added = len as u16;
+    state.inject |= INJECT_PUT;
     emit::count(Counter::Injected);
     // In one piece again: the pieces would leave as packets of their own, and the second of them would wait for
     // the acknowledgement of the first (RFC 896). If there is no memory for that, the bytes are right all the same.
     // SAFETY: as above.
-    unsafe { bpf_msg_pull_data(ctx.msg, 0, at + LEN + 1, 0) };
+    unsafe { bpf_msg_pull_data(ctx.msg, 0, at + len + 1, 0) };
 }
 
-/// Copies the line to where the message's data begin.
+/// Copies what is put in to where the message's data begin.
 #[inline(always)]
 fn write(ctx: &SkMsgContext, slot: &Slot) -> bool {
     let (data, end) = (ctx.data(), ctx.data_end());
@@ -184,13 +246,27 @@ fn write(ctx: &SkMsgContext, slot: &Slot) -> bool {
     }
     let to = data as *mut u8;
     let line = &slot.line;
-    // SAFETY: the check above, which the verifier follows, covers all of it.
-    unsafe {
-        for (index, word) in line.iter().take(8).enumerate() {
-            to.add(8 * index).cast::<u64>().write_unaligned(*word);
+    if slot.len == LINE as u32 {
+        // SAFETY: the check above, which the verifier follows, covers all of it.
+        unsafe {
+            for (index, word) in line.iter().take(8).enumerate() {
+                to.add(8 * index).cast::<u64>().write_unaligned(*word);
+            }
+            to.add(64).cast::<u32>().write_unaligned(line[8] as u32);
+            to.add(68).cast::<u16>().write_unaligned((line[8] >> 32) as u16);
         }
-        to.add(64).cast::<u32>().write_unaligned(line[8] as u32);
-        to.add(68).cast::<u16>().write_unaligned((line[8] >> 32) as u16);
+        return true;
+    }
+    let words = slot.len / 8;
+    for index in 0..WORDS / 2 {
+        if index as u32 >= words {
+            return true;
+        }
+        if data + 8 * index + 8 > end {
+            return false;
+        }
+        // SAFETY: the check above, which the verifier follows, covers this word.
+        unsafe { to.add(8 * index).cast::<u64>().write_unaligned(line[index]) };
     }
     true
 }

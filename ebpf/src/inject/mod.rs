@@ -6,18 +6,22 @@
 //! while nothing can be read from it, and is taken out while its request is being sent: when the call returns,
 //! it is a plain TCP socket again, until its response was read.
 
+mod again;
 mod message;
+mod peer;
 mod socket;
 
 use spandrel_common::{
     event::SELECT_YES,
     inject::{Head, Injection, Window},
     limits::INJECT_SCAN,
+    stats::Counter,
 };
 
 use crate::{
-    filter,
-    maps::{INJECT_SCRATCH, INJECTION},
+    conn::State,
+    emit, filter,
+    maps::{INJECT_SCRATCH, INJECT_WANTED, INJECTION},
     read,
 };
 
@@ -29,9 +33,17 @@ pub const INJECT_ARMED: u8 = 2;
 pub const INJECT_SPENT: u8 = 4;
 /// `State::inject`: never again on this connection.
 pub const INJECT_OFF: u8 = 8;
+/// `State::inject`: the last request got a line, and its response did not begin.
+pub const INJECT_PUT: u8 = 16;
+/// `State::inject`: the peer has answered a request that got a line as ever.
+pub const INJECT_PROVED: u8 = 32;
 
 /// Bytes of a slot's copy: what is searched, and as much again, so that any masked offset is inside.
 const ROOM: usize = 2 * INJECT_SCAN + 64;
+
+/// Words of the longest insertion: `traceparent`, and a `tracestate` of 512 bytes with its name, spaces and line end; and
+/// as much again, so that any masked offset is inside.
+const WORDS: usize = 256;
 
 /// Working memory of one CPU. Not the one of capture, because these programs can be preempted.
 #[repr(C)]
@@ -39,8 +51,10 @@ pub struct Slot {
     /// 1 while a program works here.
     pub busy: u64,
     pub head: Head,
-    /// The line to be put in.
-    pub line: [u64; 9],
+    /// The words of what is put in, and how many bytes of them.
+    pub line: [u64; WORDS],
+    pub len: u32,
+    pub reserved: u32,
     pub bytes: [u8; ROOM],
 }
 
@@ -108,5 +122,52 @@ impl Slot {
     #[inline(always)]
     fn view(&self) -> Copied {
         Copied((&raw const self.bytes).cast())
+    }
+}
+
+/// Bytes were received: if the connection is a client's, its socket is to be armed for the next request.
+#[inline(always)]
+pub fn received(state: &State) {
+    if state.inject & (INJECT_CLIENT | INJECT_ARMED | INJECT_OFF) != INJECT_CLIENT {
+        return;
+    }
+    if let Some(wanted) = INJECT_WANTED.get_ptr_mut(0) {
+        // SAFETY: a live map value; every writer but the reader of it writes 1.
+        unsafe {
+            if *wanted == 0 {
+                *wanted = 1;
+            }
+        }
+    }
+}
+
+/// The response to a request begins.
+#[inline(always)]
+pub fn answered(state: &mut State, sk: u64, status: u32) {
+    if state.inject & INJECT_PUT == 0 {
+        return;
+    }
+    state.inject &= !INJECT_PUT;
+    if state.inject & INJECT_PROVED == 0 {
+        let refused = status == 400 || status == 431;
+        state.inject |= if refused { INJECT_OFF } else { INJECT_PROVED };
+        peer::spandrel_peer(sk, if refused { peer::REFUSED } else { peer::PROVED });
+    }
+}
+
+/// The connection failed.
+#[inline(always)]
+pub fn failed(state: &mut State) {
+    if state.inject & (INJECT_PUT | INJECT_PROVED) == INJECT_PUT {
+        state.inject &= !INJECT_PUT;
+        peer::spandrel_peer(state.sk, peer::REFUSED);
+    }
+}
+
+/// A request of a client connection was sent that no program of this room has seen.
+#[inline(always)]
+pub fn missed(state: &State) {
+    if state.inject & INJECT_ARMED == 0 && injection().on != 0 {
+        emit::count(Counter::AsideUnarmed);
     }
 }

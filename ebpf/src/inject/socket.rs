@@ -12,12 +12,12 @@ use aya_ebpf::{
 };
 use spandrel_common::{event::TRANSPORT_TCP, stats::Counter};
 
-use super::{INJECT_ARMED, INJECT_CLIENT, INJECT_OFF, INJECT_SPENT};
+use super::{INJECT_ARMED, INJECT_CLIENT, INJECT_OFF, INJECT_PROVED, INJECT_SPENT, peer};
 use crate::{
     conn::{self, FRESH},
     emit,
     kernel::{
-        sock::{Tcp, Typed},
+        sock::{Sock, Tcp, Typed},
         task,
     },
     maps::ARMED,
@@ -57,7 +57,14 @@ fn connecting(ctx: &SockOpsContext) {
     if state.phase == FRESH {
         state.begin(TRANSPORT_TCP);
     }
-    state.inject = INJECT_CLIENT;
+    state.inject = match peer::known(Sock(sk as u64)) {
+        None => INJECT_CLIENT,
+        Some(true) => INJECT_CLIENT | INJECT_PROVED,
+        Some(false) => {
+            emit::count(Counter::AsidePeer);
+            INJECT_OFF
+        }
+    };
 }
 
 /// The connection is open, and nothing was sent through it.
@@ -65,7 +72,7 @@ fn connecting(ctx: &SockOpsContext) {
 fn established(ctx: &SockOpsContext) {
     let Some(sk) = socket(ctx) else { return };
     let Some(state) = conn::on_socket(sk) else { return };
-    if state.inject != INJECT_CLIENT {
+    if state.inject & (INJECT_CLIENT | INJECT_ARMED | INJECT_OFF) != INJECT_CLIENT {
         return;
     }
     let Some(seq) = Typed::of(sk).and_then(|tcp| Tcp(tcp).sent_seq()) else { return };
@@ -88,7 +95,7 @@ fn established(ctx: &SockOpsContext) {
     // SAFETY: the context is the kernel's, and only handed back to it.
     let ops = unsafe { &mut *ctx.ops };
     match ARMED.update(cookie, ops, 0) {
-        Ok(()) => state.inject = INJECT_CLIENT | INJECT_ARMED,
+        Ok(()) => state.inject |= INJECT_ARMED,
         Err(_) => emit::count(Counter::AsideSocket),
     }
 }

@@ -4,3 +4,4 @@ pub mod files;
 pub mod sock;
 pub mod syscall;
 pub mod task;
+pub mod wait;

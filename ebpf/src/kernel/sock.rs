@@ -87,6 +87,33 @@ impl Sock {
         }
     }
 
+    /// Whether a TCP socket was connected by this end, from a port that the kernel chose: such a port's bucket is
+    /// never shared with `bind` (net/ipv4/inet_hashtables.c, `__inet_hash_connect`).
+    #[inline(always)]
+    pub fn is_dialled(self) -> bool {
+        if !globals::has(globals::icsk_bind_hash()) || !globals::has(globals::bind_fastreuse()) {
+            return false;
+        }
+        match read::kernel::<u64>(self.0, globals::icsk_bind_hash()) {
+            Some(bucket) if bucket != 0 => read::kernel::<i8>(bucket, globals::bind_fastreuse()) == Some(-1),
+            _ => false,
+        }
+    }
+
+    /// What tells a peer's address and port from others.
+    #[inline(always)]
+    pub fn peer_hash(self) -> u64 {
+        let (mut local, mut peer) = ([0; 16], [0; 16]);
+        if self.is_v6() {
+            self.v6_peer(&mut peer);
+        } else {
+            self.v4(&mut local, &mut peer);
+        }
+        let peer = u128::from_ne_bytes(peer);
+        let word = (peer as u64) ^ ((peer >> 64) as u64).rotate_left(17);
+        word.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(self.peer_port())
+    }
+
     /// A pending error, positive.
     #[inline(always)]
     pub fn error(self) -> u32 {

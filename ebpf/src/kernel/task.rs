@@ -43,6 +43,19 @@ impl Task {
         read::kernel(self.0, globals::task_tgid()).unwrap_or(0)
     }
 
+    /// The thread's id.
+    #[inline(always)]
+    pub fn tid(self) -> u32 {
+        read::kernel(self.0, globals::task_pid()).unwrap_or(0)
+    }
+
+    /// Whether the thread's name begins like this.
+    #[inline(always)]
+    pub fn is_named(self, start: &[u8; 8]) -> bool {
+        globals::has(globals::task_comm())
+            && read::kernel::<u64>(self.0, globals::task_comm()) == Some(u64::from_ne_bytes(*start))
+    }
+
     /// The parent's process id.
     #[inline(always)]
     pub fn parent_tgid(self) -> u32 {

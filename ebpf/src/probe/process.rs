@@ -9,6 +9,7 @@ use spandrel_common::{
 };
 
 use crate::{
+    causality::{program, worker},
     emit, filter, globals,
     kernel::task::{self, Task},
     maps::{self, PROCESSES},
@@ -57,6 +58,7 @@ fn exec(bprm: u64) -> bool {
     if ids.tgid == globals::agent_tgid() {
         return true;
     }
+    maps::forget_runtime(ids.tgid);
     let tree = globals::scope() == SCOPE_TREE;
     let mut state = filter::state(ids.tgid);
     if tree && state == SELECT_NO {
@@ -118,10 +120,13 @@ fn fork(parent: Task, child: Task) {
 
 #[inline(always)]
 fn exit(task: Task) {
+    worker::forget(task::ids().tid);
     if !task.is_last_thread() {
         return;
     }
     let ids = task::ids();
+    maps::forget_runtime(ids.tgid);
+    program::forget(ids.tgid);
     if filter::selected(ids.tgid) {
         emit::exit(ids);
     }

@@ -96,12 +96,11 @@ fn the_line_is_the_one_that_the_parser_reads() {
     for seed in 0..1000_u64 {
         let trace_id = crate::ids::trace_id([seed, !seed], seed * 7);
         let span_id = crate::ids::span_id([seed, !seed], seed * 7);
-        for sampled in [false, true] {
-            let words = line(trace_id, span_id, sampled);
+        for flags in 0..=255_u8 {
+            let words = line(trace_id, span_id, flags);
             let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).take(LINE).collect();
             let hex = |id: &[u8]| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-            let flags = if sampled { "03" } else { "02" };
-            let expected = format!("traceparent: 00-{}-{}-{flags}\r\n", hex(&trace_id), hex(&span_id));
+            let expected = format!("traceparent: 00-{}-{}-0{}\r\n", hex(&trace_id), hex(&span_id), flags & 3);
             assert_eq!(String::from_utf8_lossy(&bytes), expected);
         }
     }

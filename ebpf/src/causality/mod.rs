@@ -1,0 +1,175 @@
+//! Who caused this request? One rule a file; a rule that has no sound evidence abstains.
+//!
+//! Capture tells of inbound requests ([`spandrel_inbound`]) and of their ends ([`spandrel_answered`]); whoever sees
+//! the first byte of an outbound request first asks for its context ([`spandrel_outbound`]): the program that writes
+//! the header, before the bytes leave, or else capture. The answer stays in the connection's state, so that both get
+//! the same one.
+
+pub mod program;
+pub mod single;
+pub mod tracestate;
+pub mod upstream;
+pub mod worker;
+
+use self::tracestate::Tracestate;
+use spandrel_common::{
+    context::{Cause, Context, Rule},
+    sample::Policy,
+    stats::Counter,
+};
+
+use crate::{
+    conn::State,
+    decide::{DROP, KEEP, UNCLEAR},
+    emit, globals,
+    kernel::{
+        sock::Sock,
+        task::{self, Ids},
+    },
+    maps::POLICY,
+    read, scratch,
+};
+
+/// The head of the request at `pos` of a server connection was received. `kept` is the decision about it (see
+/// [`crate::decide`]); if that is unclear, so is the request's context.
+///
+/// A global function, like all here: the verifier checks it once, whoever calls it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_inbound(state: *mut State, pos: u64, kept: u32) -> u32 {
+    let (Some(state), Some(scratch)) = (State::given(state), scratch::held()) else { return 0 };
+    let ids = task::ids();
+    if kept == UNCLEAR {
+        state.context.known = 0;
+        state.context.pos = pos;
+    } else if scratch.found.states != 0 && state.context.rule == Rule::Carried as u8 {
+        tracestate::spandrel_tracestate(state);
+    }
+    state.context.owner = (u64::from(ids.tgid) << 32) | u64::from(ids.tid);
+    if read::swap(&raw mut state.open, 1) == 0 && globals::rule(Rule::Single) {
+        program::begin(state, ids);
+    }
+    if globals::rule(Rule::Worker) || globals::rule(Rule::Upstream) {
+        worker::bind(state, scratch.sk, ids);
+    }
+    0
+}
+
+/// The response to the last request of a server connection is complete, or will never be: nothing that is sent from
+/// now on was caused by it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_answered(state: *mut State) -> u32 {
+    let Some(state) = State::given(state) else { return 0 };
+    if state.open == 0 || read::swap(&raw mut state.open, 0) == 0 {
+        return 0;
+    }
+    state.context.known = 0;
+    worker::release(state.id, state.context.owner as u32);
+    program::end(state, (state.context.owner >> 32) as u32);
+    tracestate::forget(state);
+    0
+}
+
+/// The response to an outbound request whose cause was found by [`single`] begins, or will never come.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_called(state: *mut State) -> u32 {
+    if let Some(state) = State::given(state) {
+        single::returned(state, (state.context.owner >> 32) as u32);
+    }
+    0
+}
+
+/// Makes the context of the outbound request that starts at `pos` of a client connection, unless it has it already.
+/// Returns the decision about it.
+///
+/// To be called by the task that sends. Needs no scratch slot; may run in any program that may look up maps.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_outbound(state: *mut State, pos: u64) -> u32 {
+    let (Some(state), Some(policy)) = (State::given(state), POLICY.get(0)) else { return UNCLEAR };
+    if !has(&state.context, pos) {
+        find(state, pos, policy);
+    }
+    if state.context.sampled() { KEEP } else { DROP }
+}
+
+/// Asks the rules.
+#[inline(always)]
+fn find(state: &mut State, pos: u64, policy: &Policy) {
+    let (seed, ids) = (state.seed, task::ids());
+    let origin = state.context;
+    let program = program::of(ids.tgid);
+    let open = program.as_ref().map_or(0, |program| program.open);
+    let strong = if globals::rule(Rule::Worker)
+        && let Some(cause) = worker::cause(ids)
+    {
+        Some((cause, Rule::Worker, Counter::CausedWorker))
+    } else if !globals::rule(Rule::Upstream) || globals::strict() {
+        None
+    } else if origin.known == upstream::ORIGIN {
+        Some((&origin, Rule::Upstream, Counter::CausedUpstream))
+    } else {
+        upstream::cause(ids).map(|cause| (cause, Rule::Upstream, Counter::CausedUpstream))
+    };
+    let single = if globals::rule(Rule::Single) { single::cause(state, program, ids) } else { None };
+    state.context.owner = (u64::from(ids.tgid) << 32) | u64::from(ids.tid);
+    match (strong, single) {
+        (Some((cause, ..)), Some(only)) if cause.span_id != only.span_id => {
+            emit::count(Counter::Conflicts);
+            state.context.place(seed, pos, None, policy);
+        }
+        (Some((cause, rule, counter)), _) => {
+            state.context.follow(seed, pos, cause, rule);
+            emit::count(counter);
+        }
+        (None, Some(cause)) => {
+            state.context.follow(seed, pos, cause, Rule::Single);
+            single::called(state, ids);
+            emit::count(Counter::CausedSingle);
+        }
+        (None, None) => {
+            if open > 0 {
+                emit::count(Counter::Abstained);
+            }
+            state.context.place(seed, pos, None, policy);
+        }
+    }
+}
+
+/// A connection that is not followed brought something: see [`program::opaque`].
+#[inline(always)]
+pub fn opaque(sock: Sock, ids: Ids) {
+    if globals::rule(Rule::Single) {
+        program::opaque(sock, ids);
+    }
+}
+
+#[inline(always)]
+fn has(context: &Context, pos: u64) -> bool {
+    context.known == 1 && context.pos == pos
+}
+
+/// The `tracestate` that goes along with an outbound request, if any does.
+#[inline(always)]
+pub fn tracestate(context: &Context) -> Option<&'static Tracestate> {
+    tracestate::of(context)
+}
+
+/// What an outbound request's event says about its cause.
+#[inline(always)]
+pub fn told(state: &State, pos: u64) -> Cause {
+    let context = &state.context;
+    // The others follow from the request's head and position.
+    if !has(context, pos) || context.rule <= Rule::Carried as u8 {
+        return Cause::NONE;
+    }
+    Cause {
+        trace_id: context.trace_id,
+        parent_id: context.parent_id,
+        flags: context.flags,
+        rule: context.rule,
+        reserved: [0; 6],
+    }
+}
