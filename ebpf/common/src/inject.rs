@@ -32,6 +32,34 @@ pub trait Window: Copy {
     fn byte(self, at: u32) -> u8;
 }
 
+impl Window for &[u8] {
+    fn word(self, at: u32) -> u64 {
+        let mut word = [0; 8];
+        for (to, from) in word.iter_mut().zip(self.iter().skip(at as usize)) {
+            *to = *from;
+        }
+        u64::from_le_bytes(word)
+    }
+
+    fn byte(self, at: u32) -> u8 {
+        self.get(at as usize).copied().unwrap_or(0)
+    }
+}
+
+/// Where a line goes in a message, as the kernel side finds it.
+///
+/// # Errors
+/// The number of an [`Aside`].
+pub fn place(message: &[u8]) -> Result<u32, u32> {
+    let mut head = Head::new(u32::try_from(message.len()).unwrap_or(u32::MAX));
+    for index in 0..STEPS {
+        if head.step(message, index) {
+            break;
+        }
+    }
+    head.place(message)
+}
+
 /// Why a message is left as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -170,10 +198,14 @@ impl Head {
         if self.aside != 0 {
             return Err(self.aside);
         }
-        match method(bytes, self.len) {
-            Method::Any => {}
+        let target = match method(bytes, self.len) {
+            Method::Before(target) => target,
             Method::Connect => return Err(Aside::Upgrade as u32),
             Method::None => return Err(Aside::NotRequest as u32),
+        };
+        // Between the two spaces is a target: the second one is eleven bytes from the line's end.
+        if self.line != 0 && target + 11 >= self.line {
+            return Err(Aside::NotRequest as u32);
         }
         if self.end == 0 || self.end > self.len || self.line == 0 {
             return Err(Aside::Unfinished as u32);
@@ -195,7 +227,8 @@ const fn is_version(word: u64, space: u8) -> bool {
 
 enum Method {
     None,
-    Any,
+    /// The target starts there.
+    Before(u32),
     Connect,
 }
 
@@ -213,19 +246,13 @@ fn method(bytes: impl Window, len: u32) -> Method {
         if byte == b' ' {
             let target = bytes.byte(at + 1);
             let starts = target == b'/' || target == b'*' || target.is_ascii_alphabetic();
-            return if at > 0 && starts { Method::Any } else { Method::None };
+            return if at > 0 && starts { Method::Before(at + 1) } else { Method::None };
         }
         if !byte.is_ascii_uppercase() && byte != b'-' {
             return Method::None;
         }
     }
     Method::None
-}
-
-/// Whether bytes can be the start of a request line at all: what decides that a connection is of no interest.
-#[inline(always)]
-pub fn may_start(bytes: impl Window, len: u32) -> bool {
-    !matches!(method(bytes, len), Method::None)
 }
 
 /// Eight digits of base 16 in text order, lower case.
