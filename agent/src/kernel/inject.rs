@@ -48,7 +48,7 @@ pub(super) enum Refusal {
     NoCgroup,
     #[error("{0} cannot be opened: {1}")]
     Cgroup(String, #[source] io::Error),
-    #[error("the kernel refused program {0}: {1}")]
+    #[error("the kernel refused program {0}: {}", super::loader::brief(.1))]
     Program(&'static str, #[source] Box<ProgramError>),
     #[error("a map is not as expected: {0}")]
     Map(#[from] MapError),

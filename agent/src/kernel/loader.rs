@@ -79,7 +79,7 @@ pub(super) fn version(release: &str) -> Option<(u32, u32)> {
 }
 
 /// The last lines of what the verifier says, which can be thousands.
-fn brief(error: &aya::programs::ProgramError) -> String {
+pub(super) fn brief(error: &aya::programs::ProgramError) -> String {
     const LINES: usize = 90;
     const FIRST: usize = 300;
     let text = error.to_string();

@@ -136,7 +136,7 @@ fn request<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scr
     let starts = state.flows::<TX>().0.starts();
     state.turns = 0;
     if TX {
-        inject::missed(state);
+        inject::sent(state);
     }
     state.method = head::method(bytes);
     let withheld_before = state.flows::<TX>().1.mode == WITHHELD;

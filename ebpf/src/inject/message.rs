@@ -7,14 +7,14 @@ use aya_ebpf::{
 };
 use spandrel_common::{
     event::ROLE_CLIENT,
-    inject::{Aside, Head, LINE, STEPS, line},
+    inject::{Aside, Head, LINE, STEPS, Window as _, line},
     limits::{INJECT_LINE, INJECT_SCAN, INJECT_SNDBUF},
     runtime::Runtime,
     stats::Counter,
     w3c::members::STATE_LEN,
 };
 
-use super::{INJECT_OFF, INJECT_PUT, INJECT_SPENT, Slot, WORDS, peer};
+use super::{INJECT_OFF, INJECT_PUT, INJECT_SEEN, INJECT_SPENT, Slot, WORDS, peer};
 use crate::{
     causality::{
         spandrel_outbound,
@@ -22,7 +22,6 @@ use crate::{
     },
     conn::{self, HTTP, SNIFFING, START, State},
     decide::UNCLEAR,
-    emit,
     kernel::{
         sock::{Sock, Tcp, Typed},
         task, wait,
@@ -50,22 +49,21 @@ pub fn inject_message(ctx: SkMsgContext) -> u32 {
     if !super::selected(tgid) {
         return PASS;
     }
-    if state.sk == 0 {
-        state.sk = sk as u64;
-    }
+    let address = super::address(state, sk);
     let Some(slot) = super::slot() else { return PASS };
     // Another task's message, which this one interrupted.
     if slot.busy != 0 {
-        emit::count(Counter::AsideMemory);
+        super::count(Counter::AsideMemory);
         return PASS;
     }
     slot.busy = 1;
+    state.inject |= INJECT_SEEN;
     match prepare(&ctx, sk, state, slot) {
         Ok(at) => put(&ctx, state, at, slot),
-        Err(why) => emit::count(why),
+        Err(why) => super::count(why),
     }
     slot.busy = 0;
-    if state.inject & INJECT_OFF == 0 && stays(Sock(sk as u64), tgid) {
+    if state.inject & INJECT_OFF == 0 && stays(Sock(address), tgid) {
         state.inject &= !INJECT_SPENT;
     }
     PASS
@@ -129,7 +127,7 @@ fn judge(ctx: &SkMsgContext, state: &mut State, slot: &mut Slot, want: u32) -> R
     let at = match slot.head.place(slot.view()) {
         Ok(at) if at > INJECT_LINE => return Err(Counter::AsideUnfinished),
         Ok(at) => at,
-        Err(why) => return Err(stand_aside(state, why)),
+        Err(why) => return Err(stand_aside(state, why, slot.view().byte(0))),
     };
     if spandrel_outbound(state, state.tx.pos) == UNCLEAR {
         return Err(Counter::AsidePosition);
@@ -185,7 +183,7 @@ extern "C" fn step(index: u32, _: *mut u64) -> i64 {
 
 /// What follows from a message that is left as it is.
 #[inline(always)]
-fn stand_aside(state: &mut State, why: u32) -> Counter {
+fn stand_aside(state: &mut State, why: u32, first: u8) -> Counter {
     const UNFINISHED: u32 = Aside::Unfinished as u32;
     const UNUSUAL: u32 = Aside::Unusual as u32;
     const OWN: u32 = Aside::OwnContext as u32;
@@ -203,7 +201,8 @@ fn stand_aside(state: &mut State, why: u32) -> Counter {
         }
         _ => {
             state.inject |= INJECT_OFF;
-            if state.tx.pos == 0 {
+            // TLS and binary protocols; a port that speaks several by their first letters is asked each time.
+            if state.tx.pos == 0 && !first.is_ascii_alphabetic() {
                 peer::spandrel_peer(state.sk, peer::FOREIGN);
             }
             Counter::AsideNotRequest
@@ -216,7 +215,7 @@ fn stand_aside(state: &mut State, why: u32) -> Counter {
 fn put(ctx: &SkMsgContext, state: &mut State, at: u32, slot: &Slot) {
     let len = slot.len;
     if ctx.push_data(at, len, 0).is_err() {
-        emit::count(Counter::AsideMemory);
+        super::count(Counter::AsideMemory);
         return;
     }
     // What was pushed is a piece of memory of its own, so this needs none and does not fail.
@@ -225,12 +224,12 @@ fn put(ctx: &SkMsgContext, state: &mut State, at: u32, slot: &Slot) {
     if !(pulled && write(ctx, slot)) {
         // The program's bytes, then. Taking out what was just put in needs no memory either.
         let _ = ctx.pop_data(at, len, 0);
-        emit::count(Counter::AsideMemory);
+        super::count(Counter::AsideMemory);
         return;
     }
     state.added = len as u16;
     state.inject |= INJECT_PUT;
-    emit::count(Counter::Injected);
+    super::count(Counter::Injected);
     // In one piece again: the pieces would leave as packets of their own, and the second of them would wait for
     // the acknowledgement of the first (RFC 896). If there is no memory for that, the bytes are right all the same.
     // SAFETY: as above.

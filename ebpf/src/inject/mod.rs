@@ -37,6 +37,8 @@ pub const INJECT_OFF: u8 = 8;
 pub const INJECT_PUT: u8 = 16;
 /// `State::inject`: the peer has answered a request that got a line as ever.
 pub const INJECT_PROVED: u8 = 32;
+/// `State::inject`: a message was judged since capture last saw a request.
+pub const INJECT_SEEN: u8 = 64;
 
 /// Bytes of a slot's copy: what is searched, and as much again, so that any masked offset is inside.
 const ROOM: usize = 2 * INJECT_SCAN + 64;
@@ -64,21 +66,44 @@ fn injection() -> Injection {
     INJECTION.get(0).copied().unwrap_or_default()
 }
 
-/// Whether requests of a process may be changed.
+/// Whether requests of a process may be changed. During the agent's self-test, only the agent's own are.
 #[inline(always)]
 fn selected(tgid: u32) -> bool {
     let injection = injection();
-    if injection.on == 0 {
-        return false;
+    match (injection.on, injection.tester) {
+        (0, _) => false,
+        (_, 0) => filter::selected(tgid) && filter::state(tgid) == SELECT_YES,
+        (_, tester) => tgid == tester,
     }
-    tgid == injection.tester || (filter::selected(tgid) && filter::state(tgid) == SELECT_YES)
 }
 
 /// Whether a process may yet be selected.
 #[inline(always)]
 fn followed(tgid: u32) -> bool {
     let injection = injection();
-    injection.on != 0 && (tgid == injection.tester || filter::selected(tgid))
+    match (injection.on, injection.tester) {
+        (0, _) => false,
+        (_, 0) => filter::selected(tgid),
+        (_, tester) => tgid == tester,
+    }
+}
+
+/// Adds one to a counter, but not for the self-test.
+#[inline(always)]
+fn count(counter: Counter) {
+    if injection().tester == 0 {
+        emit::count(counter);
+    }
+}
+
+/// Remembers a socket's address, and returns it as a number: the verifier lets nobody calculate with the pointer.
+#[inline(always)]
+fn address(state: &mut State, sk: *const u8) -> u64 {
+    // SAFETY: plain writes and reads of our own memory; volatile, so that what is read is not the pointer itself.
+    unsafe {
+        (&raw mut state.sk).write_volatile(sk as u64);
+        (&raw const state.sk).read_volatile()
+    }
 }
 
 /// This CPU's slot.
@@ -164,10 +189,12 @@ pub fn failed(state: &mut State) {
     }
 }
 
-/// A request of a client connection was sent that no program of this room has seen.
+/// A request of a client connection was sent. Counts those that no program of this room has seen.
 #[inline(always)]
-pub fn missed(state: &State) {
-    if state.inject & INJECT_ARMED == 0 && injection().on != 0 {
+pub fn sent(state: &mut State) {
+    if state.inject & INJECT_SEEN != 0 {
+        state.inject &= !INJECT_SEEN;
+    } else if injection().on != 0 {
         emit::count(Counter::AsideUnarmed);
     }
 }

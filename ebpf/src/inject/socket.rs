@@ -57,7 +57,8 @@ fn connecting(ctx: &SockOpsContext) {
     if state.phase == FRESH {
         state.begin(TRANSPORT_TCP);
     }
-    state.inject = match peer::known(Sock(sk as u64)) {
+    let address = super::address(state, sk);
+    state.inject = match peer::known(Sock(address)) {
         None => INJECT_CLIENT,
         Some(true) => INJECT_CLIENT | INJECT_PROVED,
         Some(false) => {
