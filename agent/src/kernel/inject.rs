@@ -48,12 +48,22 @@ pub(super) enum Refusal {
     NoCgroup,
     #[error("{0} cannot be opened: {1}")]
     Cgroup(String, #[source] io::Error),
-    #[error("the kernel refused program {0}: {}", super::loader::brief(.1))]
-    Program(&'static str, #[source] Box<ProgramError>),
+    #[error("the kernel refused program {program}: {}", super::loader::brief(source))]
+    Program {
+        program: &'static str,
+        #[source]
+        source: Box<ProgramError>,
+    },
     #[error("a map is not as expected: {0}")]
     Map(#[from] MapError),
     #[error("a connection of our own did not behave as without it: {0}")]
     Trial(#[from] trial::Difference),
+}
+
+impl Refusal {
+    fn program(program: &'static str) -> impl Fn(ProgramError) -> Self {
+        move |error| Self::Program { program, source: Box::new(error) }
+    }
 }
 
 /// Attaches the programs, tries them, and switches injection on.
@@ -65,9 +75,8 @@ pub(super) fn start(ebpf: &mut Ebpf, profile: Profile, btf: &Btf) -> Result<Agai
     let path = hierarchy(&mounts).ok_or(Refusal::NoCgroup)?;
     let cgroup = File::open(&path).map_err(|error| Refusal::Cgroup(path.clone(), error))?;
     attach_messages(ebpf)?;
-    attach_sockets(ebpf, &cgroup).map_err(|error| Refusal::Program("inject_socket", Box::new(error)))?;
-    let again =
-        Again::attach(ebpf, btf).map_err(|error| Refusal::Program("inject_again", Box::new(error)))?;
+    attach_sockets(ebpf, &cgroup).map_err(Refusal::program("inject_socket"))?;
+    let again = Again::attach(ebpf, btf).map_err(Refusal::program("inject_again"))?;
     say(ebpf, true, std::process::id())?;
     let tried = trial::run();
     say(ebpf, tried.is_ok(), 0)?;
@@ -79,17 +88,14 @@ fn attach_messages(ebpf: &mut Ebpf) -> Result<(), Refusal> {
     const NAME: &str = "inject_message";
     let map = ebpf.map("ARMED").ok_or(MapError::InvalidName { name: "ARMED".into() })?;
     let map: SockHash<_, u64> = SockHash::try_from(map)?;
-    let fd = map
-        .fd()
-        .try_clone()
-        .map_err(|error| Refusal::Program(NAME, Box::new(ProgramError::IOError(error))))?;
+    let fd = map.fd().try_clone().map_err(|error| Refusal::program(NAME)(ProgramError::IOError(error)))?;
     let attach = |program: Option<&mut aya::programs::Program>| {
         let program: &mut SkMsg = program.ok_or_else(missing)?.try_into()?;
         program.load()?;
         program.attach(&fd)?;
         Ok(())
     };
-    attach(ebpf.program_mut(NAME)).map_err(|error| Refusal::Program(NAME, Box::new(error)))
+    attach(ebpf.program_mut(NAME)).map_err(Refusal::program(NAME))
 }
 
 fn attach_sockets(ebpf: &mut Ebpf, cgroup: &File) -> Result<(), ProgramError> {
