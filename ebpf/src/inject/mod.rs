@@ -183,7 +183,8 @@ pub fn answered(state: &mut State, sk: u64, status: u32) {
 /// The connection failed.
 #[inline(always)]
 pub fn failed(state: &mut State) {
-    if state.inject & (INJECT_PUT | INJECT_PROVED) == INJECT_PUT {
+    // The self-test resets its own connection.
+    if state.inject & (INJECT_PUT | INJECT_PROVED) == INJECT_PUT && injection().tester == 0 {
         state.inject &= !INJECT_PUT;
         peer::spandrel_peer(state.sk, peer::REFUSED);
     }

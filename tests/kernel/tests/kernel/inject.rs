@@ -25,8 +25,8 @@ fn what_arrives_is_what_was_sent_or_that_and_one_line() {
     let told =
         played.finished.output.lines().find(|line| line.contains("\"cases\"")).unwrap_or_default().to_owned();
     if possible(&played.finished.stderr) {
-        // About half of the cases are requests that come whole.
-        assert!(number(&told, "put") > 20_000, "{told}\n{}", played.finished.stderr);
+        // One in fifty cases is a request in every respect, and comes whole.
+        assert!(number(&told, "put") > 1_000, "{told}\n{}", played.finished.stderr);
     }
 }
 
