@@ -8,7 +8,8 @@ use spandrel_common::{
 use crate::{
     globals,
     kernel::syscall::{Shape, Syscall},
-    read, scratch,
+    read,
+    scratch::{self, Scratch},
 };
 
 /// The user memory of one call, or of one message of a call.
@@ -18,8 +19,9 @@ pub struct Call {
     /// A buffer, or an iovec array if `vectors` is not 0.
     pub address: u64,
     pub vectors: u32,
-    /// Why there is nothing to look at, or [`Unseen::Nothing`].
-    pub unseen: u8,
+    /// Why there is nothing to look at, or [`Unseen::Nothing`]. As wide as this, so that no byte between the fields is
+    /// left out: kernels before 6.3 refuse to copy what was not written.
+    pub unseen: u32,
 }
 
 /// Size of `struct mmsghdr` and of the `struct msghdr` in it (64-bit).
@@ -33,7 +35,7 @@ impl Call {
     /// A call whose bytes are not to be had.
     #[inline(always)]
     pub const fn unseen(why: Unseen) -> Self {
-        Self { address: 0, vectors: 0, unseen: why as u8 }
+        Self { address: 0, vectors: 0, unseen: why as u32 }
     }
 
     /// Two numbers to hand to a global function.
@@ -45,7 +47,7 @@ impl Call {
     /// The call of two such numbers.
     #[inline(always)]
     pub fn unpacked(address: u64, packed: u64) -> Self {
-        Self { address, vectors: packed as u32, unseen: (packed >> 32) as u8 }
+        Self { address, vectors: packed as u32, unseen: (packed >> 32) as u32 }
     }
 
     /// The memory that a `struct msghdr` names.
@@ -96,8 +98,9 @@ pub struct Gather {
 }
 
 /// Copies `want` bytes (at most [`HEAD_CAPTURE`]) of a call's memory, from offset `skip` on, to the start
-/// of this CPU's scratch buffer. Returns how many came, less than `want` if memory could not be read or
-/// more than [`IOVECS`] vectors were named.
+/// of this CPU's scratch buffer. A byte that was held back ([`scratch::Moved::held`]) counts as the first.
+/// Returns how many came, less than `want` if memory could not be read or more than [`IOVECS`] vectors were
+/// named.
 #[inline(always)]
 pub fn gather(address: u64, vectors: u32, skip: u64, want: u64) -> u64 {
     spandrel_gather(address, vectors, skip, want)
@@ -109,11 +112,21 @@ pub fn gather(address: u64, vectors: u32, skip: u64, want: u64) -> u64 {
 pub extern "C" fn spandrel_gather(address: u64, vectors: u32, skip: u64, want: u64) -> u64 {
     let Some(scratch) = scratch::held() else { return 0 };
     let want = if want > HEAD_CAPTURE as u64 { HEAD_CAPTURE as u64 } else { want };
-    if vectors == 0 {
-        let len = read::at_most(want, 2 * HEAD_CAPTURE as u64 - 1);
-        return if read::user_bytes(scratch.room(), len as u32, address + skip) { len } else { 0 };
+    let (mut skip, mut done) = (skip, 0);
+    if scratch.moved.held != 0 {
+        if skip == 0 && want > 0 {
+            scratch.set_first(scratch.moved.held as u8);
+            done = 1;
+        } else {
+            skip -= 1;
+        }
     }
-    scratch.gather = Gather { address, skip, want, done: 0, vectors: u64::from(vectors) };
+    if vectors == 0 {
+        let len = read::at_most(want - done, 2 * HEAD_CAPTURE as u64 - 1);
+        let room = scratch.room().wrapping_add(done as usize);
+        return if read::user_bytes(room, len as u32, address + skip) { done + len } else { 0 };
+    }
+    scratch.gather = Gather { address, skip, want, done, vectors: u64::from(vectors) };
     if globals::has_loop() {
         read::repeat(IOVECS, vector, &mut 0);
     } else {
@@ -124,6 +137,27 @@ pub extern "C" fn spandrel_gather(address: u64, vectors: u32, skip: u64, want: u
         }
     }
     scratch.gather.done
+}
+
+/// Copies at most `want` bytes (at most [`HEAD_CAPTURE`]) of a call's memory, from offset `skip` on, to the start of
+/// this CPU's scratch buffer, as far as they lie in the first vector. Returns how many came, often fewer than
+/// `want`: it is for what mostly is in the first vector and shows by itself whether it was.
+#[inline(always)]
+pub fn gather_first(address: u64, vectors: u32, skip: u64, want: u64, scratch: &mut Scratch) -> u64 {
+    let (mut base, mut len) = (address, u64::MAX);
+    if vectors > 0 {
+        match read::user::<[u64; 2]>(address) {
+            Some(vector) => [base, len] = vector,
+            None => return 0,
+        }
+    }
+    if skip >= len {
+        return 0;
+    }
+    let want = if want > len - skip { len - skip } else { want };
+    let want = if want > HEAD_CAPTURE as u64 { HEAD_CAPTURE as u64 } else { want };
+    let piece = read::at_most(want, 2 * HEAD_CAPTURE as u64 - 1);
+    if read::user_bytes(scratch.room(), piece as u32, base + skip) { piece } else { 0 }
 }
 
 /// Copies what is wanted of one vector. Returns 1 to end the copy.

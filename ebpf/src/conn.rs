@@ -60,7 +60,12 @@ pub struct Flow {
     pub quiet: u8,
     /// Where in a size line or the trailers a chunked body stands: see [`crate::chunk`].
     pub chunk_phase: u8,
-    pub reserved: [u8; 4],
+    /// In mode [`START`]: the first byte of a request, at the position `until`, which came alone and is looked at
+    /// together with what follows; 0 if there is none.
+    pub held: u8,
+    pub reserved: [u8; 3],
+    /// When that byte moved.
+    pub held_ns: u64,
     /// Value of the digits of the size line so far.
     pub chunk_size: u64,
     /// Bytes of chunk framing that no event has told of.
@@ -124,9 +129,10 @@ pub struct State {
     pub interim: u8,
     /// An outbound request that its process's only inbound one caused waits for its response.
     pub single: u8,
+    /// The head of an inbound request has come in part: see [`crate::causality::piece`].
+    pub pieces: u8,
     /// `INJECT_*`, of [`crate::inject`].
     pub inject: u8,
-    pub reserved: u8,
     /// Bytes that injection has put into the call that is under way. They have sequence numbers, but no place in
     /// the stream as the program knows it.
     pub added: u16,
@@ -256,7 +262,9 @@ const FLOW: Flow = Flow {
     seq_known: 0,
     quiet: 0,
     chunk_phase: 0,
-    reserved: [0; 4],
+    held: 0,
+    reserved: [0; 3],
+    held_ns: 0,
     chunk_size: 0,
     framing: 0,
 };
@@ -284,8 +292,8 @@ static EMPTY: State = State {
     awaiting: 0,
     interim: 0,
     single: 0,
+    pieces: 0,
     inject: 0,
-    reserved: 0,
     added: 0,
     open: 0,
     sk: 0,

@@ -6,7 +6,7 @@ use crate::{
     conn::State,
     maps::POLICY,
     read,
-    scratch::{self, Bytes},
+    scratch::{self, Bytes, Scratch},
 };
 
 /// It is not sampled.
@@ -20,17 +20,37 @@ pub const UNCLEAR: u32 = 2;
 const WHITESPACE: u32 = 4;
 
 /// Makes the context of the request that starts at `pos` of a connection, by the `traceparent` that
-/// [`crate::head::spandrel_scan`] found in its head, which is complete and without oddities.
+/// [`crate::head::spandrel_head`] found in its head, which is complete and without oddities.
+#[inline(always)]
+pub fn decide(state: &mut State, pos: u64, scratch: &Scratch) -> u32 {
+    if scratch.found.traceparent != 0 {
+        return spandrel_decide(state, pos);
+    }
+    let Some(policy) = POLICY.get(0) else { return UNCLEAR };
+    if policy.leaves_open(false) {
+        state.context.known = 0;
+        return UNCLEAR;
+    }
+    let seed = state.seed;
+    state.context.place(seed, pos, None, policy);
+    u32::from(state.context.sampled())
+}
+
+/// See [`decide`]: for a request that has a `traceparent`.
 ///
 /// A global function: the verifier checks it once, and it has a stack frame of its own.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn spandrel_decide(state: *mut State, pos: u64) -> u32 {
+extern "C" fn spandrel_decide(state: *mut State, pos: u64) -> u32 {
     let (Some(state), Some(policy)) = (State::given(state), POLICY.get(0)) else { return UNCLEAR };
     let Some(scratch) = scratch::held() else { return UNCLEAR };
     // Of two parents neither is certain.
     let parent =
         if scratch.found.parents == 1 { parent(scratch.view(), scratch.found.traceparent) } else { None };
+    if policy.leaves_open(parent.is_some()) {
+        state.context.known = 0;
+        return UNCLEAR;
+    }
     state.context.place(state.seed, pos, parent.as_ref(), policy);
     u32::from(state.context.sampled())
 }

@@ -8,7 +8,7 @@ use aya_ebpf::{
 use spandrel_common::{inject::Injection, limits, runtime::Runtime, sample::Policy, stats};
 
 use crate::{
-    causality::{program::Program, tracestate::Tracestate, worker::Thread},
+    causality::{piece::Head, program::Program, tracestate::Tracestate, worker::Thread},
     conn::State,
     scratch::Scratch,
 };
@@ -77,6 +77,11 @@ pub static PROGRAMS: HashMap<u32, Program> =
 pub static DESTINATIONS: aya_ebpf::maps::LruHashMap<[u64; 2], u8> =
     aya_ebpf::maps::LruHashMap::with_max_entries(limits::DESTINATIONS, 0);
 
+/// Heads of inbound requests that came in part, by connection.
+#[map]
+pub static HEADS: HashMap<u64, Head> =
+    HashMap::with_max_entries(limits::HEADS, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+
 /// `tracestate` of inbound requests, by connection.
 #[map]
 pub static TRACESTATES: HashMap<u64, Tracestate> =
@@ -108,6 +113,17 @@ pub static INJECT_PEERS: aya_ebpf::maps::LruHashMap<[u64; 3], u64> =
 /// Working memory of one CPU's injection. The loader sets the number of CPUs.
 #[map]
 pub static INJECT_SCRATCH: Array<crate::inject::Slot> = Array::with_max_entries(1, 0);
+/// Connections over Unix sockets that were announced, by the socket's inode.
+#[map]
+pub static UNIX: aya_ebpf::maps::LruHashMap<u64, u64> =
+    aya_ebpf::maps::LruHashMap::with_max_entries(limits::UNIX_SOCKETS, 0);
+
+/// The connection over the Unix socket with this inode.
+#[inline(always)]
+pub fn unix(inode: u64) -> Option<u64> {
+    // SAFETY: one word is copied out; a concurrent write gives the old or the new one.
+    unsafe { UNIX.get(inode) }.copied()
+}
 
 /// What was decided about a process, a `SELECT_*`.
 #[inline(always)]
@@ -121,6 +137,16 @@ pub fn process(tgid: u32) -> Option<u8> {
 pub fn runtime(tgid: u32) -> Runtime {
     // SAFETY: one byte is copied out.
     Runtime::from_u8(unsafe { RUNTIMES.get(tgid) }.copied().unwrap_or(0))
+}
+
+/// A forked process runs on what its parent runs on.
+#[inline(always)]
+pub fn inherit_runtime(parent: u32, child: u32) {
+    let runtime = runtime(parent) as u8;
+    if runtime != 0 {
+        // Without room it is recognised a little later, by userspace.
+        let _ = RUNTIMES.insert(child, runtime, 0);
+    }
 }
 
 /// Forgets what a process runs on.
@@ -142,4 +168,41 @@ pub fn watched(port: u16) -> bool {
 pub fn noticed(key: u64) -> bool {
     // SAFETY: only the presence of the entry is asked.
     unsafe { NOTICED.get(key) }.is_some()
+}
+
+macro_rules! door {
+    ($(#[$doc:meta])* $name:ident, $map:ident, $key:ty, $value:ty) => {
+        $(#[$doc])*
+        #[inline(always)]
+        pub fn $name(key: $key) -> Option<&'static mut $value> {
+            let value = $map.get_ptr_mut(key)?;
+            // SAFETY: a live map value, freed only after a grace period that this program's run is part of. Who else
+            // may write it, the rule that owns it says.
+            Some(unsafe { &mut *value })
+        }
+    };
+}
+
+door!(
+    /// A thread that has read a request.
+    thread, THREADS, u32, Thread
+);
+door!(
+    /// A process that serves requests.
+    program, PROGRAMS, u32, Program
+);
+door!(
+    /// A head that came in part.
+    head, HEADS, u64, Head
+);
+door!(
+    /// The `tracestate` of a connection's request.
+    tracestate, TRACESTATES, u64, Tracestate
+);
+
+/// Whether a process has called a destination of its own accord.
+#[inline(always)]
+pub fn called_idle(key: [u64; 2]) -> bool {
+    // SAFETY: only the presence of the entry is asked.
+    unsafe { DESTINATIONS.get(key) }.is_some()
 }

@@ -71,6 +71,8 @@ pub struct Moved {
     pub crossed: u32,
     /// 1 once it is clear that the connection is to be left alone.
     pub left: u32,
+    /// The byte that counts as the first of these although an earlier call moved it; 0 if there is none.
+    pub held: u64,
 }
 
 /// Offsets into [`Scratch::bytes`]; 0 is "not found" (no field can stand at 0).
@@ -176,6 +178,13 @@ impl Bytes {
         unsafe { self.0.add(inside(offset)).cast::<u64>().read_unaligned() }
     }
 
+    /// Eight words at an offset.
+    #[inline(always)]
+    pub fn words(self, offset: u32) -> [u64; 8] {
+        // SAFETY: the masked offset plus 64 is inside the buffer.
+        unsafe { self.0.add(inside(offset)).cast::<[u64; 8]>().read_unaligned() }
+    }
+
     /// The byte at an offset.
     #[inline(always)]
     pub fn byte(self, offset: u32) -> u8 {
@@ -207,6 +216,12 @@ impl Scratch {
     #[inline(always)]
     pub fn room(&mut self) -> *mut u8 {
         (&raw mut self.bytes).cast()
+    }
+
+    /// Puts a byte where the first captured one goes.
+    #[inline(always)]
+    pub fn set_first(&mut self, byte: u8) {
+        self.bytes[0] = byte;
     }
 }
 

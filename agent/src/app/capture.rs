@@ -4,7 +4,7 @@ use std::{
     collections::{HashSet, VecDeque},
     io::{self, Write as _},
     os::{fd::AsRawFd as _, unix::net::UnixStream},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, mpsc::Receiver},
     time::{Duration, Instant},
 };
 
@@ -14,13 +14,18 @@ use spandrel_common::{
     stats::Counter,
 };
 
-use super::{rooms, scope::Scope};
+use super::{
+    reload::Change,
+    rooms,
+    scope::{self, Scope},
+};
 use crate::{
     decode::{self, Event, Sequence},
     discover::{
         recognise::Recognised,
         registry::Registry,
         select::{Ignored, Verdict},
+        sockets,
     },
     exchange::Exchange,
     export::{Sender, metrics::Snapshot},
@@ -73,6 +78,7 @@ pub(super) struct Capture {
     rest: Rest,
     shared: Arc<Mutex<Snapshot>>,
     last: Counters,
+    changes: Receiver<Change>,
 }
 
 /// What handles an event; apart from the ring, so that both can be borrowed.
@@ -106,6 +112,7 @@ impl Capture {
         stats: Arc<Stats>,
         sender: Sender,
         shared: Arc<Mutex<Snapshot>>,
+        changes: Receiver<Change>,
     ) -> Self {
         let table = Table::new(Arc::clone(&stats), CONNECTIONS);
         let rest = Rest {
@@ -124,7 +131,7 @@ impl Capture {
             refused: VecDeque::new(),
             refused_set: HashSet::new(),
         };
-        let capture = Self { kernel, ring, rest, shared, last: Counters::default() };
+        let capture = Self { kernel, ring, rest, shared, last: Counters::default(), changes };
         capture.lock().ready = true;
         capture
     }
@@ -135,6 +142,9 @@ impl Capture {
         let mut heard = Instant::now();
         loop {
             let stopping = stopped(stop);
+            while let Ok(change) = self.changes.try_recv() {
+                self.change(change);
+            }
             let count = self.ring.drain(BURST, |bytes| self.rest.event(bytes));
             self.settle();
             if let Err(error) = self.kernel.arm_again() {
@@ -156,10 +166,34 @@ impl Capture {
             }
         }
         let now = rooms::clock().mono_ns;
+        self.ask(now, true);
         self.rest.table.flush(now, &mut self.rest.exchanges);
         self.settle();
         self.tick();
         self.lock().ready = false;
+    }
+
+    /// Takes a changed configuration.
+    fn change(&mut self, change: Change) {
+        let Change { policy, sampler, kernel_sampler, rules, selectors, sender, done } = change;
+        if let Err(error) = self.kernel.set_policy(kernel_sampler) {
+            log::error!("reload: the kernel side keeps its sampler: {error}");
+        }
+        self.rest.builder.set_policy(policy, sampler, rules);
+        if let Some(selectors) = selectors {
+            let reselected =
+                scope::reselect(&mut self.kernel, &mut self.rest.registry, selectors, self.rest.scope);
+            if let Err(error) = reselected {
+                log::error!("reload: processes may be traced wrongly: {error}");
+            }
+            self.rest.refused.clear();
+            self.rest.refused_set.clear();
+        }
+        if let Some(sender) = sender {
+            self.rest.sender = sender;
+        }
+        // Whoever asked may be gone.
+        done.send(()).ok();
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Snapshot> {
@@ -186,9 +220,27 @@ impl Capture {
         }
     }
 
+    /// Asks which Unix sockets are still held, for the last time if `last`.
+    fn ask(&mut self, now_ns: u64, last: bool) {
+        let doubts = self.rest.table.doubts(now_ns);
+        if doubts.is_empty() {
+            return;
+        }
+        let mut answers = sockets::held(&doubts);
+        if last {
+            // A list that is read while it changes may lack one.
+            let missed: Vec<_> = answers.extract_if(.., |(_, held)| !*held).map(|(doubt, _)| doubt).collect();
+            answers.extend(sockets::held(&missed));
+        }
+        for (doubt, held) in answers {
+            self.rest.table.found(doubt.conn, held, last, now_ns, &mut self.rest.exchanges);
+        }
+    }
+
     fn tick(&mut self) {
         let clock = rooms::clock();
         self.rest.builder.set_clock(clock);
+        self.ask(clock.mono_ns, false);
         self.rest.table.expire(clock.mono_ns, IDLE_NS, &mut self.rest.exchanges);
         self.rest.finish();
         self.kernel.log_messages();
@@ -247,7 +299,13 @@ impl Rest {
                     self.runtimes.push((tgid, runtime));
                 }
             }
-            Event::Exec(_) | Event::Exit(_) => self.recognised.forget(tgid),
+            Event::Exec(exec) => {
+                self.recognised.forget(tgid);
+                if let Some(runtime) = Recognised::named(&String::from_utf8_lossy(exec.path)) {
+                    self.runtimes.push((tgid, runtime));
+                }
+            }
+            Event::Exit(_) => self.recognised.forget(tgid),
             _ => {}
         }
         self.table.handle(&event, &mut self.exchanges);

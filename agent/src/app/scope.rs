@@ -4,6 +4,7 @@ use spandrel_common::event::{SCOPE_ALL, SCOPE_SELECTED, SCOPE_TREE, SELECT_NO, S
 
 use crate::{
     discover::{
+        recognise::Recognised,
         registry::Registry,
         select::{Ignored, Selectors, Verdict},
     },
@@ -65,6 +66,9 @@ pub(super) fn apply(
         match decision.verdict {
             Verdict::Yes(_) => {
                 traced += 1;
+                if let Some(runtime) = Recognised::named(&decision.name) {
+                    kernel.recognise(decision.pid, runtime)?;
+                }
                 if scope == Scope::Selected {
                     kernel.select(decision.pid, SELECT_YES)?;
                 }
@@ -74,6 +78,41 @@ pub(super) fn apply(
                 kernel.select(decision.pid, SELECT_NO)?;
             }
             Verdict::No(_) => {}
+        }
+    }
+    log::info!("{traced} running processes are traced");
+    Ok(())
+}
+
+/// Other selectors of the same scope, for a running agent.
+pub(super) fn reselect(
+    kernel: &mut Kernel,
+    registry: &mut Registry,
+    selectors: Selectors,
+    scope: Scope,
+) -> Result<(), MapFailure> {
+    if scope == Scope::Tree {
+        return Ok(());
+    }
+    let ports = selectors.ports.clone();
+    let before = registry.reselect(selectors);
+    for port in before.ports.difference(&ports) {
+        kernel.forget_port(*port)?;
+    }
+    for port in ports.difference(&before.ports) {
+        kernel.watch_port(*port)?;
+    }
+    let mut traced = 0_u32;
+    for decision in registry.scan() {
+        match decision.verdict {
+            Verdict::Yes(_) => {
+                traced += 1;
+                kernel.select(decision.pid, SELECT_YES)?;
+            }
+            Verdict::No(_) => {
+                registry.forget(decision.pid);
+                kernel.forget(decision.pid)?;
+            }
         }
     }
     log::info!("{traced} running processes are traced");

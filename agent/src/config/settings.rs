@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::otlp::OtlpConfig;
+use super::{
+    destination::{DestinationConfig, StoreConfig},
+    otlp::OtlpConfig,
+};
+use crate::span::redact;
 
 /// Everything that variables or the file can set.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +26,9 @@ pub struct Settings {
     pub resource: ResourceConfig,
     /// Whether the propagators include W3C Trace Context, the only one that is written.
     pub propagators: Propagators,
+    pub redaction: redact::Policy,
+    pub sampling: SamplingConfig,
+    pub metrics: MetricsConfig,
     /// What only the configuration file says, under `distribution.spandrel`.
     pub distribution: Distribution,
 }
@@ -37,17 +44,13 @@ impl Default for Propagators {
 }
 
 impl Propagators {
-    /// What a list of names comes down to (specification, configuration/sdk-environment-variables.md), and which
-    /// of them have no effect here.
-    pub(super) fn of<'a>(names: &'a [String]) -> (Self, impl Iterator<Item = &'a str>) {
-        let is = |name: &str, known: &str| name.trim().eq_ignore_ascii_case(known);
-        let wanted = names.is_empty() || names.iter().any(|name| is(name, "tracecontext"));
-        let others = names.iter().map(String::as_str);
-        let vain = others.filter(move |name| {
-            // Baggage belongs to the programs; it passes through them as ever.
-            !["tracecontext", "baggage", "none"].iter().any(|known| is(name, known))
-        });
-        (Self(wanted), vain)
+    /// Names that are understood. Baggage belongs to the programs; it passes through them as ever.
+    pub(super) const KNOWN: [&'static str; 3] = ["tracecontext", "baggage", "none"];
+
+    /// What a list of names comes down to (specification, configuration/sdk-environment-variables.md).
+    pub(super) fn of<'a, I: IntoIterator<Item = &'a str>>(names: I) -> Self {
+        let mut names = names.into_iter().filter(|name| !name.is_empty()).peekable();
+        Self(names.peek().is_none() || names.any(|name| name == "tracecontext"))
     }
 }
 
@@ -60,6 +63,13 @@ pub struct Exporters {
     pub console: bool,
     /// Nothing shall be exported.
     pub none: bool,
+    /// More destinations than `otlp`: only the file has them.
+    pub more: Vec<DestinationConfig>,
+    /// Where queues are on disk, and what cannot be delivered.
+    pub spill: Option<StoreConfig>,
+    pub dead_letters: Option<StoreConfig>,
+    /// How long spans may take to leave at the end.
+    pub shutdown_timeout: Option<Duration>,
 }
 
 /// The flags' counterparts in the configuration file, as written.
@@ -104,6 +114,78 @@ impl Default for SamplerConfig {
     }
 }
 
+/// Rules for the roots of traces (`distribution.spandrel.sampling`).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SamplingConfig {
+    /// The rules are counted, and not applied.
+    pub dry_run: bool,
+    pub rules: Vec<RuleConfig>,
+}
+
+impl SamplingConfig {
+    /// Rules at most: each request may be compared with all of them.
+    pub const MAX_RULES: usize = 64;
+}
+
+/// One rule. What is not said matches anything.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RuleConfig {
+    /// For metrics.
+    pub name: String,
+    /// Glob over `service.name`.
+    pub service: Option<String>,
+    pub method: Option<String>,
+    /// Glob over the path.
+    pub path: Option<String>,
+    /// Name in lower case, and a glob over the value.
+    pub header: Option<(String, String)>,
+    /// The share of traces that is kept, 0 to 1.
+    pub ratio: f64,
+    /// Traces kept a second at most, for each service.
+    pub per_second: Option<u32>,
+}
+
+/// How OTLP metrics are summed (metrics/sdk_exporters/otlp.md).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Temporality {
+    #[default]
+    Cumulative,
+    Delta,
+    LowMemory,
+}
+
+/// What is measured and how it is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// Durations of requests and the service graph.
+    pub requests: bool,
+    /// Series of each metric at most, the overflow series not counted.
+    pub max_series: usize,
+    /// Durations as exponential histograms over OTLP.
+    pub exponential: bool,
+    pub temporality: Temporality,
+    /// Ids of traces beside buckets.
+    pub exemplars: bool,
+    /// Between two exports over OTLP.
+    pub interval: Option<Duration>,
+    /// Where Prometheus asks, if `listen` does not say it.
+    pub prometheus: Option<String>,
+}
+
+impl Default for MetricsConfig {
+    fn default() -> Self {
+        Self {
+            requests: true,
+            max_series: 2000,
+            exponential: false,
+            temporality: Temporality::default(),
+            exemplars: true,
+            interval: None,
+            prometheus: None,
+        }
+    }
+}
+
 /// The batch span processor (`OTEL_BSP_*`): what was said; `None` leaves the choice to the exporter, which
 /// knows what one queue for a whole machine needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -133,11 +215,21 @@ pub struct LimitsConfig {
     pub attribute_value_length: Option<usize>,
     pub event_count: usize,
     pub link_count: usize,
+    /// Attributes of one event, and of one link.
+    pub event_attribute_count: usize,
+    pub link_attribute_count: usize,
 }
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { attribute_count: 128, attribute_value_length: None, event_count: 128, link_count: 128 }
+        Self {
+            attribute_count: 128,
+            attribute_value_length: None,
+            event_count: 128,
+            link_count: 128,
+            event_attribute_count: 128,
+            link_attribute_count: 128,
+        }
     }
 }
 

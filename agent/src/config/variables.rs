@@ -11,10 +11,12 @@ use super::{
     otlp::{self, OtlpConfig, Signal},
     otlp_variables, pairs,
     settings::{
-        BatchConfig, Exporters, HttpConfig, LimitsConfig, Propagators, ResourceConfig, Root, SamplerConfig,
-        Settings,
+        BatchConfig, Exporters, HttpConfig, LimitsConfig, MetricsConfig, Propagators, ResourceConfig, Root,
+        SamplerConfig, SamplingConfig, Settings, Temporality,
     },
 };
+
+use crate::span::redact;
 
 /// Names of log levels, those of OpenTelemetry and those of this agent's flag.
 pub(super) const LEVELS: [(&str, LevelFilter); 8] = [
@@ -29,13 +31,12 @@ pub(super) const LEVELS: [(&str, LevelFilter); 8] = [
 ];
 
 /// The variables that a configuration file replaces, so that it can be said when one is set in vain.
-pub(super) const REPLACED: [&str; 17] = [
+pub(super) const REPLACED: [&str; 22] = [
     "OTEL_SDK_DISABLED",
     "OTEL_LOG_LEVEL",
     "OTEL_TRACES_SAMPLER",
     "OTEL_TRACES_SAMPLER_ARG",
     "OTEL_TRACES_EXPORTER",
-    "OTEL_PROPAGATORS",
     "OTEL_METRICS_EXPORTER",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
@@ -47,7 +48,55 @@ pub(super) const REPLACED: [&str; 17] = [
     "OTEL_SERVICE_NAME",
     "OTEL_RESOURCE_ATTRIBUTES",
     "OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS",
+    "OTEL_PROPAGATORS",
+    "OTEL_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_METRIC_EXPORT_INTERVAL",
 ];
+
+/// Whether trace context is written: unless the list leaves it out (configuration/sdk-environment-variables.md).
+fn propagators(vars: &mut Reader<'_>) -> Propagators {
+    const NAME: &str = "OTEL_PROPAGATORS";
+    let Some(named) = vars.list(NAME) else { return Propagators::default() };
+    for name in &named {
+        if !Propagators::KNOWN.contains(&name.as_str()) {
+            vars.wrong(NAME, name, "is not supported by this agent", "use tracecontext,baggage, or none");
+        }
+    }
+    Propagators::of(named.iter().map(String::as_str))
+}
+
+/// How the agent's metrics are sent (metrics/sdk_exporters/otlp.md and prometheus.md).
+fn metrics_of(vars: &mut Reader<'_>) -> MetricsConfig {
+    const PREFERENCE: &str = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE";
+    const AGGREGATION: &str = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION";
+    const EXEMPLARS: &str = "OTEL_METRICS_EXEMPLAR_FILTER";
+    let default = MetricsConfig::default();
+    let temporality = [
+        ("cumulative", Temporality::Cumulative),
+        ("delta", Temporality::Delta),
+        ("lowmemory", Temporality::LowMemory),
+    ];
+    let aggregation = [("explicit_bucket_histogram", false), ("base2_exponential_bucket_histogram", true)];
+    let exemplars = [("trace_based", true), ("always_on", true), ("always_off", false)];
+    let scraped =
+        vars.list("OTEL_METRICS_EXPORTER").unwrap_or_default().iter().any(|name| name == "prometheus");
+    let prometheus = scraped.then(|| {
+        let host = vars.text("OTEL_EXPORTER_PROMETHEUS_HOST").unwrap_or_else(|| "localhost".to_owned());
+        let port = vars.text("OTEL_EXPORTER_PROMETHEUS_PORT").unwrap_or_else(|| "9464".to_owned());
+        format!("{host}:{port}")
+    });
+    MetricsConfig {
+        temporality: vars.word(PREFERENCE, &temporality).unwrap_or(default.temporality),
+        exponential: vars.word(AGGREGATION, &aggregation).unwrap_or(default.exponential),
+        exemplars: vars.word(EXEMPLARS, &exemplars).unwrap_or(default.exemplars),
+        interval: vars.number("OTEL_METRIC_EXPORT_INTERVAL").map(|ms| otlp::delay(ms.max(1))),
+        prometheus,
+        ..default
+    }
+}
 
 /// Reads them all. `endpoint` is `--otlp-endpoint`.
 pub(super) fn read(endpoint: Option<&str>, vars: &mut Reader<'_>) -> Settings {
@@ -61,6 +110,9 @@ pub(super) fn read(endpoint: Option<&str>, vars: &mut Reader<'_>) -> Settings {
         http: http(vars),
         resource: resource(vars),
         propagators: propagators(vars),
+        redaction: redact::Policy::default(),
+        sampling: SamplingConfig::default(),
+        metrics: metrics_of(vars),
         distribution: super::settings::Distribution::default(),
     }
 }
@@ -167,6 +219,10 @@ fn limits(vars: &mut Reader<'_>) -> LimitsConfig {
         ]),
         event_count: limit(&["OTEL_SPAN_EVENT_COUNT_LIMIT"]).unwrap_or(default.event_count),
         link_count: limit(&["OTEL_SPAN_LINK_COUNT_LIMIT"]).unwrap_or(default.link_count),
+        event_attribute_count: limit(&["OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"])
+            .unwrap_or(default.event_attribute_count),
+        link_attribute_count: limit(&["OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"])
+            .unwrap_or(default.link_attribute_count),
     }
 }
 
@@ -219,17 +275,6 @@ fn http(vars: &mut Reader<'_>) -> HttpConfig {
     let name = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS";
     headers::redact(name, &vars.list(name).unwrap_or_default(), &mut http, vars.findings);
     http
-}
-
-fn propagators(vars: &mut Reader<'_>) -> Propagators {
-    const NAME: &str = "OTEL_PROPAGATORS";
-    let names = vars.list(NAME).unwrap_or_default();
-    let (propagators, vain) = Propagators::of(&names);
-    for name in vain {
-        vars.findings
-            .note(format!("{NAME}: {name} has no effect here; W3C Trace Context is what is written"));
-    }
-    propagators
 }
 
 fn resource(vars: &mut Reader<'_>) -> ResourceConfig {

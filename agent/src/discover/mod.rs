@@ -18,3 +18,4 @@ pub mod registry;
 pub mod resource;
 pub mod runtime;
 pub mod select;
+pub mod sockets;

@@ -9,10 +9,14 @@ use std::{
 };
 
 use spandrel_common::event::{
-    self, DATA_BODY, DATA_END, DATA_PIPELINED, DATA_START, DIR_RX, Data, ROLE_CLIENT, TRANSPORT_UNIX,
+    self, DATA_BODY, DATA_END, DATA_PIPELINED, DATA_START, DATA_UNSEEN, DIR_RX, Data, ROLE_CLIENT,
+    TRANSPORT_UNIX,
 };
 
-use super::half::{Half, Source};
+use super::{
+    half::{Half, Source},
+    held::Holding,
+};
 use crate::{
     exchange::{Addr, Connection, Exchange, Outcome, Owner, Pairing, Role},
     protocol::{Detect, Input, Message, Parser as _, Side, http1::Http1},
@@ -46,7 +50,7 @@ impl<'a> Context<'a> {
 #[derive(Debug)]
 pub(super) struct Conn {
     info: Arc<Connection>,
-    parser: Http1,
+    pub(super) parser: Http1,
     pairing: Pairing,
     request: Half,
     response: Half,
@@ -57,6 +61,7 @@ pub(super) struct Conn {
     /// Who used it last.
     tgid: u32,
     transport: u8,
+    pub(super) holding: Holding,
     /// How it ended, by what was heard first.
     ended: Option<Outcome>,
     /// Its process is gone.
@@ -78,6 +83,7 @@ impl Conn {
             held: Vec::new(),
             tgid: event.header.tgid,
             transport: event.transport,
+            holding: Holding::of(event.transport, event.local_addr),
             ended: None,
             orphan: false,
             over: false,
@@ -96,6 +102,18 @@ impl Conn {
 
     pub(super) const fn transport(&self) -> u8 {
         self.transport
+    }
+
+    pub(super) fn netns(&self) -> u32 {
+        self.info.netns
+    }
+
+    /// Something of the message that is open in a side may have moved unseen.
+    pub(super) fn untold_rest(&mut self, side: Side) {
+        match side {
+            Side::Request => self.pairing.request_gap(),
+            Side::Response => self.pairing.response_gap(),
+        }
     }
 
     pub(super) const fn last_ns(&self) -> u64 {
@@ -136,15 +154,33 @@ impl Conn {
         }
     }
 
+    /// The request side had moved up to a position when a response did, by TCP's numbers: what `splice` takes of a
+    /// request's body is told by nothing else in time.
+    fn sent_up_to(&mut self, pos: u64, context: &mut Context<'_>) {
+        let certain = self.parser.certain(Side::Request);
+        let half = &mut self.request;
+        let len = pos.saturating_sub(half.next).min(certain);
+        if len > 0 && half.waiting.is_empty() {
+            half.next += len;
+            let last_ns = half.last_ns;
+            self.feed(Side::Request, Input::Body { len, end: false }, last_ns, context);
+        }
+    }
+
     /// Bytes moved.
     pub(super) fn data(&mut self, data: &Data, payload: &[u8], context: &mut Context<'_>) {
         self.tgid = data.header.tgid;
         self.orphan = false;
+        self.holding.used();
         self.last_ns = self.last_ns.max(data.last_ns);
         if self.over {
             return;
         }
-        match if data.dir == DIR_RX { self.peer_side() } else { self.own_side() } {
+        let side = if data.dir == DIR_RX { self.peer_side() } else { self.own_side() };
+        if side == Side::Response && self.held.is_empty() {
+            self.sent_up_to(data.other, context);
+        }
+        match side {
             Side::Request => {
                 let late = self.held.first().is_some_and(|(held, _)| held.first_ns < data.first_ns);
                 if late && self.request.waiting.is_empty() {
@@ -214,7 +250,13 @@ impl Conn {
             self.cut(side, data.last_ns, context);
         }
         if jumped && !starts {
-            self.gap(side, data.pos - next, data.last_ns, context);
+            let len = data.pos - next;
+            // When a message ended whose last bytes are among them is not known.
+            if len < self.parser.certain(side) {
+                self.uncaptured(side, len, data.last_ns, context);
+            } else {
+                self.gap(side, len, data.last_ns, context);
+            }
         }
         self.half(side).next = data.pos + late;
         match side {
@@ -268,12 +310,15 @@ impl Conn {
             self.cut(side, data.last_ns, context);
         }
         if len > 0 && !body {
-            self.gap(side, len, data.last_ns, context);
+            self.uncaptured(side, len, data.last_ns, context);
         }
         if ends || (len > 0 && body) {
             // Content is counted without chunk framing.
             let len = if body { len.saturating_sub(data.framing) } else { 0 };
-            self.feed(side, Input::Body { len, end: ends }, data.last_ns, context);
+            // Never told to have taken longer than it did.
+            let unseen = body && data.flags & DATA_UNSEEN != 0 && self.half(side).last_ns > 0;
+            let last_ns = if unseen { self.half(side).last_ns } else { data.last_ns };
+            self.feed(side, Input::Body { len, end: ends }, last_ns, context);
         }
     }
 

@@ -105,7 +105,8 @@ pub struct Conn {
     /// 4, 6, or 0 for Unix sockets. v4-mapped IPv6 addresses are given as they are, with 6.
     pub ip_version: u8,
     pub reserved: [u8; 5],
-    /// Addresses in network order; an IPv4 address fills the first four bytes.
+    /// Addresses in network order; an IPv4 address fills the first four bytes. A Unix socket has the number of its
+    /// inode in the first eight bytes of the local one, in native order; 0 if unknown.
     pub local_addr: [u8; 16],
     pub peer_addr: [u8; 16],
 }
@@ -121,7 +122,8 @@ pub const DATA_END: u16 = 4;
 pub const DATA_TO_CLOSE: u16 = 8;
 /// `Data::flags`: more than [`crate::limits::HEAD_CAPTURE`] bytes of this turn: the rest was not captured.
 pub const DATA_LIMIT: u16 = 16;
-/// `Data::flags`: captured content had to be left out; `Data::unseen` says why.
+/// `Data::flags`: captured content had to be left out; `Data::unseen` says why. With `DATA_BODY`: the body ended
+/// before these bytes, and its last were not seen to move (`splice`); when is not known.
 pub const DATA_UNSEEN: u16 = 32;
 /// `Data::flags`: on this connection, now or before, a request came before any byte of the response to the
 /// one before it, or inside its body.
@@ -210,8 +212,8 @@ pub struct Data {
     pub wait_ns: u64,
     /// Of the bytes that were not captured, those that are chunk framing and trailers and not content.
     pub framing: u64,
-    /// Of a request's bytes: the position of the response direction when they moved. Unless requests are
-    /// pipelined, the response to the request that starts here begins there. 0 for responses.
+    /// The position of the other direction when these bytes moved. Unless requests are pipelined, the response to a
+    /// request that starts here begins there.
     pub other: u64,
     /// What caused the outbound request that starts here.
     pub cause: Cause,
@@ -228,6 +230,10 @@ pub const CLOSE_GONE: u8 = 4;
 /// `Close::reason`: the connection turned into something that is not HTTP (CONNECT, Upgrade) or was
 /// never HTTP; nothing more of it will be sent.
 pub const CLOSE_OPAQUE: u8 = 5;
+
+/// `Close::reason`: the process that ends holds this Unix socket. (TCP sockets are closed by that, which is told by
+/// itself.) Comes before the process's own event; positions and times are 0.
+pub const CLOSE_EXIT: u8 = 6;
 
 /// One or both directions ended. 88 bytes.
 #[derive(Clone, Copy, Debug)]

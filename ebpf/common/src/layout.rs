@@ -69,6 +69,7 @@ layout! {
     task_files: "task_struct", "files", Syscalls;
     task_parent: "task_struct", "real_parent", Nice;
     task_tgid: "task_struct", "tgid", Always;
+    task_pid: "task_struct", "pid", Always;
     task_mm: "task_struct", "mm", Always;
     task_flags: "task_struct", "flags", Always;
     task_status: "task_struct", "thread_info.status", Nice;
@@ -82,11 +83,11 @@ layout! {
     file_inode: "file", "f_inode", Syscalls;
     inode_mode: "inode", "i_mode", Syscalls;
     inode_ino: "inode", "i_ino", Syscalls;
+    socket_inode: "socket_alloc", "vfs_inode", Nice;
     socket_sk: "socket", "sk", Syscalls;
     socket_file: "socket", "file", Nice;
     file_flags: "file", "f_flags", Nice;
     file_ep: "file", "f_ep", Nice;
-    task_pid: "task_struct", "pid", Nice;
     task_comm: "task_struct", "comm", Nice;
     epitem_link: "epitem", "fllink", Nice;
     epitem_ep: "epitem", "ep", Nice;

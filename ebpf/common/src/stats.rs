@@ -74,6 +74,8 @@ counters! {
     AsidePosition = "aside_position";
     /// Bytes sent before were not acknowledged yet, or the send buffer is too small.
     AsideBusy = "aside_busy";
+    /// Whether the trace is sampled is for userspace to say, because sampling rules are set.
+    AsideOpen = "aside_open";
     /// The kernel had no memory for it.
     AsideMemory = "aside_memory";
     /// Connections to a peer that refused a request with a `traceparent`, or that does not speak HTTP.

@@ -3,7 +3,7 @@
 use spandrel_common::{
     event::{
         DATA_BODY, DATA_END, DATA_LIMIT, DATA_TO_CLOSE, DATA_UNSEEN, DECISION_OPEN, DECISION_SAMPLED,
-        SELECT_PENDING, Unseen,
+        SELECT_PENDING, TRANSPORT_UNIX, Unseen,
     },
     limits::{HEAD_CAPTURE, HEAD_SCAN},
     stats::Counter,
@@ -12,12 +12,12 @@ use spandrel_common::{
 use super::tell::{HEAD, tell};
 use crate::{
     call::gather,
-    causality::{spandrel_answered, spandrel_inbound, spandrel_outbound},
+    causality::{piece::spandrel_first_piece, spandrel_answered, spandrel_inbound, spandrel_outbound},
     chunk::{self, How},
     conn::{BODY, CHUNKED, IGNORED, METHOD_CONNECT, METHOD_HEAD, SHIP, START, State, TO_CLOSE, WITHHELD},
-    decide::{DROP, KEEP, UNCLEAR, spandrel_decide},
+    decide::{self, DROP, KEEP, UNCLEAR},
     emit, filter,
-    head::{self, Framing, Looks, spandrel_scan},
+    head::{self, Framing, Looks, spandrel_head},
     inject,
     scratch::{self, Moved, Scratch},
 };
@@ -49,6 +49,7 @@ fn step<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) -
     let moved = scratch.moved;
     let at = moved.base + offset;
     let rest = moved.len - offset;
+    let unix = state.transport == TRANSPORT_UNIX;
     let (own, other) = state.flows::<TX>();
     if own.mode == BODY {
         let (until, left) = (own.until, own.until.wrapping_sub(at));
@@ -56,15 +57,22 @@ fn step<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) -
             return 0;
         }
         own.mode = START;
-        body::<TX>(state, until, DATA_END, scratch);
         if left > 0 {
+            body::<TX>(state, until, DATA_END, scratch);
             return left;
         }
         // The body ended between two calls, in bytes that were not seen.
+        scratch.data.unseen = Unseen::Between as u8;
+        body::<TX>(state, until, DATA_END | DATA_UNSEEN, scratch);
         return begin::<TX>(state, offset, scratch);
     }
     match own.mode {
         CHUNKED => chunks::<TX>(state, offset, scratch),
+        // No event tells the end of a Unix socket, and with it how long the body was.
+        TO_CLOSE if unix => {
+            body::<TX>(state, moved.base + moved.len, 0, scratch);
+            0
+        }
         TO_CLOSE | WITHHELD => 0,
         START => begin::<TX>(state, offset, scratch),
         // A new turn is a new chance to find a message start: for a request once the other side has
@@ -84,13 +92,15 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
     if moved.call.unseen != 0 {
         return ship::<TX>(state, offset, 0, scratch);
     }
-    // Less than wanted is enough if the head is in it.
-    let got = gather(moved.call.address, moved.call.vectors, offset, want);
+    let got = spandrel_head(offset, want);
     let bytes = scratch.view();
-    let looks = if moved.request != 0 { head::looks(got) } else { Looks::Other };
+    let looks = if moved.request != 0 { head::looks(bytes, got) } else { Looks::Other };
     let starts =
         if moved.request != 0 { looks == Looks::Request } else { got >= 12 && head::is_response(bytes) };
     if !starts {
+        if looks == Looks::Short && rest == 1 && hold::<TX>(state, scratch) {
+            return 0;
+        }
         if looks == Looks::Other && moved.request != 0 {
             super::give_up_slowly(state, scratch);
             if state.phase == IGNORED {
@@ -109,7 +119,6 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
             return blank;
         }
     }
-    spandrel_scan(got);
     if moved.request != 0 && scratch.found.line != 0 && !head::is_request_line(scratch) {
         if state.announced == 0 {
             super::leave(state, scratch);
@@ -118,12 +127,27 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
         super::give_up_slowly(state, scratch);
         return ship::<TX>(state, offset, 0, scratch);
     }
-    let framing = if scratch.found.end == 0 { Framing::Unclear } else { head::framing() };
+    let framing = if scratch.found.end == 0 { Framing::UNCLEAR } else { head::framing(&scratch.found) };
     if moved.request != 0 {
         request::<TX>(state, offset, framing, scratch)
     } else {
         response::<TX>(state, offset, framing, scratch)
     }
+}
+
+/// Holds the lone first byte of a request, the last of this call, until more comes: with it the kernel side can
+/// follow the request, alone it would have to leave all of it to userspace. Go's server reads it ahead.
+#[inline(always)]
+fn hold<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
+    let byte = scratch.view().byte(0);
+    let (own, _) = state.flows::<TX>();
+    if own.mode != START || !byte.is_ascii_uppercase() {
+        return false;
+    }
+    own.held = byte;
+    own.held_ns = scratch.moved.first_ns;
+    own.until = scratch.moved.base + scratch.moved.len - 1;
+    true
 }
 
 /// A request starts at `offset`; its head was searched.
@@ -135,6 +159,7 @@ fn request<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scr
     let end = u64::from(scratch.found.end);
     let starts = state.flows::<TX>().0.starts();
     state.turns = 0;
+    state.interim = 0;
     if TX {
         inject::sent(state);
     }
@@ -146,7 +171,12 @@ fn request<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scr
         state.pipelined = 1;
     }
     if state.awaiting != 0 {
-        state.pipelined = 1;
+        // What a client takes from a Unix socket by `splice` is not seen where the state hangs on the socket: one
+        // request after the other proves nothing there.
+        let blind = TX && state.transport == TRANSPORT_UNIX && state.ino == 0;
+        if !blind || offset > 0 {
+            state.pipelined = 1;
+        }
         if withheld_before {
             state.orphans = state.orphans.saturating_add(1);
         }
@@ -162,7 +192,7 @@ fn request<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scr
     let kept = context::<TX>(state, at, scratch);
     // What may become a tunnel is followed to see whether it does.
     let tunnel = scratch.found.upgrade != 0 || state.method == METHOD_CONNECT;
-    if framing != Framing::Unclear && state.pipelined == 0 && !tunnel {
+    if framing != Framing::UNCLEAR && state.pipelined == 0 && !tunnel {
         match kept {
             KEEP => decision = DECISION_SAMPLED,
             // About a process that may yet turn out not to be selected, nothing is counted here.
@@ -177,10 +207,10 @@ fn request<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scr
     let (own, _) = state.flows::<TX>();
     own.quiet = 0;
     scratch.data.decision = decision;
-    if framing == Framing::Unclear || state.pipelined != 0 {
+    if framing == Framing::UNCLEAR || state.pipelined != 0 {
         return ship::<TX>(state, offset, starts | HEAD, scratch);
     }
-    let framing = if framing == Framing::Absent { Framing::Length(0) } else { framing };
+    let framing = if framing == Framing::ABSENT { Framing::EMPTY } else { framing };
     told::<TX>(state, offset, end, framing, scratch)
 }
 
@@ -192,15 +222,18 @@ fn context<const TX: bool>(state: &mut State, at: u64, scratch: &Scratch) -> u32
     if TX {
         // What the program itself says counts more than what it is thought to do.
         return if plain && found.traceparent != 0 {
-            spandrel_decide(state, at)
+            decide::decide(state, at, scratch)
         } else {
             spandrel_outbound(state, at)
         };
     }
     // Of what came before, nothing more is to be told.
     spandrel_answered(state);
-    let kept = if plain { spandrel_decide(state, at) } else { UNCLEAR };
+    let kept = if plain { decide::decide(state, at, scratch) } else { UNCLEAR };
     spandrel_inbound(state, at, kept);
+    if found.end == 0 {
+        spandrel_first_piece(state, at, scratch.moved.len - (at - scratch.moved.base));
+    }
     kept
 }
 
@@ -213,22 +246,22 @@ fn withhold<const TX: bool>(state: &mut State, moved: Moved, offset: u64, end: u
     other.mode = WITHHELD;
     own.quiet = 1;
     match framing {
-        Framing::Length(length) if end + length > rest => {
+        Framing::CHUNKED => {
+            own.chunked(at + end);
+            end
+        }
+        Framing::ABSENT | Framing::UNCLEAR => {
+            own.sent = at + end;
+            end
+        }
+        Framing(length) if end + length > rest => {
             own.mode = BODY;
             own.until = at + end + length;
             0
         }
-        Framing::Length(length) => {
+        Framing(length) => {
             own.sent = at + end + length;
             end + length
-        }
-        Framing::Chunked => {
-            own.chunked(at + end);
-            end
-        }
-        Framing::Absent | Framing::Unclear => {
-            own.sent = at + end;
-            end
         }
     }
 }
@@ -245,12 +278,12 @@ fn response<const TX: bool>(state: &mut State, offset: u64, framing: Framing, sc
     let starts = state.flows::<TX>().0.starts();
     scratch.data.decision = DECISION_OPEN;
     state.interim = u8::from(status < 200);
-    if framing == Framing::Unclear || state.pipelined != 0 || status < 100 {
+    if framing == Framing::UNCLEAR || state.pipelined != 0 || status < 100 {
         return ship::<TX>(state, offset, starts, scratch);
     }
     let tunnel = status == 101 || (state.method == METHOD_CONNECT && status >= 200 && status < 300);
     let empty = status < 200 || status == 204 || status == 304 || state.method == METHOD_HEAD;
-    let framing = if tunnel || empty { Framing::Length(0) } else { framing };
+    let framing = if tunnel || empty { Framing::EMPTY } else { framing };
     let done = told::<TX>(state, offset, end, framing, scratch);
     if tunnel {
         state.phase = IGNORED;
@@ -275,26 +308,26 @@ fn told<const TX: bool>(
     own.quiet = 0;
     let starts = own.starts() | HEAD;
     let (flags, covered, done) = match framing {
-        Framing::Length(0) => {
+        Framing::EMPTY => {
             own.mode = START;
             (starts, end, end)
         }
-        Framing::Length(length) if end + length <= rest => {
-            own.mode = START;
-            (starts | DATA_BODY | DATA_END, end + length, end + length)
-        }
-        Framing::Length(length) => {
-            own.mode = BODY;
-            own.until = at + end + length;
-            (starts | DATA_BODY, rest, 0)
-        }
-        Framing::Chunked => {
+        Framing::CHUNKED => {
             own.chunked(at + end);
             (starts, end, end)
         }
-        Framing::Absent | Framing::Unclear => {
+        Framing::ABSENT | Framing::UNCLEAR => {
             own.mode = TO_CLOSE;
             (starts | DATA_BODY | DATA_TO_CLOSE, rest, 0)
+        }
+        Framing(length) if end + length <= rest => {
+            own.mode = START;
+            (starts | DATA_BODY | DATA_END, end + length, end + length)
+        }
+        Framing(length) => {
+            own.mode = BODY;
+            own.until = at + end + length;
+            (starts | DATA_BODY, rest, 0)
         }
     };
     tell::<TX>(state, at, covered, end, flags, scratch);
@@ -359,7 +392,7 @@ fn ship<const TX: bool>(state: &mut State, offset: u64, flags: u16, scratch: &mu
     let want = if rest < room { rest } else { room };
     let mut flags = flags;
     let mut captured = 0;
-    scratch.data.unseen = moved.call.unseen;
+    scratch.data.unseen = moved.call.unseen as u8;
     if moved.call.unseen != 0 {
         flags |= DATA_UNSEEN;
     } else if want > 0 {

@@ -1,21 +1,21 @@
 //! Events about a connection, made from what the scratch slot and the connection's state hold.
 
 use spandrel_common::{
-    context::Cause,
     event::{
         Close, DATA_BODY, DATA_PIPELINED, DATA_UNSEEN, DIR_RX, DIR_TX, Header, SELECT_PENDING, TRANSPORT_TCP,
+        TRANSPORT_UNIX,
     },
     limits::ANNOUNCE_EVERY_NS,
+    stats::Counter,
 };
 
 use crate::{
     causality,
     conn::State,
     emit, filter,
-    kernel::{
-        sock::Sock,
-        task::{self, Ids},
-    },
+    kernel::{sock::Sock, task::Ids},
+    maps::UNIX,
+    read,
     scratch::{self, Scratch},
 };
 
@@ -46,12 +46,20 @@ pub fn tell<const TX: bool>(
     if flags & DATA_UNSEEN == 0 {
         data.unseen = 0;
     }
-    data.orphans = 0;
-    data.framing = 0;
-    data.reserved = 0;
-    data.wait_ns = 0;
-    data.cause = if starts && TX { causality::told(state, pos) } else { Cause::NONE };
-    data.other = if moved.request != 0 { moved.other } else { 0 };
+    // A number that the compiler does not know: it would make one call of the zeros, to a loop over bytes.
+    let none = read::opaque(0);
+    data.orphans = none as u8;
+    data.framing = none;
+    data.reserved = none as u8;
+    data.wait_ns = none;
+    data.other = moved.other;
+    data.cause.trace_id = u128::from(none).to_ne_bytes();
+    data.cause.parent_id = none.to_ne_bytes();
+    data.cause.flags = none as u8;
+    data.cause.rule = none as u8;
+    if TX && starts {
+        data.cause = causality::told(state, pos);
+    }
     if flags & DATA_BODY != 0 {
         let own = state.flows::<TX>().0;
         data.framing = own.framing;
@@ -91,11 +99,13 @@ const TELL_CONN: u32 = 2;
 #[inline(never)]
 extern "C" fn spandrel_tell(captured: u64, what: u32) -> u32 {
     let Some(scratch) = scratch::held() else { return 0 };
-    let ids = task::ids();
+    let ids = scratch.moved.ids;
     let announced = what & TELL_CONN == 0 || announce(scratch, Sock(scratch.sk), ids);
+    let sent = emit::data(scratch, ids, captured);
     // What a process that may not be selected loses is nobody's loss.
-    let counts = what & TELL_REQUEST != 0 && filter::state(ids.tgid) != SELECT_PENDING;
-    emit::data(scratch, ids, captured, counts);
+    if !sent && what & TELL_REQUEST != 0 && filter::state(ids.tgid) != SELECT_PENDING {
+        emit::count(Counter::RequestsLost);
+    }
     u32::from(announced)
 }
 
@@ -126,7 +136,20 @@ fn announce(scratch: &mut Scratch, sock: Sock, ids: Ids) -> bool {
             sock.v4(&mut event.local_addr, &mut event.peer_addr);
         }
     }
+    if event.transport == TRANSPORT_UNIX {
+        let inode = sock.inode();
+        event.local_addr = inode_bytes(inode);
+        // Without it, the end of the process tells nothing of this connection.
+        let _ = UNIX.insert(inode, event.conn, 0);
+    }
     emit::conn(ids, event)
+}
+
+/// An inode number where an address would be.
+#[inline(always)]
+fn inode_bytes(inode: u64) -> [u8; 16] {
+    let [a, b, c, d, e, f, g, h] = inode.to_ne_bytes();
+    [a, b, c, d, e, f, g, h, 0, 0, 0, 0, 0, 0, 0, 0]
 }
 
 /// Tells that a connection ended in one or both directions. Not inlined: the event would be on its caller's

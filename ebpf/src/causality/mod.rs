@@ -5,6 +5,7 @@
 //! the header, before the bytes leave, or else capture. The answer stays in the connection's state, so that both get
 //! the same one.
 
+pub mod piece;
 pub mod program;
 pub mod single;
 pub mod tracestate;
@@ -26,7 +27,7 @@ use crate::{
         sock::Sock,
         task::{self, Ids},
     },
-    maps::POLICY,
+    maps::{self, POLICY},
     read, scratch,
 };
 
@@ -92,6 +93,11 @@ pub extern "C" fn spandrel_outbound(state: *mut State, pos: u64) -> u32 {
     if !has(&state.context, pos) {
         find(state, pos, policy);
     }
+    // Userspace's rules decide about roots, so nothing is known of this one yet.
+    if state.context.rule == Rule::None as u8 && policy.leaves_open(false) {
+        state.context.known = 0;
+        return UNCLEAR;
+    }
     if state.context.sampled() { KEEP } else { DROP }
 }
 
@@ -100,7 +106,7 @@ pub extern "C" fn spandrel_outbound(state: *mut State, pos: u64) -> u32 {
 fn find(state: &mut State, pos: u64, policy: &Policy) {
     let (seed, ids) = (state.seed, task::ids());
     let origin = state.context;
-    let program = program::of(ids.tgid);
+    let program = maps::program(ids.tgid);
     let open = program.as_ref().map_or(0, |program| program.open);
     let strong = if globals::rule(Rule::Worker)
         && let Some(cause) = worker::cause(ids)
@@ -149,12 +155,6 @@ pub fn opaque(sock: Sock, ids: Ids) {
 #[inline(always)]
 fn has(context: &Context, pos: u64) -> bool {
     context.known == 1 && context.pos == pos
-}
-
-/// The `tracestate` that goes along with an outbound request, if any does.
-#[inline(always)]
-pub fn tracestate(context: &Context) -> Option<&'static Tracestate> {
-    tracestate::of(context)
 }
 
 /// What an outbound request's event says about its cause.

@@ -130,7 +130,7 @@ fn judge(ctx: &SkMsgContext, state: &mut State, slot: &mut Slot, want: u32) -> R
         Err(why) => return Err(stand_aside(state, why, slot.view().byte(0))),
     };
     if spandrel_outbound(state, state.tx.pos) == UNCLEAR {
-        return Err(Counter::AsidePosition);
+        return Err(Counter::AsideOpen);
     }
     let context = state.context;
     let words = line(context.trace_id, context.span_id, context.flags);

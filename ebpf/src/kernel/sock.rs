@@ -130,6 +130,23 @@ impl Sock {
             && read::kernel::<u64>(self.0, globals::sk_socket()).is_some_and(|socket| socket != 0)
     }
 
+    /// Number of its inode; 0 if no program holds it or it is not to be had.
+    #[inline(always)]
+    pub fn inode(self) -> u64 {
+        let known = globals::has(globals::sk_socket())
+            && globals::has(globals::socket_inode())
+            && globals::has(globals::inode_ino());
+        if !known {
+            return 0;
+        }
+        match read::kernel::<u64>(self.0, globals::sk_socket()) {
+            Some(socket) if socket != 0 => {
+                read::kernel(socket + u64::from(globals::socket_inode()), globals::inode_ino()).unwrap_or(0)
+            }
+            _ => 0,
+        }
+    }
+
     /// The peer's FIN has arrived.
     #[inline(always)]
     pub fn peer_finished(self) -> bool {

@@ -24,6 +24,7 @@ pub(crate) type Scenario = fn(&mut Stage) -> io::Result<()>;
 
 pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("answer", processes::answer),
+    ("apart", bodies::apart),
     ("becomes", selection::becomes),
     ("broken-pipe", ends::broken_pipe),
     ("chunks", bodies::chunks),
@@ -59,6 +60,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("pipelined", bodies::pipelined),
     ("ports", identity::ports),
     ("reconnected", identity::reconnected),
+    ("released", ends::released),
     ("reset", ends::reset),
     ("reuseport", processes::reuseport),
     ("rx", ways::rx),
