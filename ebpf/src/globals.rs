@@ -48,6 +48,8 @@ member!(sk_socket);
 member!(icsk_bind_hash);
 member!(bind_fastreuse);
 member!(sk_shutdown);
+member!(sk_flags);
+member!(sk_tsflags);
 member!(net_inum);
 member!(tcp_wstamp);
 member!(tcp_mstamp);

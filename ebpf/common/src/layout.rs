@@ -54,6 +54,8 @@ layout! {
     sk_protocol: "sock", "sk_protocol", Always;
     sk_err: "sock", "sk_err", Nice;
     sk_socket: "sock", "sk_socket", Nice;
+    sk_flags: "sock_common", "skc_flags", Nice;
+    sk_tsflags: "sock", "sk_tsflags", Nice;
     icsk_bind_hash: "inet_connection_sock", "icsk_bind_hash", Nice;
     bind_fastreuse: "inet_bind_bucket", "fastreuse", Nice;
     sk_shutdown: "sock", "sk_shutdown", Nice;

@@ -76,6 +76,8 @@ counters! {
     AsideBusy = "aside_busy";
     /// Whether the trace is sampled is for userspace to say, because sampling rules are set.
     AsideOpen = "aside_open";
+    /// The program asked for time stamps of what it sends, or for sending without copies: both count bytes.
+    AsideOption = "aside_option";
     /// The kernel had no memory for it.
     AsideMemory = "aside_memory";
     /// Connections to a peer that refused a request with a `traceparent`, or that does not speak HTTP.

@@ -12,7 +12,6 @@ pub mod tracestate;
 pub mod upstream;
 pub mod worker;
 
-use self::tracestate::Tracestate;
 use spandrel_common::{
     context::{Cause, Context, Rule},
     sample::Policy,

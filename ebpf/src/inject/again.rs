@@ -10,6 +10,7 @@ use super::{INJECT_ARMED, INJECT_CLIENT, INJECT_OFF};
 use crate::{
     conn::{HTTP, START, State},
     emit,
+    kernel::sock::Sock,
     maps::ARMED,
 };
 
@@ -52,4 +53,5 @@ fn idle(state: &State) -> bool {
         && state.tx.mode == START
         && state.rx.mode == START
         && state.tx.seq_known != 0
+        && !Sock(state.sk).accounts()
 }

@@ -14,7 +14,7 @@ use spandrel_common::{
     w3c::members::STATE_LEN,
 };
 
-use super::{INJECT_OFF, INJECT_PUT, INJECT_SEEN, INJECT_SPENT, Slot, WORDS, peer};
+use super::{INJECT_OFF, INJECT_PUT, INJECT_SEEN, INJECT_SPENT, INJECT_STAYS, Slot, WORDS, peer};
 use crate::{
     causality::{
         spandrel_outbound,
@@ -64,7 +64,9 @@ pub fn inject_message(ctx: SkMsgContext) -> u32 {
     }
     slot.busy = 0;
     if state.inject & INJECT_OFF == 0 && stays(Sock(address), tgid) {
-        state.inject &= !INJECT_SPENT;
+        state.inject = (state.inject & !INJECT_SPENT) | INJECT_STAYS;
+    } else {
+        state.inject &= !INJECT_STAYS;
     }
     PASS
 }
@@ -82,6 +84,10 @@ fn stays(sock: Sock, tgid: u32) -> bool {
 fn prepare(ctx: &SkMsgContext, sk: *const u8, state: &mut State, slot: &mut Slot) -> Result<u32, Counter> {
     if state.inject & INJECT_OFF != 0 {
         return Err(Counter::AsideOwnContext);
+    }
+    if Sock(state.sk).accounts() {
+        state.inject |= INJECT_OFF;
+        return Err(Counter::AsideOption);
     }
     let tcp = Tcp(Typed::of(sk).ok_or(Counter::AsidePosition)?);
     certain(state, tcp)?;

@@ -3,8 +3,9 @@
 //! A socket is *armed* by being in a socket map: the kernel then shows each message to [`message`] first. That is
 //! also all that it changes for the program, and it is not nothing: a socket in such a map answers FIONREAD by 0
 //! on many kernels, and a blocking `recv` on it returns EAGAIN after a signal or a reset. So a socket is armed only
-//! while nothing can be read from it, and is taken out while its request is being sent: when the call returns,
-//! it is a plain TCP socket again, until its response was read.
+//! while nothing can be read from it. It is taken out while its request is being sent, so that it is a plain TCP
+//! socket again when the call returns, until its response was read; and before bytes that the peer sends unasked
+//! can be read, and before a change of the connection's state can be noticed.
 
 mod again;
 mod message;
@@ -39,6 +40,8 @@ pub const INJECT_PUT: u8 = 16;
 pub const INJECT_PROVED: u8 = 32;
 /// `State::inject`: a message was judged since capture last saw a request.
 pub const INJECT_SEEN: u8 = 64;
+/// `State::inject`: the socket stays in the map: see [`message`].
+pub const INJECT_STAYS: u8 = 128;
 
 /// Bytes of a slot's copy: what is searched, and as much again, so that any masked offset is inside.
 const ROOM: usize = 2 * INJECT_SCAN + 64;

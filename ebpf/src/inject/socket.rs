@@ -3,8 +3,9 @@
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB, BPF_SOCK_OPS_TCP_CONNECT_CB,
-        BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG,
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB,
+        BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG, BPF_SOCK_OPS_PARSE_HDR_OPT_CB, BPF_SOCK_OPS_STATE_CB,
+        BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG,
     },
     helpers::generated::{bpf_get_socket_cookie, bpf_map_delete_elem},
     macros::sock_ops,
@@ -12,9 +13,9 @@ use aya_ebpf::{
 };
 use spandrel_common::{event::TRANSPORT_TCP, stats::Counter};
 
-use super::{INJECT_ARMED, INJECT_CLIENT, INJECT_OFF, INJECT_PROVED, INJECT_SPENT, peer};
+use super::{INJECT_ARMED, INJECT_CLIENT, INJECT_OFF, INJECT_PROVED, INJECT_SPENT, INJECT_STAYS, peer};
 use crate::{
-    conn::{self, FRESH},
+    conn::{self, FRESH, State},
     emit,
     kernel::{
         sock::{Sock, Tcp, Typed},
@@ -25,6 +26,10 @@ use crate::{
 
 /// Lets other programs' answers stand: 0 would turn them into an error.
 const GO_ON: u32 = 1;
+/// What is to be told of a socket that is armed: packets that leave, packets that come, changes of state.
+const WISHES: u32 = BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG
+    | BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG
+    | BPF_SOCK_OPS_STATE_CB_FLAG;
 
 /// Something happens to a TCP connection.
 #[sock_ops]
@@ -33,6 +38,8 @@ pub fn inject_socket(ctx: SockOpsContext) -> u32 {
         BPF_SOCK_OPS_TCP_CONNECT_CB => connecting(&ctx),
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => established(&ctx),
         BPF_SOCK_OPS_HDR_OPT_LEN_CB => sending(&ctx),
+        BPF_SOCK_OPS_PARSE_HDR_OPT_CB => receiving(&ctx),
+        BPF_SOCK_OPS_STATE_CB => changing(&ctx),
         _ => {}
     }
     GO_ON
@@ -87,8 +94,12 @@ fn established(ctx: &SockOpsContext) {
     state.tx.seq_known = 1;
     // SAFETY: the helper takes the context and returns a number.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
-    let wish = ctx.cb_flags() | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
-    // Without that call the socket would stay in the map.
+    if Sock(state.sk).accounts() {
+        emit::count(Counter::AsideOption);
+        return;
+    }
+    let wish = ctx.cb_flags() | WISHES;
+    // Without these calls the socket would stay in the map.
     if ctx.set_cb_flags(wish as i32).is_err() {
         emit::count(Counter::AsideSocket);
         return;
@@ -104,20 +115,78 @@ fn established(ctx: &SockOpsContext) {
 /// TCP asks for options of a packet: inside the call that sends, before it returns.
 #[inline(always)]
 fn sending(ctx: &SockOpsContext) {
-    let Some(sk) = socket(ctx) else { return };
-    let Some(state) = conn::on_socket(sk) else { return };
-    if state.inject & (INJECT_ARMED | INJECT_SPENT) != INJECT_ARMED | INJECT_SPENT {
+    let Some(state) = armed(ctx) else { return };
+    let spent = state.inject & INJECT_SPENT != 0;
+    // SAFETY: the verifier knows the context.
+    let data = unsafe { (*ctx.ops).skb_len } > 0;
+    // Data that no program has seen are those of a call that began before the socket was armed.
+    if spent || data && state.inject & INJECT_STAYS == 0 {
+        disarm(ctx, state);
+    }
+}
+
+/// A packet has come, whose bytes cannot be read yet.
+#[inline(always)]
+fn receiving(ctx: &SockOpsContext) {
+    let Some(state) = armed(ctx) else { return };
+    if state.inject & INJECT_STAYS != 0 || payload(ctx) == 0 {
         return;
     }
+    // A peer that speaks first does not speak HTTP/1.
+    if state.tx.pos == 0 && state.inject & INJECT_SPENT == 0 {
+        state.inject |= INJECT_OFF;
+        super::count(Counter::AsideNotRequest);
+        peer::spandrel_peer(state.sk, peer::FOREIGN);
+    }
+    disarm(ctx, state);
+}
+
+/// The connection is no longer simply open: errors and ends are told to the program by TCP itself.
+#[inline(always)]
+fn changing(ctx: &SockOpsContext) {
+    if let Some(state) = armed(ctx) {
+        state.inject |= INJECT_OFF;
+        disarm(ctx, state);
+    }
+}
+
+/// The state of a socket that is armed.
+#[inline(always)]
+fn armed(ctx: &SockOpsContext) -> Option<&'static mut State> {
+    let state = conn::on_socket(socket(ctx)?)?;
+    (state.inject & INJECT_ARMED != 0).then_some(state)
+}
+
+/// Bytes behind the TCP header of a packet that has come.
+#[inline(always)]
+fn payload(ctx: &SockOpsContext) -> u32 {
+    /// Where the header says how long it is, in words of four bytes, in the upper half (RFC 9293, section 3.1).
+    const OFFSET: usize = 12;
+    // SAFETY: the verifier knows the context and its packet pointers.
+    let (start, end, len) = unsafe {
+        let ops = &*ctx.ops;
+        (ops.__bindgen_anon_3.skb_data as usize, ops.__bindgen_anon_4.skb_data_end as usize, ops.skb_len)
+    };
+    if start + OFFSET + 1 > end {
+        return 0;
+    }
+    // SAFETY: the check above, which the verifier follows.
+    let words = unsafe { *((start + OFFSET) as *const u8) } >> 4;
+    len.saturating_sub(4 * u32::from(words))
+}
+
+/// Takes a socket out of the map: from now on it is a plain one.
+#[inline(always)]
+fn disarm(ctx: &SockOpsContext, state: &mut State) {
     // SAFETY: the helper takes the context and returns a number.
     let mut cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
     // SAFETY: the map and the key are live. A key that is not there is the wished-for state.
     unsafe {
         bpf_map_delete_elem((&raw const ARMED).cast_mut().cast(), (&raw mut cookie).cast());
     }
-    state.inject &= !(INJECT_ARMED | INJECT_SPENT);
+    state.inject &= !(INJECT_ARMED | INJECT_SPENT | INJECT_STAYS);
     if state.inject & INJECT_OFF != 0 {
-        // Nothing more is to be done on this connection. If the flag stays, it costs a little and does nothing.
-        let _ = ctx.set_cb_flags((ctx.cb_flags() & !BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG) as i32);
+        // Nothing more is to be done on this connection. If the flags stay, they cost a little and do nothing.
+        let _ = ctx.set_cb_flags((ctx.cb_flags() & !WISHES) as i32);
     }
 }
