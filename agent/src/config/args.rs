@@ -110,7 +110,8 @@ pub struct Run {
     #[arg(long, value_name = "PATH", help_heading = "Selectors")]
     pub cgroup: Vec<String>,
 
-    /// Write trace context into the requests that traced programs send; off leaves every byte alone
+    /// Write trace context into the plain HTTP/1 requests that traced programs send; off, the default, leaves every
+    /// byte alone
     #[arg(long, value_name = "on|off", help_heading = "Propagation")]
     pub propagation: Option<String>,
 

@@ -24,7 +24,7 @@ pub struct Settings {
     pub limits: LimitsConfig,
     pub http: HttpConfig,
     pub resource: ResourceConfig,
-    /// Whether the propagators include W3C Trace Context, the only one that is written.
+    /// Whether the propagators that are listed include W3C Trace Context, the only one that is written.
     pub propagators: Propagators,
     pub redaction: redact::Policy,
     pub sampling: SamplingConfig,
@@ -33,15 +33,10 @@ pub struct Settings {
     pub distribution: Distribution,
 }
 
-/// Whether trace context is written into requests. It is, unless the propagators are listed without it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether trace context is written into requests: if the propagators are listed, and it is among them. Not by
+/// default, because a few answers of the kernel are others then (ARCHITECTURE.md, "Injection").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Propagators(pub bool);
-
-impl Default for Propagators {
-    fn default() -> Self {
-        Self(true)
-    }
-}
 
 impl Propagators {
     /// Names that are understood. Baggage belongs to the programs; it passes through them as ever.
@@ -49,8 +44,7 @@ impl Propagators {
 
     /// What a list of names comes down to (specification, configuration/sdk-environment-variables.md).
     pub(super) fn of<'a, I: IntoIterator<Item = &'a str>>(names: I) -> Self {
-        let mut names = names.into_iter().filter(|name| !name.is_empty()).peekable();
-        Self(names.peek().is_none() || names.any(|name| name == "tracecontext"))
+        Self(names.into_iter().any(|name| name == "tracecontext"))
     }
 }
 

@@ -552,14 +552,14 @@ fn what_is_given_and_not_supported_is_a_mistake_with_its_line() {
 }
 
 #[test]
-fn propagation_is_on_unless_the_propagators_leave_it_out() {
+fn propagation_is_on_if_the_propagators_have_it() {
     for (value, expected) in
-        [("", true), ("tracecontext,baggage", true), ("none", false), ("baggage", false)]
+        [("", false), ("tracecontext,baggage", true), ("none", false), ("baggage", false)]
     {
         assert_eq!(good("", &[("OTEL_PROPAGATORS", value)]).propagate, expected, "{value}");
     }
     for (text, expected) in [
-        ("{composite: []}", true),
+        ("{composite: []}", false),
         ("{composite: [{baggage: }]}", false),
         ("{composite: [{tracecontext: }, {baggage: }]}", true),
         ("{composite_list: \"none\"}", false),
@@ -567,5 +567,6 @@ fn propagation_is_on_unless_the_propagators_leave_it_out() {
         let file = format!("file_format: \"1.1\"\npropagator: {text}\n");
         assert_eq!(from_file(&file, "", &[]).unwrap().propagate, expected, "{text}");
     }
-    assert!(!good("--propagation off", &[]).propagate);
+    assert!(good("--propagation on", &[]).propagate);
+    assert!(!good("--propagation off", &[("OTEL_PROPAGATORS", "tracecontext")]).propagate);
 }

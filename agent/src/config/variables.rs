@@ -56,7 +56,7 @@ pub(super) const REPLACED: [&str; 22] = [
     "OTEL_METRIC_EXPORT_INTERVAL",
 ];
 
-/// Whether trace context is written: unless the list leaves it out (configuration/sdk-environment-variables.md).
+/// Whether trace context is written: if the list has it (configuration/sdk-environment-variables.md).
 fn propagators(vars: &mut Reader<'_>) -> Propagators {
     const NAME: &str = "OTEL_PROPAGATORS";
     let Some(named) = vars.list(NAME) else { return Propagators::default() };

@@ -24,6 +24,18 @@ pub struct Injection {
     pub tester: u32,
 }
 
+/// Whether a port's registered service is none of HTTP/1 in plain text (IANA, Service Name and Transport Protocol Port
+/// Number Registry): FTP, SSH, telnet, SMTP, DNS, POP3, NNTP, IMAP, LDAP, HTTPS, and the usual databases and brokers.
+/// Who speaks first there, and what a waiting receive returns, is not to depend on us at all.
+pub const fn is_foreign(port: u16) -> bool {
+    matches!(
+        port,
+        20..=23 | 25 | 53 | 88 | 110 | 119 | 143 | 179 | 389 | 443 | 465 | 563 | 587 | 636 | 853 | 989 | 990
+            | 993 | 995 | 1433 | 1521 | 1883 | 3306 | 4222 | 5222 | 5432 | 5671 | 5672 | 5900 | 6379 | 6443
+            | 8443 | 8883 | 9042 | 9092 | 11211 | 27017
+    )
+}
+
 /// Bytes that are looked at, read at any offset: beyond the end whatever is there, which is never relied on.
 pub trait Window: Copy {
     /// Eight bytes at an offset, the first in the lowest bits.

@@ -11,7 +11,7 @@ use aya_ebpf::{
     macros::sock_ops,
     programs::SockOpsContext,
 };
-use spandrel_common::{event::TRANSPORT_TCP, stats::Counter};
+use spandrel_common::{event::TRANSPORT_TCP, inject::is_foreign, stats::Counter};
 
 use super::{INJECT_ARMED, INJECT_CLIENT, INJECT_OFF, INJECT_PROVED, INJECT_SPENT, INJECT_STAYS, peer};
 use crate::{
@@ -65,6 +65,10 @@ fn connecting(ctx: &SockOpsContext) {
         state.begin(TRANSPORT_TCP);
     }
     let address = super::address(state, sk);
+    if is_foreign(Sock(address).peer_port()) {
+        state.inject = INJECT_OFF;
+        return;
+    }
     state.inject = match peer::known(Sock(address)) {
         None => INJECT_CLIENT,
         Some(true) => INJECT_CLIENT | INJECT_PROVED,
@@ -135,8 +139,11 @@ fn receiving(ctx: &SockOpsContext) {
     // A peer that speaks first does not speak HTTP/1.
     if state.tx.pos == 0 && state.inject & INJECT_SPENT == 0 {
         state.inject |= INJECT_OFF;
-        super::count(Counter::AsideNotRequest);
-        peer::spandrel_peer(state.sk, peer::FOREIGN);
+        // The self-test's own server does so.
+        if super::injection().tester == 0 {
+            emit::count(Counter::AsideNotRequest);
+            peer::spandrel_peer(state.sk, peer::FOREIGN);
+        }
     }
     disarm(ctx, state);
 }

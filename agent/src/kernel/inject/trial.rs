@@ -33,7 +33,9 @@ pub(super) fn run() -> Outcome {
     let (mut client, mut server) = pair(&listener)?;
     exchange(&mut client, &mut server)?;
     reading(&mut client, &mut server)?;
-    reset(client, server)
+    reset(client, server)?;
+    let (mut client, mut server) = pair(&listener)?;
+    unasked(&mut client, &mut server)
 }
 
 fn failed(what: &'static str) -> impl Fn(io::Error) -> Difference {
@@ -109,6 +111,17 @@ fn spliced(fd: RawFd) -> Outcome {
     // SAFETY: both descriptors are open, and no offsets are given.
     let moved = unsafe { libc::splice(fd, null, writer.as_raw_fd(), null, 10, libc::SPLICE_F_NONBLOCK) };
     same("splice", moved, 10)
+}
+
+/// A peer that speaks first: what waits to be read is told and read as ever.
+fn unasked(client: &mut TcpStream, server: &mut TcpStream) -> Outcome {
+    server.write_all(ANSWER).map_err(failed("speaking first"))?;
+    same("poll before sending", readable(client.as_raw_fd()), true)?;
+    let waiting = asked(client.as_raw_fd(), libc::FIONREAD);
+    same("FIONREAD before sending", waiting, ANSWER.len() as i32)?;
+    let mut bytes = [0; 2 * ANSWER.len()];
+    let read = client.read(&mut bytes).map_err(failed("receiving before sending"))?;
+    same("bytes received before sending", bytes.get(..read).unwrap_or_default(), ANSWER)
 }
 
 /// A reset is told as one to who waits for bytes.
