@@ -128,6 +128,11 @@ async fn serve(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
     })?;
     if let kernel::Injection::Refused(why) = kernel.injection() {
         log::warn!("trace context is not written into requests here, so traces end with each service: {why}");
+    } else if config.propagate && !config.sampling.rules.is_empty() && !config.sampling.dry_run {
+        log::warn!(
+            "sampling rules decide about new traces after their requests were sent: no trace context is written into \
+             those (counter aside_open), only into what continues a trace"
+        );
     }
     let command = match Command::prepare(&config.command) {
         None => None,

@@ -193,7 +193,11 @@ fn rows(config: &Config) -> Vec<Row> {
     let root = if sampler.parent_based { format!("parent_based, root {root}") } else { root };
     row("tracer_provider.sampler", root, &["OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"]);
     let written = if *propagate { "tracecontext" } else { "none" };
-    row("propagator.composite_list", written.to_owned(), &["--propagation", "OTEL_PROPAGATORS", "propagator"]);
+    row(
+        "propagator.composite_list",
+        written.to_owned(),
+        &["--propagation", "OTEL_PROPAGATORS", "propagator"],
+    );
     let limit = |limit: Option<usize>| limit.map_or_else(|| "none".to_owned(), |limit| limit.to_string());
     for (key, value, names) in [
         (

@@ -27,9 +27,8 @@ use crate::{
 /// Lets other programs' answers stand: 0 would turn them into an error.
 const GO_ON: u32 = 1;
 /// What is to be told of a socket that is armed: packets that leave, packets that come, changes of state.
-const WISHES: u32 = BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG
-    | BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG
-    | BPF_SOCK_OPS_STATE_CB_FLAG;
+const WISHES: u32 =
+    BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG | BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG | BPF_SOCK_OPS_STATE_CB_FLAG;
 
 /// Something happens to a TCP connection.
 #[sock_ops]

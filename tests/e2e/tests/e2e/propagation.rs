@@ -171,7 +171,9 @@ fn parent(head: &str) -> (String, String, u8) {
     let values = values(head, "traceparent");
     let [value] = values.as_slice() else { panic!("one traceparent in\n{head}") };
     let parts: Vec<_> = value.split('-').collect();
-    let ["00", trace_id, span_id, flags] = parts.as_slice() else { panic!("a traceparent of version 00: {value}") };
+    let ["00", trace_id, span_id, flags] = parts.as_slice() else {
+        panic!("a traceparent of version 00: {value}")
+    };
     let flags = u8::from_str_radix(flags, 16).expect("flags");
     ((*trace_id).to_owned(), (*span_id).to_owned(), flags)
 }
@@ -233,7 +235,8 @@ fn a_trace_goes_on_through_a_service_as_it_came() {
         let head = heads.recv().expect("the relay asks");
         let (trace, span, sent) = parent(&head);
         assert_eq!((trace.as_str(), format!("{sent:02x}").as_str()), (trace_id.as_str(), flags), "{head}");
-        let states: Vec<_> = values(&head, "tracestate").concat().split(',').map(|m| m.trim().to_owned()).collect();
+        let states: Vec<_> =
+            values(&head, "tracestate").concat().split(',').map(|m| m.trim().to_owned()).collect();
         assert_eq!(states, ["a=1", "b@x=2", "c=3"], "{head}");
         if sent & 1 != 0 {
             trace_ids.push((trace, span));

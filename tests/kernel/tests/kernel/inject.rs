@@ -1,11 +1,16 @@
 //! Injection on the real kernel: exact or absent, and nothing is lost when the agent is.
 
-use spandrel_test_support::{Agent, Lab};
+use spandrel_test_support::{Agent, Lab, Options};
 
 use crate::{
     actor::Actor,
     stage::{options, play},
 };
+
+/// The agent, writing trace context.
+fn writing() -> Options {
+    options("socket").console("off").arg("--propagation").arg("on")
+}
 
 /// Whether injection works on this kernel; the agent says by itself why not.
 fn possible(text: &str) -> bool {
@@ -21,7 +26,7 @@ fn number(text: &str, name: &str) -> u64 {
 #[test]
 fn what_arrives_is_what_was_sent_or_that_and_one_line() {
     const CASES: &str = "100000";
-    let played = play(options("socket").console("off"), "injected", &[CASES, "1"]);
+    let played = play(writing(), "injected", &[CASES, "1"]);
     let told =
         played.finished.output.lines().find(|line| line.contains("\"cases\"")).unwrap_or_default().to_owned();
     if possible(&played.finished.stderr) {
@@ -47,7 +52,7 @@ fn nothing_is_lost_when_agents_are_killed() {
     actor.go();
     let pid = actor.pid().to_string();
     for _ in 0..10 {
-        let agent = Agent::start(&options("socket").console("off").arg("--pid").arg(&pid));
+        let agent = Agent::start(&writing().arg("--pid").arg(&pid));
         // In the middle of whatever it does; the process is not asked.
         agent.kill();
     }
