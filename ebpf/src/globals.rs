@@ -20,6 +20,8 @@ static AGENT_TGID: u32 = 0;
 static HAS_LOOP: u32 = 0;
 #[unsafe(no_mangle)]
 static RULES: u32 = 0;
+#[unsafe(no_mangle)]
+static TICK_NS: u64 = 0;
 
 /// Reads one member of a frozen static without letting the compiler see its build-time value.
 macro_rules! member {
@@ -111,6 +113,13 @@ pub fn scope() -> u32 {
 pub fn agent_tgid() -> u32 {
     // SAFETY: as in `member!`.
     unsafe { read_volatile(&raw const AGENT_TGID) }
+}
+
+/// Nanoseconds between two ticks of the kernel's clock; 0 if unknown.
+#[inline(always)]
+pub fn tick_ns() -> u64 {
+    // SAFETY: as in `member!`.
+    unsafe { read_volatile(&raw const TICK_NS) }
 }
 
 /// Whether a rule of causality is on. Bit numbers are values of [`Rule`]; [`STRICT`] is one more.

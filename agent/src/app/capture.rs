@@ -338,12 +338,13 @@ impl Rest {
 
     fn notice(&self, tgid: u32, cause: Unseen) {
         self.stats.count(Count::UnseenProcesses);
-        let what = match cause {
-            Unseen::IoUring => "moves data by io_uring",
-            Unseen::Compat => "is a 32-bit program",
-            _ => "moves data by a system call that is not followed",
+        let (what, unseen) = match cause {
+            // Many use it for what is no traffic: libuv for epoll_ctl.
+            Unseen::IoUring => ("uses io_uring", "what it sends and receives by it, if anything,"),
+            Unseen::Compat => ("is a 32-bit program", "its traffic"),
+            _ => ("moves data by a system call that is not followed", "what moves by it"),
         };
-        log::warn!("process {tgid} {what}: that traffic is counted, but its content is not seen");
+        log::warn!("process {tgid} {what}: {unseen} is counted, but its content is not seen");
     }
 
     /// Exchanges to spans to the queue.

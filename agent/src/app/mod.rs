@@ -26,7 +26,11 @@ use self::{
     scope::Scope,
 };
 use crate::{
-    config::{Config, mistake::exit, otlp::OtlpConfig},
+    config::{
+        self, Config,
+        mistake::{Mistake, Mistakes, exit},
+        otlp::OtlpConfig,
+    },
     discover::registry::Registry,
     export::{
         self, listen,
@@ -61,6 +65,31 @@ pub struct Failure {
 impl Failure {
     fn new(code: u8, message: impl Into<String>) -> Self {
         Self { message: message.into(), code }
+    }
+}
+
+/// Validates a command line, and looks whether this machine and its user allow what it asks for, so that all that is in
+/// the way is told at once.
+pub fn load(run: config::args::Run, env: &dyn config::env::Env) -> Result<Config, Mistakes> {
+    let loaded = config::load(run, env);
+    if loaded.as_ref().is_ok_and(|config| config.disabled) {
+        return loaded;
+    }
+    let mut unmet = kernel::features::unmet().into_iter().map(|feature| Mistake {
+        code: if feature.name.starts_with("capability") { exit::NOPERM } else { exit::UNAVAILABLE },
+        what: format!("missing, and needed for {}", feature.purpose),
+        place: feature.name,
+        advice: format!("{}; `spandrel doctor` tells more", feature.advice),
+    });
+    match loaded {
+        Ok(config) => match unmet.next() {
+            None => Ok(config),
+            Some(first) => Err(Mistakes([first].into_iter().chain(unmet).collect())),
+        },
+        Err(Mistakes(mut mistakes)) => {
+            mistakes.extend(unmet);
+            Err(Mistakes(mistakes))
+        }
     }
 }
 
@@ -266,7 +295,7 @@ fn greet(config: &Config, shared: &Mutex<Snapshot>) {
             let names: Vec<_> = config.more.iter().map(|one| one.name.as_str()).collect();
             format!("spans go to {}", names.join(", "))
         }
-        (None, crate::config::Console::Off) => "spans are only counted".to_owned(),
+        (None, config::Console::Off) => "spans are only counted".to_owned(),
         (None, _) => "spans go to the terminal; --otlp-endpoint sends them to a backend".to_owned(),
     };
     log::info!("attached by the {profile} profile; {to}");

@@ -186,12 +186,23 @@ pub struct Stop {
 
 /// Reads a command line, the program's own name first.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Stop> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let ended = args.last().is_some_and(|last| last == "--");
     let cli = Cli::try_parse_from(args).map_err(|error| {
         let help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
         let code = if help { 0 } else { exit::USAGE };
         Stop { text: error.render().to_string(), mistake: !help, code }
     })?;
-    Ok(cli.command)
+    match cli.command {
+        // `run -- $COMMAND` with an empty variable: tracing the whole node instead is not what was meant.
+        Command::Run(run) if ended && run.command.is_empty() => Err(Stop {
+            text: "error: no command behind --; name one, or leave out -- to trace running programs\n"
+                .to_owned(),
+            mistake: true,
+            code: exit::USAGE,
+        }),
+        command => Ok(command),
+    }
 }
 
 #[cfg(test)]
@@ -224,6 +235,8 @@ mod tests {
         assert_eq!((typo.code, typo.mistake), (exit::USAGE, true));
         assert!(typo.text.contains("--port"), "{}", typo.text);
         assert_eq!(typed("spandrel").unwrap_err().code, exit::USAGE);
+        let empty = typed("spandrel run --port 80 --").unwrap_err();
+        assert_eq!((empty.code, empty.mistake), (exit::USAGE, true));
         assert_eq!(typed("spandrel --version").unwrap_err().code, 0);
     }
 }

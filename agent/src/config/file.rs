@@ -2,7 +2,7 @@
 //! concerns spans and the agent's own metrics, and what is this agent's own under `distribution.spandrel`.
 //! A key that has no effect here is a mistake, whether the schema knows it or not.
 
-use std::path::Path;
+use std::{fs::File, io::Read as _, path::Path};
 
 use super::{
     env::Env,
@@ -19,14 +19,21 @@ const MAX_FILE: u64 = 1024 * 1024;
 
 /// Reads a file. `None` if nothing of it could be read.
 pub(super) fn read(path: &Path, place: &str, env: &dyn Env, findings: &mut Findings) -> Option<Settings> {
-    let length = std::fs::metadata(path).map_or(0, |meta| meta.len());
-    if length > MAX_FILE {
-        let what = format!("{} has {length} bytes", path.display());
-        findings.mistake(exit::DATAERR, place, what, "name a configuration file; they have 1 MiB at most");
-        return None;
-    }
-    match std::fs::read_to_string(path) {
-        Ok(text) => parse(&text, &path.display().to_string(), env, findings),
+    let mut text = String::new();
+    // No more than that is read of what has no end, such as a device.
+    let read = File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text));
+    match read {
+        Ok(length) if length as u64 > MAX_FILE => {
+            let what = format!("{} has more than {MAX_FILE} bytes", path.display());
+            findings.mistake(
+                exit::DATAERR,
+                place,
+                what,
+                "name a configuration file; they have 1 MiB at most",
+            );
+            None
+        }
+        Ok(_) => parse(&text, &path.display().to_string(), env, findings),
         Err(error) => {
             let what = format!("cannot read {}: {error}", path.display());
             findings.mistake(exit::NOINPUT, place, what, "name a file that this user can read");

@@ -148,16 +148,20 @@ fn exporters(endpoint: Option<&str>, vars: &mut Reader<'_>) -> Exporters {
     const NAME: &str = "OTEL_TRACES_EXPORTER";
     let chosen = vars.list(NAME);
     let mut exporters = Exporters::default();
-    let mut wanted = false;
+    let (mut wanted, mut unknown) = (false, false);
     for word in chosen.as_deref().unwrap_or_default() {
         match word.to_ascii_lowercase().as_str() {
             "otlp" => wanted = true,
             "console" => exporters.console = true,
             "none" => exporters.none = true,
-            _ => vars.wrong(NAME, word, "is not known here", "use otlp, console or none"),
+            _ => {
+                unknown = true;
+                vars.wrong(NAME, word, "is not known here", "use otlp, console or none");
+            }
         }
     }
-    if chosen.as_ref().is_none_or(Vec::is_empty) || wanted || endpoint.is_some() {
+    // Behind a name that is wrong the rest may be wrong too, and all of it is told at once.
+    if chosen.as_ref().is_none_or(Vec::is_empty) || wanted || unknown || endpoint.is_some() {
         exporters.otlp = otlp_variables::read(Signal::Traces, endpoint, wanted, vars);
     }
     if exporters.none && (wanted || exporters.console) {
@@ -228,6 +232,7 @@ fn limits(vars: &mut Reader<'_>) -> LimitsConfig {
 
 /// The header variables have two spellings in the languages' documentation; both work, together too.
 fn http(vars: &mut Reader<'_>) -> HttpConfig {
+    const METHODS: &str = "OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS";
     let [server_request_headers, server_response_headers, client_request_headers, client_response_headers] =
         [
             [
@@ -254,10 +259,10 @@ fn http(vars: &mut Reader<'_>) -> HttpConfig {
             }
             all
         });
+    let known_methods = vars.list(METHODS).filter(|methods| !methods.is_empty());
+    headers::methods(METHODS, known_methods.as_deref().unwrap_or_default(), vars.findings);
     let mut http = HttpConfig {
-        known_methods: vars
-            .list("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS")
-            .filter(|methods| !methods.is_empty()),
+        known_methods,
         server_request_headers,
         server_response_headers,
         client_request_headers,

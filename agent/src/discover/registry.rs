@@ -78,6 +78,12 @@ impl Traced {
             ended_ns: None,
         }
     }
+
+    /// A process that runs, with what is known of it: it may be gone when a span asks.
+    fn living(selected: Selected, look: &Look) -> Self {
+        let facts = Some(Arc::new(look.facts()));
+        Self { facts, start_ticks: Some(look.start_ticks), ..Self::new(selected, look.parent) }
+    }
 }
 
 /// All traced processes. Not shared: the thread that reads events owns it.
@@ -250,8 +256,12 @@ impl Registry {
         let pid = listen.header.tgid;
         match self.verdict(pid) {
             None if self.selectors.ports.contains(&listen.port) && pid != self.agent => {
-                let parent = Look::at(pid).map_or(0, |look| look.parent);
-                self.insert(pid, Traced::new(Selected::Port, parent));
+                let look = Look::at(pid);
+                let traced = look.map_or_else(
+                    || Traced::new(Selected::Port, 0),
+                    |look| Traced::living(Selected::Port, &look),
+                );
+                self.insert(pid, traced);
                 Verdict::Yes(Selected::Port)
             }
             None => self.judge_now(pid),
@@ -373,8 +383,7 @@ impl Registry {
             verdict => verdict,
         };
         if let Verdict::Yes(selected) = verdict {
-            let traced = Traced { start_ticks: Some(look.start_ticks), ..Traced::new(selected, look.parent) };
-            self.insert(pid, traced);
+            self.insert(pid, Traced::living(selected, &look));
         }
         verdict
     }

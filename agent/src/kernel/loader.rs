@@ -125,6 +125,13 @@ pub(super) fn has_helper(btf: &Btf<'_>, name: &str) -> bool {
     btf.function(name) && std::env::var_os("SPANDREL_WITHOUT_HELPER").is_none_or(|masked| masked != name)
 }
 
+/// Nanoseconds between two ticks of the kernel's clock: the coarse clock's resolution. 0 if that is no tick.
+fn tick_ns() -> u64 {
+    let resolution = rustix::time::clock_getres(rustix::time::ClockId::MonotonicCoarse);
+    // From 1000 to 24 a second: all that kernels are built for, and more.
+    u64::try_from(resolution.tv_nsec).ok().filter(|ns| (1_000_000..=42_000_000).contains(ns)).unwrap_or(0)
+}
+
 /// The best profile of a kernel, by the tracepoints it has.
 pub(super) fn best_profile(btf: &Btf<'_>) -> Profile {
     let has = |name| btf.tracepoint(name).is_some();
@@ -165,6 +172,7 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
     // The slots are reached by CPU number, and numbers of absent CPUs are never given.
     let cpus = aya::util::nr_cpus().map_err(|(_, error)| LoadError::Cpus(error))? as u32;
     let has_loop = u32::from(btf_has_loop);
+    let tick = tick_ns();
     let aya_btf = AyaBtf::from_sys_fs()?;
     let mut loader = EbpfLoader::new();
     loader
@@ -175,6 +183,7 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
         .override_global("HAS_LOOP", &has_loop, true)
         .map_max_entries("INJECT_SCRATCH", cpus)
         .override_global("RULES", &options.rules, true)
+        .override_global("TICK_NS", &tick, true)
         .map_max_entries("SCRATCH", cpus)
         .map_max_entries("EXEC_SCRATCH", cpus);
     if !options.inject {

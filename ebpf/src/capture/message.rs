@@ -281,7 +281,7 @@ fn response<const TX: bool>(state: &mut State, offset: u64, framing: Framing, sc
     if framing == Framing::UNCLEAR || state.pipelined != 0 || status < 100 {
         return ship::<TX>(state, offset, starts, scratch);
     }
-    let tunnel = status == 101 || (state.method == METHOD_CONNECT && status >= 200 && status < 300);
+    let tunnel = status == 101 || (state.method == METHOD_CONNECT && (200..300).contains(&status));
     let empty = status < 200 || status == 204 || status == 304 || state.method == METHOD_HEAD;
     let framing = if tunnel || empty { Framing::EMPTY } else { framing };
     let done = told::<TX>(state, offset, end, framing, scratch);

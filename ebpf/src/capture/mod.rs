@@ -161,7 +161,7 @@ fn account<const TX: bool>(
             first_ns = if first > before && first < last_ns { first } else { last_ns };
         }
         Some(tcp) => {
-            let arrived = tcp.arrived_ns();
+            let arrived = tcp.arrived_ns(now);
             if arrived > before && arrived < now {
                 wait_ns = now - arrived;
             }
