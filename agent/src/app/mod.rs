@@ -148,12 +148,21 @@ async fn serve(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
         profile: rooms::profile(config.profile),
         scope: scope.constant(),
         policy: rooms::kernel_sampler(config),
+        inject: config.propagate,
         rules: config.causality,
     };
     let (mut kernel, ring) = Kernel::load(&options).map_err(|error| {
         let code = if error.is_privilege() { exit::NOPERM } else { exit::UNAVAILABLE };
         Failure::new(code, error.to_string())
     })?;
+    if let kernel::Injection::Refused(why) = kernel.injection() {
+        log::warn!("trace context is not written into requests here, so traces end with each service: {why}");
+    } else if config.propagate && !config.sampling.rules.is_empty() && !config.sampling.dry_run {
+        log::warn!(
+            "sampling rules decide about new traces after their requests were sent: no trace context is written into \
+             those (counter aside_open), only into what continues a trace"
+        );
+    }
     let command = match Command::prepare(&config.command) {
         None => None,
         Some(Ok(command)) => Some(command),

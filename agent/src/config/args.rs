@@ -110,6 +110,11 @@ pub struct Run {
     #[arg(long, value_name = "PATH", help_heading = "Selectors")]
     pub cgroup: Vec<String>,
 
+    /// Write trace context into the plain HTTP/1 requests that traced programs send; off, the default, leaves every
+    /// byte alone
+    #[arg(long, value_name = "on|off", help_heading = "Propagation")]
+    pub propagation: Option<String>,
+
     /// Send spans here by OTLP: HTTP, or gRPC if the port is 4317 (OTEL_EXPORTER_OTLP_PROTOCOL decides)
     #[arg(long, value_name = "URL", help_heading = "Output")]
     pub otlp_endpoint: Option<String>,
@@ -211,7 +216,8 @@ mod tests {
     #[test]
     fn every_name_is_there() {
         let line = "spandrel run --config f --pid 1 --pid 2 --exe a --exe b --cmd c --port 80 --cgroup /x \
-                    --otlp-endpoint http://h:1 --console json --listen :9 --report r --profile socket --causality strict \
+                    --otlp-endpoint http://h:1 --propagation off --console json --listen :9 --report r --profile socket \
+                    --causality strict \
                     --log-level debug -- curl --pid 7";
         let Ok(Command::Run(run)) = typed(line) else { panic!("not read") };
         assert_eq!(run.pid, ["1", "2"]);

@@ -9,7 +9,7 @@ use super::{
     file_http, file_metrics, file_ours, file_traces,
     mistake::{Findings, exit},
     pairs,
-    settings::{LimitsConfig, ResourceConfig, Settings},
+    settings::{LimitsConfig, Propagators, ResourceConfig, Settings},
     walk::{Table, Walk},
     yaml,
 };
@@ -82,7 +82,7 @@ pub(super) fn parse(text: &str, file: &str, env: &dyn Env, findings: &mut Findin
         walk.unused(&metrics);
     }
     if let Some(mut propagator) = walk.sub(&mut root, "propagator") {
-        propagators(&mut walk, &mut propagator);
+        settings.propagators = propagators(&mut walk, &mut propagator);
         walk.unused(&propagator);
     }
     for key in ["instrumentation", "instrumentation/development"] {
@@ -168,8 +168,8 @@ fn resource_of(walk: &mut Walk<'_>, table: &mut Table<'_>) -> ResourceConfig {
     ResourceConfig { service_name, attributes, command_args: false }
 }
 
-/// `propagator`: the agent reads and writes W3C Trace Context, and leaves baggage as it is.
-fn propagators(walk: &mut Walk<'_>, table: &mut Table<'_>) {
+/// `propagator`: `composite` has a mapping for each, `composite_list` their names with commas between them.
+fn propagators(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Propagators {
     let mut named = Vec::new();
     for item in walk.list(table, "composite").unwrap_or_default() {
         let Some(propagator) = walk.table(item, table.at("composite")) else { continue };
@@ -179,20 +179,11 @@ fn propagators(walk: &mut Walk<'_>, table: &mut Table<'_>) {
     if let Some(list) = walk.text(table, "composite_list") {
         named.extend(list.split(',').map(|name| (name.trim().to_owned(), line)));
     }
-    let (mut ours, mut last) = (false, line);
     for (name, line) in &named {
-        last = *line;
-        match name.as_str() {
-            "tracecontext" => ours = true,
-            "baggage" | "" => {}
-            _ => {
-                let what = format!("{name:?} is not supported by this agent");
-                walk.wrong(&table.path, *line, what, "use tracecontext and baggage");
-            }
+        if !name.is_empty() && !Propagators::KNOWN.contains(&name.as_str()) {
+            let what = format!("{name:?} is not supported by this agent");
+            walk.wrong(&table.path, *line, what, "use tracecontext and baggage, or none");
         }
     }
-    if !ours && !named.is_empty() {
-        let advice = "add tracecontext: this agent always reads W3C Trace Context";
-        walk.wrong(&table.path, last, "leaves out tracecontext", advice);
-    }
+    Propagators::of(named.iter().map(|(name, _)| name.as_str()))
 }

@@ -4,7 +4,9 @@ use std::fs;
 
 use spandrel_common::layout::Need;
 
-use super::{BTF_PATH, HOOKS, Kernel, Options, btf::Btf, hooks::Profile, layout, loader, privilege};
+use super::{
+    BTF_PATH, HOOKS, Injection, Kernel, Options, btf::Btf, hooks::Profile, layout, loader, privilege,
+};
 
 /// Something that the agent uses, or would use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,9 +140,21 @@ fn try_loading(survey: &mut Survey) {
         profile: survey.profile,
         scope: spandrel_common::event::SCOPE_TREE,
         policy: spandrel_common::sample::Policy::DEFAULT,
+        inject: true,
     };
     match Kernel::load(&options) {
         Ok((kernel, _ring)) => {
+            survey.features.push(Feature {
+                name: "injection self-test".to_owned(),
+                present: *kernel.injection() == Injection::On,
+                required: false,
+                purpose: "trace context in plain HTTP/1 requests, so that traces go on in the next service"
+                    .to_owned(),
+                advice: match kernel.injection() {
+                    Injection::Refused(why) => why.clone(),
+                    Injection::On | Injection::Off => String::new(),
+                },
+            });
             survey.programs =
                 kernel.run_time().iter().map(|program| (program.program, program.instructions)).collect();
         }

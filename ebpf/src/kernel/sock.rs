@@ -147,6 +147,19 @@ impl Sock {
         }
     }
 
+    /// The program wants to be told about what it sent, by bytes or by calls: `SO_TIMESTAMPING`, or `SO_ZEROCOPY`
+    /// (include/net/sock.h, `enum sock_flags`; the number of the flag is that of Linux 5.10 and later).
+    #[inline(always)]
+    pub fn accounts(self) -> bool {
+        const SOCK_ZEROCOPY: u64 = 1 << 18;
+        let zerocopy = globals::has(globals::sk_flags())
+            && read::kernel::<u64>(self.0, globals::sk_flags()).is_some_and(|bits| bits & SOCK_ZEROCOPY != 0);
+        // The lower half, which older kernels have alone.
+        zerocopy
+            || globals::has(globals::sk_tsflags())
+                && read::kernel::<u16>(self.0, globals::sk_tsflags()).is_some_and(|bits| bits != 0)
+    }
+
     /// The peer's FIN has arrived.
     #[inline(always)]
     pub fn peer_finished(self) -> bool {
@@ -253,5 +266,17 @@ impl<M: Memory> Tcp<M> {
     #[inline(always)]
     pub fn sent_seq(self) -> Option<u32> {
         self.0.get(globals::tcp_write_seq())
+    }
+
+    /// Sequence number behind the last byte that the peer has acknowledged.
+    #[inline(always)]
+    pub fn acknowledged_seq(self) -> Option<u32> {
+        self.0.get(globals::tcp_snd_una())
+    }
+
+    /// Bytes that the send buffer may take, the kernel's own overhead included.
+    #[inline(always)]
+    pub fn send_buffer(self) -> Option<u32> {
+        self.0.get(globals::sk_sndbuf())
     }
 }
