@@ -21,12 +21,9 @@ fn key(sock: Sock) -> [u64; 3] {
     } else {
         sock.v4(&mut local, &mut peer);
     }
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = peer;
-    [
-        u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
-        u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
-        u64::from(sock.peer_port()) | (u64::from(sock.netns()) << 32),
-    ]
+    // One number instead of its bytes, each of which would have its word on the stack.
+    let peer = u128::from_ne_bytes(peer);
+    [peer as u64, (peer >> 64) as u64, u64::from(sock.peer_port()) | (u64::from(sock.netns()) << 32)]
 }
 
 /// Remembers something about the peer of the socket at an address.
