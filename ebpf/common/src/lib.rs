@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod event;
+pub mod go;
 pub mod http1;
 pub mod ids;
 pub mod layout;

@@ -1,0 +1,118 @@
+//! Go programs: what release built them, and where in them the kernel side finds goroutines and requests.
+//!
+//! Everything comes from the executable, stripped or not: the release from `.go.buildinfo`, the addresses of
+//! functions from `.gopclntab`, the offsets inside structures from a table of releases ([`table`]).
+
+mod buildinfo;
+mod bytes;
+mod goidgen;
+mod image;
+mod pclntab;
+mod table;
+
+use std::path::Path;
+
+use spandrel_common::go::{Layout, Program};
+
+use self::image::Image;
+
+/// The function that hands a request to a connection: `RAX` the connection, `R14` the goroutine.
+const ROUND_TRIP: &str = "net/http.(*persistConn).roundTrip";
+/// The function that starts goroutines.
+const NEWPROC: &str = "runtime.newproc1";
+/// Bytes of that function: it has some 1,200.
+const MAX_NEWPROC: u32 = 16 * 1024;
+/// Place of `text` in `runtime.moduledata`, Go 1.26 and 1.27.
+const MODULE_TEXT: u64 = 176;
+
+/// What an executable says. Addresses are those that it names itself: see [`Executable::program`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Executable {
+    /// Minor release: the 26 of Go 1.26.
+    pub minor: u32,
+    /// Where in the file `net/http.(*persistConn).roundTrip` starts, if the program has it.
+    pub round_trip: Option<u64>,
+    program: Program,
+    movable: bool,
+    headers: u64,
+}
+
+/// Why nothing can be said about goroutines of a program that Go built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unknown {
+    #[error("its release is none whose structures are known (Go 1.18 to 1.27)")]
+    Release,
+    #[error("its table of functions cannot be read")]
+    Functions,
+}
+
+impl Executable {
+    /// Looks into an executable. `None` if Go did not build it.
+    pub fn read(executable: &Path) -> Option<Result<Self, Unknown>> {
+        let version = buildinfo::version(executable)?;
+        let Some((minor, layout)) = release(&version) else { return Some(Err(Unknown::Release)) };
+        Some(Self::of(executable, minor, layout).ok_or(Unknown::Functions))
+    }
+
+    fn of(executable: &Path, minor: u32, layout: Layout) -> Option<Self> {
+        let image = Image::open(executable)?;
+        let section = image.section(&[".gopclntab", ".data.rel.ro.gopclntab"])?;
+        let (mut table, mut functions) = (image.window(section), image.window(section));
+        let header = pclntab::Header::read(&mut table)?;
+        let text = match header.text {
+            // In a movable program the loader writes it.
+            0 => text(&image, section.address)?,
+            text => text,
+        };
+        let end = text.checked_add(u64::from(header.end(&mut table)?))?;
+        let [round_trip, newproc] = header.find(&mut table, &mut functions, [ROUND_TRIP, NEWPROC]);
+        let round_trip = match round_trip {
+            Some(function) => Some(image.offset(text.checked_add(u64::from(function.start))?)?),
+            None => None,
+        };
+        let goidgen = newproc.and_then(|function| {
+            let start = text.checked_add(u64::from(function.start))?;
+            let len = (function.end - function.start).min(MAX_NEWPROC);
+            let address = goidgen::address(&image.bytes(start, len as usize)?, start)?;
+            image.writable(address).then_some(address)
+        });
+        let program = Program { goidgen: goidgen.unwrap_or(0), text, text_end: end, layout };
+        let (movable, headers) = (image.movable, image.headers);
+        Some(Self { minor, round_trip, program, movable, headers })
+    }
+
+    /// The addresses in a process: `headers` is where its program headers are, as the kernel told it (`AT_PHDR`).
+    pub fn program(&self, headers: u64) -> Program {
+        let by = if self.movable { headers.wrapping_sub(self.headers) } else { 0 };
+        let Program { goidgen, text, text_end, layout } = self.program;
+        let moved = |address: u64| if address == 0 { 0 } else { address.wrapping_add(by) };
+        Program { goidgen: moved(goidgen), text: moved(text), text_end: moved(text_end), layout }
+    }
+}
+
+/// Address of `runtime.text`, from Go 1.26 on. `table` is the address of the table of functions.
+fn text(image: &Image, table: u64) -> Option<u64> {
+    let module = image.section(&[".go.module"])?;
+    // The first member of the module points to the table: if it does not, the module is not what it was.
+    (image.pointer(module.address)? == table).then_some(())?;
+    image.pointer(module.address.checked_add(MODULE_TEXT)?)
+}
+
+/// Minor release and offsets. A release that was changed (`go1.22.1-custom`, `devel`, `X:` with an experiment) may
+/// have any structures: it is none that is known.
+fn release(version: &str) -> Option<(u32, Layout)> {
+    let rest = version.strip_prefix("1.")?;
+    let (minor, patch) = rest.split_once('.').unwrap_or((rest, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    (digits(minor) && digits(patch)).then_some(())?;
+    let minor = minor.parse().ok()?;
+    Some((minor, table::layout(minor)?))
+}
+
+/// The version of Go, without the `go` before it, if an executable was built with it.
+pub(super) fn version(executable: &Path) -> Option<String> {
+    buildinfo::version(executable)
+}
+
+#[cfg(test)]
+mod tests;

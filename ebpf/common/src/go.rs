@@ -1,0 +1,56 @@
+//! What the kernel side needs to know of a Go program to tell goroutines apart.
+
+use core::mem::size_of;
+
+/// An offset that this release of Go does not have.
+pub const ABSENT: u16 = u16::MAX;
+
+/// Byte offsets inside Go's own structures; [`ABSENT`] where a release has no such member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Layout {
+    /// `g.m`: the thread that a goroutine runs on.
+    pub g_m: u16,
+    /// `g.goid`: never used twice in a process.
+    pub g_goid: u16,
+    /// `g.parentGoid` (Go 1.21).
+    pub g_parent: u16,
+    /// `m.curg`: the goroutine that a thread runs.
+    pub m_curg: u16,
+    /// `m.p`: the processor that a thread holds, outside of system calls.
+    pub m_p: u16,
+    /// `m.oldp`: the one that it held before a system call.
+    pub m_oldp: u16,
+    /// `p.goidcache` and, behind it, `p.goidcacheend`: ids that the processor will give next.
+    pub p_cache: u16,
+    /// `net/http.persistConn.conn`, an interface.
+    pub pc_conn: u16,
+    /// `net/http.persistConn.isClientConn` (Go 1.26): its `roundTrip` waits inside for its turn.
+    pub pc_is_client: u16,
+    /// From a `net.TCPConn` or `net.UnixConn` to the pointer to its `netFD`.
+    pub conn_fd: u16,
+    /// `net.netFD.pfd.Sysfd`.
+    pub fd_sysfd: u16,
+    /// The hash in an itab.
+    pub itab_hash: u16,
+    /// Hashes of the types `*net.TCPConn` and `*net.UnixConn`.
+    pub tcp_hash: u32,
+    pub unix_hash: u32,
+}
+
+/// A Go process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Program {
+    /// Address of `runtime.sched.goidgen`, the last id given to a processor; 0 if it was not found.
+    pub goidgen: u64,
+    /// First address of Go's own code, and the one behind it.
+    pub text: u64,
+    pub text_end: u64,
+    pub layout: Layout,
+}
+
+/// Ids that a processor takes at once (`_GoidCacheBatch`).
+pub const BATCH: u64 = 16;
+
+const _: () = assert!(size_of::<Layout>() == 32 && size_of::<Program>() == 56);
