@@ -8,9 +8,12 @@ mod sequence;
 #[cfg(test)]
 mod tests;
 
-use spandrel_common::event::{
-    Close, Conn, DIR_TX, Data, Fork, Header, Kind, Listen, Notice, ROLE_CLIENT, ROLE_SERVER, TRANSPORT_TCP,
-    TRANSPORT_UNIX,
+use spandrel_common::{
+    context::Cause,
+    event::{
+        Close, Conn, DIR_TX, Data, Fork, Header, Kind, Listen, Notice, ROLE_CLIENT, ROLE_SERVER,
+        TRANSPORT_TCP, TRANSPORT_UNIX,
+    },
 };
 
 use read::Reader;
@@ -70,7 +73,7 @@ pub fn decode(bytes: &[u8]) -> Option<Event<'_>> {
     let header = header(&mut reader)?;
     let event = match Kind::from_u8(header.kind)? {
         Kind::Data => {
-            let data = data(header, reader.fixed::<72>()?)?;
+            let data = data(header, reader.fixed::<104>()?)?;
             Event::Data(data, reader.bytes(data.header.payload)?)
         }
         Kind::Conn => Event::Conn(conn(header, reader.fixed::<72>()?)?),
@@ -148,6 +151,13 @@ fn data(header: Header, mut body: Reader<'_>) -> Option<Data> {
         wait_ns: body.u64()?,
         framing: body.u64()?,
         other: body.u64()?,
+        cause: Cause {
+            trace_id: body.array()?,
+            parent_id: body.array()?,
+            flags: body.u8()?,
+            rule: body.u8()?,
+            reserved: body.array()?,
+        },
     };
     let inside = data.pos.checked_add(data.len).is_some() && u64::from(header.payload) <= data.len;
     (inside && data.dir <= DIR_TX).then_some(data)

@@ -6,6 +6,8 @@ mod tests;
 
 use std::{net::SocketAddr, sync::Arc};
 
+use spandrel_common::context::Cause;
+
 use crate::protocol::message::Head;
 pub(crate) use pairing::{Begin, Match, Owner, Pairing};
 
@@ -79,4 +81,6 @@ pub struct Exchange {
     pub gap: bool,
     /// The kernel side already decided to record it.
     pub sampled: bool,
+    /// What caused it, if this end sent it and the kernel side found out.
+    pub cause: Cause,
 }

@@ -1,7 +1,7 @@
 //! What is remembered of a connection: hung on its socket, or in a map by the socket's address.
 
 use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_sk_storage_get};
-use spandrel_common::{event::DATA_START, stats::Counter};
+use spandrel_common::{context::Context, event::DATA_START, stats::Counter};
 
 use crate::{
     emit,
@@ -120,7 +120,11 @@ pub struct State {
     pub orphans: u8,
     /// No byte of the response to the last request was seen yet.
     pub awaiting: u8,
-    pub reserved: [u8; 6],
+    /// The response that is being sent is an interim one: the request goes on behind it.
+    pub interim: u8,
+    pub reserved: [u8; 5],
+    /// Of the last request: the inbound one that the program works on, or the outbound one that it sent.
+    pub context: Context,
 }
 
 impl State {
@@ -267,5 +271,7 @@ static EMPTY: State = State {
     pipelined: 0,
     orphans: 0,
     awaiting: 0,
-    reserved: [0; 6],
+    interim: 0,
+    reserved: [0; 5],
+    context: Context::UNKNOWN,
 };

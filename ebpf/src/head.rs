@@ -5,7 +5,7 @@ use spandrel_common::limits::{HEAD_SCAN, SNIFF};
 use crate::{
     conn::{METHOD_CONNECT, METHOD_HEAD, METHOD_OTHER},
     globals, read,
-    scratch::{self, Bytes, Found, Scratch},
+    scratch::{self, Bytes, Found, STATES, Scratch},
 };
 
 /// What the first bytes of a turn may be.
@@ -58,8 +58,19 @@ const STEP: u32 = 4;
 #[inline(never)]
 pub extern "C" fn spandrel_scan(len: u64) -> u32 {
     let Some(scratch) = scratch::held() else { return 0 };
-    scratch.found =
-        Found { end: 0, traceparent: 0, length: 0, coding: 0, line: 0, odd: 0, upgrade: 0, len: len as u32 };
+    scratch.found = Found {
+        end: 0,
+        traceparent: 0,
+        length: 0,
+        coding: 0,
+        line: 0,
+        odd: 0,
+        upgrade: 0,
+        len: len as u32,
+        parents: 0,
+        states: 0,
+        state: [0; STATES],
+    };
     if globals::has_loop() {
         read::repeat(HEAD_SCAN as u32 / 8 / STEP, step, &mut 0);
     }
@@ -122,9 +133,15 @@ fn line(found: &mut Found, bytes: Bytes, line: u32) -> bool {
         }
     } else if lower == word(b"tracepar") {
         if (bytes.word(line + 8) | LOWER) as u32 == u32::from_le_bytes(*b"ent:") {
-            // Two of them are none (W3C): userspace says so.
-            found.odd |= u32::from(found.traceparent != 0);
+            found.parents += 1;
             found.traceparent = line + 12;
+        }
+    } else if lower == word(b"tracesta") {
+        if (bytes.word(line + 8) | LOWER) << 40 == word(b"\0\0\0\0\0te:") {
+            if found.states < STATES as u32 {
+                found.state[found.states as usize & (STATES - 1)] = line + 11;
+            }
+            found.states += 1;
         }
     } else if lower == word(b"upgrade:") {
         found.upgrade = 1;

@@ -9,6 +9,7 @@
 
 mod call;
 mod capture;
+mod causality;
 mod chunk;
 mod conn;
 mod decide;

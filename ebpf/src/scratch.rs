@@ -75,7 +75,7 @@ pub struct Moved {
 pub struct Found {
     /// Behind the empty line that ends the head.
     pub end: u32,
-    /// Value of `traceparent`.
+    /// Value of the first `traceparent`.
     pub traceparent: u32,
     /// Value of `Content-Length`.
     pub length: u32,
@@ -89,7 +89,15 @@ pub struct Found {
     pub upgrade: u32,
     /// Bytes that are searched.
     pub len: u32,
+    /// `traceparent` fields.
+    pub parents: u32,
+    /// `tracestate` fields, and the values of the first few.
+    pub states: u32,
+    pub state: [u32; STATES],
 }
+
+/// `tracestate` fields of one head that are combined (a power of two, for the verifier). Senders use one.
+pub const STATES: usize = 4;
 
 /// The same for exec events.
 #[repr(C)]

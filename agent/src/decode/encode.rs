@@ -58,6 +58,10 @@ pub fn data(data: &Data, payload: &[u8]) -> Vec<u8> {
         .bytes(&data.flags.to_ne_bytes())
         .bytes(&[data.dir, data.role, data.decision, data.unseen, data.orphans, data.reserved])
         .u64s(&[data.wait_ns, data.framing, data.other])
+        .bytes(&data.cause.trace_id)
+        .bytes(&data.cause.parent_id)
+        .bytes(&[data.cause.flags, data.cause.rule])
+        .bytes(&data.cause.reserved)
         .bytes(payload);
     record.0
 }

@@ -3,7 +3,10 @@
 use std::mem::{offset_of, size_of};
 
 use proptest::prelude::*;
-use spandrel_common::event::{Close, Conn, Data, Exec, Fork, Header, Kind, Listen, Notice};
+use spandrel_common::{
+    context::Cause,
+    event::{Close, Conn, Data, Exec, Fork, Header, Kind, Listen, Notice},
+};
 
 use super::{Event, Sequence, decode, encode};
 
@@ -84,6 +87,11 @@ fn moved_bytes() {
     assert_eq!(data.wait_ns, u64_at(&bytes, offset_of!(Data, wait_ns)));
     assert_eq!(data.framing, u64_at(&bytes, offset_of!(Data, framing)));
     assert_eq!(data.other, u64_at(&bytes, offset_of!(Data, other)));
+    let cause = offset_of!(Data, cause);
+    assert_eq!(data.cause.trace_id[..], bytes[cause + offset_of!(Cause, trace_id)..][..16]);
+    assert_eq!(data.cause.parent_id[..], bytes[cause + offset_of!(Cause, parent_id)..][..8]);
+    assert_eq!(data.cause.flags, bytes[cause + offset_of!(Cause, flags)]);
+    assert_eq!(data.cause.rule, bytes[cause + offset_of!(Cause, rule)]);
     assert_eq!(encode::data(&data, payload), bytes[..size_of::<Data>() + 5]);
 }
 
@@ -106,6 +114,7 @@ fn moved_bytes_that_cannot_be() {
         wait_ns: 0,
         framing: 0,
         other: 0,
+        cause: Cause::NONE,
     };
     assert!(decode(&encode::data(&data, b"four")).is_some());
     assert!(decode(&encode::data(&data, b"fives")).is_none(), "more payload than bytes");

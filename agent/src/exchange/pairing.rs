@@ -19,6 +19,8 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use spandrel_common::context::Cause;
+
 use super::{Connection, Exchange, Outcome};
 use crate::protocol::message::Head;
 
@@ -31,6 +33,7 @@ pub(crate) struct Begin {
     pub(crate) start_ns: u64,
     pub(crate) wait_ns: u64,
     pub(crate) sampled: bool,
+    pub(crate) cause: Cause,
     /// Position of the response side when it began.
     pub(crate) other: u64,
 }
@@ -386,7 +389,7 @@ fn finish(
     response_body: u64,
 ) -> Option<Exchange> {
     let Slot::Open(open) = slot else { return None };
-    let Begin { pos, tgid, tid, start_ns, wait_ns, sampled, other: _ } = open.begin;
+    let Begin { pos, tgid, tid, start_ns, wait_ns, sampled, cause, other: _ } = open.begin;
     Some(Exchange {
         connection: Arc::clone(connection),
         tgid,
@@ -402,5 +405,6 @@ fn finish(
         outcome,
         gap: open.gap,
         sampled,
+        cause,
     })
 }

@@ -203,6 +203,9 @@ impl Builder {
             out.int(attr::SPANDREL_ERRNO, errno);
         }
         own(&mut out, exchange);
+        if let Some(rule) = place.rule {
+            out.push(attr::SPANDREL_PARENT_RULE, Value::Static(rule.label()));
+        }
         on_request(&mut out, exchange, opt_in, request.captured);
 
         let (start_ns, mut end_ns) = (exchange.start_ns, exchange.end_ns);

@@ -2,6 +2,7 @@
 //! the seed of its connection.
 
 use spandrel_common::{
+    context::Rule,
     ids::{SpanId, TraceId, span_id, trace_id},
     sample::Policy,
     w3c::{Context, FLAG_RANDOM, FLAG_SAMPLED},
@@ -20,14 +21,32 @@ pub(super) struct Place {
     pub(super) remote: bool,
     pub(super) flags: u8,
     pub(super) state: Box<str>,
+    /// How the parent is known, if not from a header.
+    pub(super) rule: Option<Rule>,
 }
 
 /// The place of a request's span, or `None` if it is not sampled.
 ///
 /// The random flag of a trace that began elsewhere stays as it came (W3C Trace Context Level 2, section
 /// 3.2.2.5.2); the traces that begin here are random by [`spandrel_common::ids`].
+///
+/// What a request says itself counts more than what the kernel side found out: the span that its header names is
+/// the application's own. The decision about what an inbound request caused is that about the inbound request.
 pub(super) fn place(exchange: &Exchange, context: &Context<'_>, policy: Policy) -> Option<Place> {
     let seed = exchange.connection.seed;
+    let cause = exchange.cause;
+    let rule = Rule::from_u8(cause.rule);
+    if context.parent.is_none() && rule != Rule::None {
+        return (cause.flags & FLAG_SAMPLED != 0).then(|| Place {
+            trace_id: cause.trace_id,
+            span_id: span_id(seed, exchange.pos),
+            parent_id: cause.parent_id,
+            remote: false,
+            flags: cause.flags & (FLAG_SAMPLED | FLAG_RANDOM),
+            state: Box::default(),
+            rule: Some(rule),
+        });
+    }
     let (trace_id, parent_id, random) = match context.parent {
         Some(parent) => (parent.trace_id, parent.parent_id, parent.flags & FLAG_RANDOM),
         None => (trace_id(seed, exchange.pos), SpanId::default(), FLAG_RANDOM),
@@ -39,6 +58,7 @@ pub(super) fn place(exchange: &Exchange, context: &Context<'_>, policy: Policy) 
         remote: context.parent.is_some(),
         flags: FLAG_SAMPLED | random,
         state: context.state.as_ref().map(|state| joined(state.members())).unwrap_or_default(),
+        rule: None,
     })
 }
 

@@ -49,3 +49,5 @@ pub const SPANDREL_REQUEST_TRUNCATED: &str = "spandrel.request.truncated";
 pub const SPANDREL_RESPONSE_TRUNCATED: &str = "spandrel.response.truncated";
 /// Bytes of the exchange were not seen, so something may be untold.
 pub const SPANDREL_GAP: &str = "spandrel.gap";
+/// How the parent of a client span is known: a [`spandrel_common::context::Rule`].
+pub const SPANDREL_PARENT_RULE: &str = "spandrel.parent.rule";

@@ -1,6 +1,7 @@
 //! One direction of a connection: its position, and the bytes that wait for more.
 
 use spandrel_common::{
+    context::Cause,
     event::{DECISION_SAMPLED, Data},
     limits::HEAD_CAPTURE,
 };
@@ -20,6 +21,8 @@ pub(super) struct Source {
     pub(super) wait_ns: u64,
     /// The decision about the first request in it; taken by that.
     sampled: bool,
+    /// What caused the first request in it; taken by that.
+    cause: Cause,
     /// Position of the other direction.
     other: u64,
 }
@@ -32,6 +35,7 @@ impl Source {
             first_ns: data.first_ns,
             wait_ns: data.wait_ns,
             sampled: data.decision == DECISION_SAMPLED,
+            cause: data.cause,
             other: data.other,
         }
     }
@@ -45,6 +49,7 @@ impl Source {
             start_ns: self.first_ns,
             wait_ns: self.wait_ns,
             sampled: std::mem::take(&mut self.sampled),
+            cause: std::mem::take(&mut self.cause),
             other: self.other,
         }
     }

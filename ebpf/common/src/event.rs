@@ -5,6 +5,8 @@
 
 use core::mem::{offset_of, size_of};
 
+use crate::context::Cause;
+
 /// What an event is. The value of [`Header::kind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -171,7 +173,7 @@ impl Unseen {
     }
 }
 
-/// Bytes `pos .. pos + len` of one direction moved; the first `header.payload` of them follow. 104 bytes.
+/// Bytes `pos .. pos + len` of one direction moved; the first `header.payload` of them follow. 136 bytes.
 ///
 /// The kernel side withholds only what it is certain of: body bytes of a message whose framing it knows
 /// (`DATA_BODY`; several calls may be joined into one event), and whole exchanges that are not sampled.
@@ -211,6 +213,8 @@ pub struct Data {
     /// Of a request's bytes: the position of the response direction when they moved. Unless requests are
     /// pipelined, the response to the request that starts here begins there. 0 for responses.
     pub other: u64,
+    /// What caused the outbound request that starts here.
+    pub cause: Cause,
 }
 
 /// `Close::reason`: the peer ended its direction (an orderly end; nothing more will be received).
@@ -308,7 +312,7 @@ pub struct Notice {
 const _: () = assert!(size_of::<Header>() == 32 && offset_of!(Header, tgid) == 24);
 const _: () = assert!(size_of::<Conn>() == 104 && offset_of!(Conn, local_addr) == 72);
 const _: () =
-    assert!(size_of::<Data>() == 104 && offset_of!(Data, flags) == 72 && offset_of!(Data, wait_ns) == 80);
+    assert!(size_of::<Data>() == 136 && offset_of!(Data, flags) == 72 && offset_of!(Data, cause) == 104);
 const _: () = assert!(size_of::<Close>() == 88 && offset_of!(Close, reason) == 72);
 const _: () = assert!(size_of::<Exec>() == 304 && offset_of!(Exec, path) == 48);
 const _: () = assert!(size_of::<Fork>() == 40 && size_of::<Listen>() == 40 && size_of::<Notice>() == 40);

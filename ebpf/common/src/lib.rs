@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod context;
 pub mod event;
 pub mod go;
 pub mod http1;

@@ -5,6 +5,8 @@
 
 #![expect(clippy::inline_always, reason = "old verifiers refuse calls that pass pointers to the stack")]
 
+pub mod members;
+
 use crate::ids::{SpanId, TraceId};
 
 /// Length of a version 00 `traceparent` value.

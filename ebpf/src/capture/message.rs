@@ -12,9 +12,10 @@ use spandrel_common::{
 use super::tell::{HEAD, tell};
 use crate::{
     call::gather,
+    causality::{spandrel_inbound, spandrel_outbound},
     chunk::{self, How},
     conn::{BODY, CHUNKED, IGNORED, METHOD_CONNECT, METHOD_HEAD, SHIP, START, State, TO_CLOSE, WITHHELD},
-    decide::{DROP, KEEP, spandrel_decide},
+    decide::{DROP, KEEP, UNCLEAR, spandrel_decide},
     emit, filter,
     head::{self, Framing, Looks, spandrel_scan},
     scratch::{self, Moved, Scratch},
@@ -154,16 +155,19 @@ fn request<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scr
     }
 
     let mut decision = DECISION_OPEN;
-    if framing != Framing::Unclear && state.pipelined == 0 {
-        match decide(state, at, scratch) {
-            Some(true) => decision = DECISION_SAMPLED,
+    let kept = context::<TX>(state, at, scratch);
+    // What may become a tunnel is followed to see whether it does.
+    let tunnel = scratch.found.upgrade != 0 || state.method == METHOD_CONNECT;
+    if framing != Framing::Unclear && state.pipelined == 0 && !tunnel {
+        match kept {
+            KEEP => decision = DECISION_SAMPLED,
             // About a process that may yet turn out not to be selected, nothing is counted here.
-            Some(false) if filter::state(moved.ids.tgid) == SELECT_PENDING => {}
-            Some(false) => {
+            DROP if filter::state(moved.ids.tgid) == SELECT_PENDING => {}
+            DROP => {
                 emit::count(Counter::RequestsUnsampled);
                 return withhold::<TX>(state, moved, offset, end, framing);
             }
-            None => {}
+            _ => {}
         }
     }
     let (own, _) = state.flows::<TX>();
@@ -176,18 +180,22 @@ fn request<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scr
     told::<TX>(state, offset, end, framing, scratch)
 }
 
-/// The sampling decision, if the head leaves no doubt about its parent.
+/// Makes the context of the request at `at`, whose head was searched, and decides about it.
 #[inline(always)]
-fn decide(state: &State, at: u64, scratch: &Scratch) -> Option<bool> {
-    // What may become a tunnel is followed to see whether it does.
-    if scratch.found.upgrade != 0 || state.method == METHOD_CONNECT {
-        return None;
+fn context<const TX: bool>(state: &mut State, at: u64, scratch: &Scratch) -> u32 {
+    let found = &scratch.found;
+    let plain = found.end != 0 && found.odd == 0;
+    if TX {
+        // What the program itself says counts more than what it is thought to do.
+        return if plain && found.traceparent != 0 {
+            spandrel_decide(state, at)
+        } else {
+            spandrel_outbound(state, at)
+        };
     }
-    match spandrel_decide(state.seed[1], at) {
-        KEEP => Some(true),
-        DROP => Some(false),
-        _ => None,
-    }
+    let kept = if plain { spandrel_decide(state, at) } else { UNCLEAR };
+    spandrel_inbound(state, at, kept);
+    kept
 }
 
 /// A request that is not sampled: nothing of it or of its response is told.
@@ -227,6 +235,7 @@ fn response<const TX: bool>(state: &mut State, offset: u64, framing: Framing, sc
     let status = head::status(bytes);
     let starts = state.flows::<TX>().0.starts();
     scratch.data.decision = DECISION_OPEN;
+    state.interim = u8::from(status < 200);
     if framing == Framing::Unclear || state.pipelined != 0 || status < 100 {
         return ship::<TX>(state, offset, starts, scratch);
     }

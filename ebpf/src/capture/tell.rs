@@ -1,11 +1,15 @@
 //! Events about a connection, made from what the scratch slot and the connection's state hold.
 
 use spandrel_common::{
-    event::{Close, DATA_BODY, DATA_PIPELINED, DATA_UNSEEN, DIR_RX, DIR_TX, Header, SELECT_PENDING, TRANSPORT_TCP},
+    context::Cause,
+    event::{
+        Close, DATA_BODY, DATA_PIPELINED, DATA_UNSEEN, DIR_RX, DIR_TX, Header, SELECT_PENDING, TRANSPORT_TCP,
+    },
     limits::ANNOUNCE_EVERY_NS,
 };
 
 use crate::{
+    causality,
     conn::State,
     emit, filter,
     kernel::{
@@ -46,6 +50,7 @@ pub fn tell<const TX: bool>(
     data.framing = 0;
     data.reserved = 0;
     data.wait_ns = 0;
+    data.cause = if starts && TX { causality::told(state, pos) } else { Cause::NONE };
     data.other = if moved.request != 0 { moved.other } else { 0 };
     if flags & DATA_BODY != 0 {
         let own = state.flows::<TX>().0;

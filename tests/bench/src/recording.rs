@@ -168,6 +168,7 @@ impl Recording {
             wait_ns: 0,
             framing: 0,
             other: 0,
+            cause: spandrel_common::context::Cause::NONE,
         };
         *pos += len;
         self.bytes.extend_from_slice(&encode::data(&data, head.as_bytes()));

@@ -99,6 +99,7 @@ fuzz_target!(|bytes: &[u8]| {
                         wait_ns: 0,
                         framing: 0,
                         other: u64::from(time),
+                        cause: spandrel_common::context::Cause::NONE,
                     },
                     payload,
                 )

@@ -90,6 +90,7 @@ fn record(step: [u8; 6], payload: &[u8], time_ns: u64) -> Vec<u8> {
                 wait_ns: 0,
                 framing: 0,
                 other: u64::from(length),
+                cause: spandrel_common::context::Cause::NONE,
             },
             payload,
         ),

@@ -52,6 +52,7 @@ fn exchange(role: Role, request: Head) -> Exchange {
         outcome: Outcome::Complete,
         gap: false,
         sampled: false,
+        cause: spandrel_common::context::Cause::NONE,
     }
 }
 

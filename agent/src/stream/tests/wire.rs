@@ -113,6 +113,7 @@ impl Wire {
             wait_ns: 0,
             framing: 0,
             other: if side == Side::Request { self.next.entry(id).or_default()[1] } else { 0 },
+            cause: spandrel_common::context::Cause::NONE,
         };
         Sent { data, payload: payload.to_vec(), side, wire: self }
     }
