@@ -53,6 +53,21 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(stats::SLO
 #[map]
 pub static SEQUENCES: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
 
+/// Go processes. Written by the agent.
+#[map]
+pub static GO_PROGRAMS: HashMap<u32, spandrel_common::go::Program> =
+    HashMap::with_max_entries(limits::GO_PROGRAMS, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+
+/// Requests that goroutines work on, by [`crate::kernel::goroutine::Key`]. What is not asked for any more makes room.
+#[map]
+pub static GOROUTINES: aya_ebpf::maps::LruHashMap<u64, crate::causality::go::Work> =
+    aya_ebpf::maps::LruHashMap::with_max_entries(limits::GOROUTINES, 0);
+
+/// Requests that were handed to a connection and are not written yet, by process and descriptor.
+#[map]
+pub static GO_PENDING: aya_ebpf::maps::LruHashMap<u64, crate::causality::go::Pending> =
+    aya_ebpf::maps::LruHashMap::with_max_entries(limits::GO_PENDING, 0);
+
 /// Processes of which something untraced was told once: key is process and cause.
 #[map]
 pub static NOTICED: aya_ebpf::maps::LruHashMap<u64, u8> =

@@ -36,6 +36,7 @@ pub struct Syscall {
     pub args: [u64; 5],
 }
 
+const R14: usize = 1;
 const DI: usize = 14;
 const SI: usize = 13;
 const DX: usize = 12;
@@ -110,4 +111,24 @@ impl Syscall {
     pub fn has_timeout(&self) -> bool {
         self.nr == 299 && self.args[4] != 0
     }
+}
+
+/// The descriptor that the running call names.
+#[inline(always)]
+pub fn descriptor() -> u32 {
+    // SAFETY: as in `Syscall::current`.
+    unsafe { *registers().add(DI) as u32 }
+}
+
+/// The register in which Go keeps its goroutine.
+#[inline(always)]
+pub fn goroutine_register() -> u64 {
+    // SAFETY: as above.
+    unsafe { *registers().add(R14) }
+}
+
+#[inline(always)]
+fn registers() -> *const u64 {
+    // SAFETY: both helpers accept what they are given and return typed kernel pointers.
+    unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) as *const u64 }
 }
