@@ -13,7 +13,7 @@ use spandrel_common::{
     stats::Counter,
 };
 
-use super::{rooms, scope::Scope};
+use super::{goroutines::Goroutines, rooms, scope::Scope};
 use crate::{
     decode::{self, Event, Sequence},
     discover::{
@@ -69,6 +69,7 @@ pub(super) struct Capture {
     kernel: Kernel,
     ring: Ring,
     rest: Rest,
+    goroutines: Option<Goroutines>,
     shared: Arc<Mutex<Snapshot>>,
     last: Counters,
 }
@@ -86,6 +87,8 @@ struct Rest {
     spans: Vec<Span>,
     /// For the kernel side, after the ring is drained: `SELECT_*`, or `None` to forget.
     selections: Vec<(u32, Option<u8>)>,
+    /// Processes that ended.
+    ended: Vec<u32>,
     refused: VecDeque<u32>,
     refused_set: HashSet<u32>,
 }
@@ -114,10 +117,15 @@ impl Capture {
             exchanges: Vec::new(),
             spans: Vec::new(),
             selections: Vec::new(),
+            ended: Vec::new(),
             refused: VecDeque::new(),
             refused_set: HashSet::new(),
         };
-        let capture = Self { kernel, ring, rest, shared, last: Counters::default() };
+        let goroutines = Goroutines::start().map_err(|error| {
+            log::warn!("outbound requests of Go programs have no parents, no thread can be started: {error}");
+        });
+        let capture =
+            Self { kernel, ring, rest, goroutines: goroutines.ok(), shared, last: Counters::default() };
         capture.lock().ready = true;
         capture
     }
@@ -168,6 +176,14 @@ impl Capture {
                 log::warn!("process {tgid} may be traced wrongly: {error}");
             }
         }
+        for tgid in self.rest.ended.drain(..) {
+            self.kernel.forget_go(tgid);
+        }
+        let fresh = self.rest.registry.fresh();
+        if let Some(goroutines) = &self.goroutines {
+            fresh.for_each(|tgid| goroutines.look(tgid));
+            goroutines.settle(&mut self.kernel);
+        }
     }
 
     fn tick(&mut self) {
@@ -214,6 +230,7 @@ impl Rest {
             Event::Listen(listen) => self.decide(tgid, |registry| registry.on_listen(listen)),
             Event::Exit(header) => {
                 self.registry.on_exit(header);
+                self.ended.push(header.tgid);
                 self.refused_set.remove(&header.tgid);
             }
             Event::Notice(notice) => self.notice(tgid, Unseen::from_u8(notice.cause)),

@@ -5,6 +5,7 @@
 
 mod capture;
 mod command;
+mod goroutines;
 mod rooms;
 mod scope;
 

@@ -11,6 +11,7 @@ use super::{
     hooks::{HOOKS, Hook, Profile},
     layout,
     ring::Ring,
+    uprobe::Probes,
 };
 
 /// The kernel object, made by build.rs.
@@ -158,7 +159,7 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
     let ring = RingBuf::try_from(
         ebpf.take_map("EVENTS").ok_or(aya::maps::MapError::InvalidName { name: "EVENTS".into() })?,
     )?;
-    let mut kernel = Kernel { ebpf, profile, hooks, log: None };
+    let mut kernel = Kernel { ebpf, profile, hooks, go: Probes::new("go_round_trip"), log: None };
     kernel.set_policy(options.policy)?;
     for hook in kernel.hooks.clone() {
         attach(&mut kernel, hook, &aya_btf)

@@ -6,15 +6,21 @@ pub mod hooks;
 pub mod layout;
 mod loader;
 mod ring;
+mod uprobe;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use aya::{
     Ebpf,
     maps::{Array, HashMap, MapError, PerCpuArray},
     programs::BtfTracePoint,
 };
-use spandrel_common::{event::SELECT_YES, sample::Policy, stats::Counter};
+use spandrel_common::{
+    event::SELECT_YES,
+    go::{Program, WORDS as GO_WORDS},
+    sample::Policy,
+    stats::Counter,
+};
 
 /// Why a map of the kernel side could not be read or written.
 pub use aya::maps::MapError as MapFailure;
@@ -23,6 +29,7 @@ pub use self::{
     hooks::{HOOKS, Hook, Profile},
     loader::{LoadError, Options},
     ring::Ring,
+    uprobe::ProbeError,
 };
 
 /// Where the kernel's type information is.
@@ -34,6 +41,8 @@ pub struct Kernel {
     ebpf: Ebpf,
     profile: Profile,
     hooks: Vec<&'static Hook>,
+    /// Where Go programs hand a request to a connection.
+    go: uprobe::Probes,
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
 }
 
@@ -89,6 +98,29 @@ impl Kernel {
     pub fn watch_port(&mut self, port: u16) -> Result<(), MapError> {
         let mut map: HashMap<_, u16, u8> = HashMap::try_from(self.map_mut("PORTS")?)?;
         map.insert(port, 1, 0)
+    }
+
+    /// Says that a process is a Go program, and where its goroutines are.
+    pub fn set_go(&mut self, tgid: u32, program: &Program) -> Result<(), MapError> {
+        let mut map: HashMap<_, u32, [u64; GO_WORDS]> = HashMap::try_from(self.map_mut("GO_PROGRAMS")?)?;
+        map.insert(tgid, program.words(), 0)
+    }
+
+    /// Puts a probe at the function of a Go process that hands requests to connections. `executable` is the file,
+    /// `offset` the function's place in it.
+    pub fn probe_go(&mut self, tgid: u32, executable: &Path, offset: u64) -> Result<(), ProbeError> {
+        self.go.attach(&mut self.ebpf, tgid, executable, offset)
+    }
+
+    /// Forgets a Go process that ended or executed another program, if it was one.
+    pub fn forget_go(&mut self, tgid: u32) {
+        self.go.detach(tgid);
+        if let Ok(map) = self.map_mut("GO_PROGRAMS")
+            && let Ok(mut map) = HashMap::<_, u32, [u64; GO_WORDS]>::try_from(map)
+        {
+            // What is not there is the wished-for state, too.
+            map.remove(&tgid).ok();
+        }
     }
 
     /// Sets the sampling policy.

@@ -50,7 +50,30 @@ pub struct Program {
     pub layout: Layout,
 }
 
+/// Words of a [`Program`].
+pub const WORDS: usize = size_of::<Program>() / 8;
+
+impl Program {
+    /// As it lies in memory.
+    pub fn words(&self) -> [u64; WORDS] {
+        let layout = &self.layout;
+        let four = |a: u16, b: u16, c: u16, d: u16| {
+            u64::from(a) | u64::from(b) << 16 | u64::from(c) << 32 | u64::from(d) << 48
+        };
+        [
+            self.goidgen,
+            self.text,
+            self.text_end,
+            four(layout.g_m, layout.g_goid, layout.g_parent, layout.m_curg),
+            four(layout.m_p, layout.m_oldp, layout.p_cache, layout.pc_conn),
+            four(layout.pc_is_client, layout.conn_fd, layout.fd_sysfd, layout.itab_hash),
+            u64::from(layout.tcp_hash) | u64::from(layout.unix_hash) << 32,
+        ]
+    }
+}
+
 /// Ids that a processor takes at once (`_GoidCacheBatch`).
 pub const BATCH: u64 = 16;
 
 const _: () = assert!(size_of::<Layout>() == 32 && size_of::<Program>() == 56);
+const _: () = assert!(cfg!(target_endian = "little"));

@@ -8,6 +8,7 @@ mod bytes;
 mod goidgen;
 mod image;
 mod pclntab;
+pub mod process;
 mod table;
 
 use std::path::Path;

@@ -86,7 +86,12 @@ impl Header {
     }
 
     /// Start and end of a function, and the offset of its name.
-    fn entry(&self, table: &mut impl Bytes, functions: &mut impl Bytes, index: u64) -> Option<(u32, u32, u32)> {
+    fn entry(
+        &self,
+        table: &mut impl Bytes,
+        functions: &mut impl Bytes,
+        index: u64,
+    ) -> Option<(u32, u32, u32)> {
         let entry = table.get(self.table.checked_add(8 * index)?, 12)?;
         let word = |at: usize| Some(u32::from_le_bytes(entry.get(at..at + 4)?.try_into().ok()?));
         let (start, place, end) = (word(0)?, word(4)?, word(8)?);
@@ -131,9 +136,7 @@ pub(super) mod tests {
         out.extend([0, 0, 1, 8]);
         let names_at = 72_u64;
         let table_at = names_at + names.len() as u64;
-        for word in
-            [functions.len() as u64, 1, text, names_at, table_at, table_at, table_at, table_at]
-        {
+        for word in [functions.len() as u64, 1, text, names_at, table_at, table_at, table_at, table_at] {
             out.extend(word.to_le_bytes());
         }
         out.extend(&names);

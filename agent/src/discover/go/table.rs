@@ -4,8 +4,7 @@
 use spandrel_common::go::{ABSENT, Layout};
 
 /// Minor release (the 26 of Go 1.26) and its offsets.
-pub(super) const LAYOUTS: &[(u32, Layout)] = &[
-];
+pub(super) const LAYOUTS: &[(u32, Layout)] = &[];
 
 /// The offsets of a release, if it was looked at.
 pub(super) fn layout(minor: u32) -> Option<Layout> {
