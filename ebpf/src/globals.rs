@@ -4,6 +4,7 @@
 use core::ptr::read_volatile;
 
 use spandrel_common::{
+    context::{Rule, STRICT},
     event::SCOPE_ALL,
     layout::{ABSENT, Layout},
 };
@@ -17,6 +18,8 @@ static AGENT_TGID: u32 = 0;
 
 #[unsafe(no_mangle)]
 static HAS_LOOP: u32 = 0;
+#[unsafe(no_mangle)]
+static RULES: u32 = u32::MAX;
 
 /// Reads one member of a frozen static without letting the compiler see its build-time value.
 macro_rules! member {
@@ -90,6 +93,20 @@ pub fn scope() -> u32 {
 pub fn agent_tgid() -> u32 {
     // SAFETY: as in `member!`.
     unsafe { read_volatile(&raw const AGENT_TGID) }
+}
+
+/// Whether a rule of causality is on. Bit numbers are values of [`Rule`]; [`STRICT`] is one more.
+#[inline(always)]
+pub fn rule(rule: Rule) -> bool {
+    // SAFETY: as in `member!`.
+    unsafe { read_volatile(&raw const RULES) & (1 << rule as u32) != 0 }
+}
+
+/// Whether only evidence counts that is sound by itself.
+#[inline(always)]
+pub fn strict() -> bool {
+    // SAFETY: as in `member!`.
+    unsafe { read_volatile(&raw const RULES) & STRICT != 0 }
 }
 
 /// Whether this kernel has `bpf_loop`.

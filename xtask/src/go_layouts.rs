@@ -18,7 +18,7 @@ const RELEASES: &[&str] = &[
 /// Where the table is.
 const TABLE: &str = "agent/src/discover/go/table.rs";
 /// Between these lines it is written.
-const MARKS: (&str, &str) = ("pub(super) const LAYOUTS: &[(u32, Layout)] = &[\n", "];\n");
+const MARKS: (&str, &str) = ("pub(super) const LAYOUTS: &[(u32, Layout)] = &[", "];\n");
 /// Members of the table, in its order.
 const MEMBERS: [&str; 14] = [
     "g_m",
@@ -125,7 +125,7 @@ fn write(table: &BTreeMap<u32, Offsets>) -> Result<()> {
     let parts =
         text.split_once(MARKS.0).and_then(|(before, rest)| Some((before, rest.split_once(MARKS.1)?.1)));
     let Some((before, after)) = parts else { bail!("{TABLE} has no table to write") };
-    fs::write(&path, format!("{before}{}{rows}{}{after}", MARKS.0, MARKS.1))?;
+    fs::write(&path, format!("{before}{}\n{rows}{}{after}", MARKS.0, MARKS.1))?;
     let formatted = command("rustfmt").arg("--edition=2024").arg(&path).status()?;
     if !formatted.success() {
         bail!("rustfmt refuses {TABLE}");

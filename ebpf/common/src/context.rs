@@ -52,6 +52,9 @@ rules! {
     Single = 6 "single_in_flight";
 }
 
+/// In the mask of rules that are on: only evidence counts that is sound by itself.
+pub const STRICT: u32 = 1 << 31;
+
 /// In [`Cause::rule`]: what the ids name is a candidate for a link, and no parent.
 pub const CANDIDATE: u8 = 0x80;
 

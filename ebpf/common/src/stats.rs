@@ -40,12 +40,16 @@ counters! {
     UnseenOther = "unseen_other";
     /// Bytes were missing between two calls of a connection.
     Gaps = "gaps";
+    /// Outbound requests that got a parent, by rule.
+    CausedGoroutine = "caused_goroutine";
     /// Inbound requests of a Go process whose goroutine could not be told.
     GoroutineUnread = "goroutine_unread";
     /// Outbound requests of goroutines that may be older than the request that their parent works on.
     GoroutineElder = "goroutine_elder";
     /// Outbound requests of Go programs on connections of a kind that is not known (TLS, wrapped ones).
     GoConnUnknown = "go_conn_unknown";
+    /// Threads or processes that were not followed for want of room.
+    CausalityFull = "causality_full";
     /// The process map was full: a process is not traced.
     ProcessesFull = "processes_full";
 }

@@ -5,11 +5,15 @@
 //! the header, before the bytes leave, or else capture. The answer stays in the connection's state, so that both get
 //! the same one.
 
+pub mod go;
+
 use spandrel_common::context::{Cause, Context, Rule};
 
 use crate::{
     conn::State,
     decide::{DROP, KEEP, UNCLEAR},
+    globals,
+    kernel::task,
     maps::POLICY,
 };
 
@@ -25,6 +29,12 @@ pub extern "C" fn spandrel_inbound(state: *mut State, pos: u64, kept: u32) -> u3
         state.context.known = 0;
         state.context.pos = pos;
     }
+    let ids = task::ids();
+    if globals::rule(Rule::Goroutine)
+        && let Some(program) = go::program(ids.tgid)
+    {
+        go::bind(state, program, ids);
+    }
     0
 }
 
@@ -35,6 +45,7 @@ pub extern "C" fn spandrel_inbound(state: *mut State, pos: u64, kept: u32) -> u3
 pub extern "C" fn spandrel_answered(state: *mut State) -> u32 {
     let Some(state) = State::given(state) else { return 0 };
     state.context.known = 0;
+    go::release(state);
     0
 }
 
@@ -47,8 +58,10 @@ pub extern "C" fn spandrel_answered(state: *mut State) -> u32 {
 pub extern "C" fn spandrel_outbound(state: *mut State, pos: u64) -> u32 {
     let (Some(state), Some(policy)) = (State::given(state), POLICY.get(0)) else { return UNCLEAR };
     if !has(&state.context, pos) {
-        let seed = state.seed;
-        state.context.place(seed, pos, None, policy);
+        let (seed, ids) = (state.seed, task::ids());
+        if !(globals::rule(Rule::Goroutine) && go::follow(state, pos, ids)) {
+            state.context.place(seed, pos, None, policy);
+        }
     }
     if state.context.sampled() { KEEP } else { DROP }
 }
