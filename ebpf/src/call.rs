@@ -8,7 +8,8 @@ use spandrel_common::{
 use crate::{
     globals,
     kernel::syscall::{Shape, Syscall},
-    read, scratch,
+    read,
+    scratch::{self, Scratch},
 };
 
 /// The user memory of one call, or of one message of a call.
@@ -96,7 +97,7 @@ pub struct Gather {
 }
 
 /// Copies `want` bytes (at most [`HEAD_CAPTURE`]) of a call's memory, from offset `skip` on, to the start
-/// of this CPU's scratch buffer. Returns how many came, less than `want` if memory could not be read or
+/// of this CPU's scratch buffer. A byte that was held back ([`scratch::Moved::held`]) counts as the first. Returns how many came, less than `want` if memory could not be read or
 /// more than [`IOVECS`] vectors were named.
 #[inline(always)]
 pub fn gather(address: u64, vectors: u32, skip: u64, want: u64) -> u64 {
@@ -109,11 +110,22 @@ pub fn gather(address: u64, vectors: u32, skip: u64, want: u64) -> u64 {
 pub extern "C" fn spandrel_gather(address: u64, vectors: u32, skip: u64, want: u64) -> u64 {
     let Some(scratch) = scratch::held() else { return 0 };
     let want = if want > HEAD_CAPTURE as u64 { HEAD_CAPTURE as u64 } else { want };
-    if vectors == 0 {
-        let len = read::at_most(want, 2 * HEAD_CAPTURE as u64 - 1);
-        return if read::user_bytes(scratch.room(), len as u32, address + skip) { len } else { 0 };
+    let (mut skip, mut done) = (skip, 0);
+    if scratch.moved.held != 0 {
+        if skip == 0 && want > 0 {
+            // SAFETY: the buffer has room for more than a byte.
+            unsafe { *scratch.room() = scratch.moved.held as u8 };
+            done = 1;
+        } else {
+            skip -= 1;
+        }
     }
-    scratch.gather = Gather { address, skip, want, done: 0, vectors: u64::from(vectors) };
+    if vectors == 0 {
+        let len = read::at_most(want - done, 2 * HEAD_CAPTURE as u64 - 1);
+        let room = scratch.room().wrapping_add(done as usize);
+        return if read::user_bytes(room, len as u32, address + skip) { done + len } else { 0 };
+    }
+    scratch.gather = Gather { address, skip, want, done, vectors: u64::from(vectors) };
     if globals::has_loop() {
         read::repeat(IOVECS, vector, &mut 0);
     } else {
@@ -124,6 +136,27 @@ pub extern "C" fn spandrel_gather(address: u64, vectors: u32, skip: u64, want: u
         }
     }
     scratch.gather.done
+}
+
+/// Copies at most `want` bytes (at most [`HEAD_CAPTURE`]) of a call's memory, from offset `skip` on, to the start of
+/// this CPU's scratch buffer, as far as they lie in the first vector. Returns how many came, often fewer than
+/// `want`: it is for what mostly is in the first vector and shows by itself whether it was.
+#[inline(always)]
+pub fn gather_first(address: u64, vectors: u32, skip: u64, want: u64, scratch: &mut Scratch) -> u64 {
+    let (mut base, mut len) = (address, u64::MAX);
+    if vectors > 0 {
+        match read::user::<[u64; 2]>(address) {
+            Some(vector) => [base, len] = vector,
+            None => return 0,
+        }
+    }
+    if skip >= len {
+        return 0;
+    }
+    let want = if want > len - skip { len - skip } else { want };
+    let want = if want > HEAD_CAPTURE as u64 { HEAD_CAPTURE as u64 } else { want };
+    let piece = read::at_most(want, 2 * HEAD_CAPTURE as u64 - 1);
+    if read::user_bytes(scratch.room(), piece as u32, base + skip) { piece } else { 0 }
 }
 
 /// Copies what is wanted of one vector. Returns 1 to end the copy.

@@ -60,7 +60,12 @@ pub struct Flow {
     pub quiet: u8,
     /// Where in a size line or the trailers a chunked body stands: see [`crate::chunk`].
     pub chunk_phase: u8,
-    pub reserved: [u8; 4],
+    /// In mode [`START`]: the first byte of a request, at the position `until`, which came alone and is looked at
+    /// together with what follows; 0 if there is none.
+    pub held: u8,
+    pub reserved: [u8; 3],
+    /// When that byte moved.
+    pub held_ns: u64,
     /// Value of the digits of the size line so far.
     pub chunk_size: u64,
     /// Bytes of chunk framing that no event has told of.
@@ -122,7 +127,15 @@ pub struct State {
     pub awaiting: u8,
     /// The response that is being sent is an interim one: the request goes on behind it.
     pub interim: u8,
-    pub reserved: [u8; 5],
+    /// An outbound request that its process's only inbound one caused waits for its response.
+    pub single: u8,
+    pub reserved: [u8; 4],
+    /// 1 while an inbound request is being worked on. A word, for what ends it: see [`crate::causality`].
+    pub open: u64,
+    /// The socket's address.
+    pub sk: u64,
+    /// Key of the goroutine that works on the inbound request; 0 if there is none. See `causality::go`.
+    pub goroutine: u64,
     /// Of the last request: the inbound one that the program works on, or the outbound one that it sent.
     pub context: Context,
 }
@@ -245,7 +258,9 @@ const FLOW: Flow = Flow {
     seq_known: 0,
     quiet: 0,
     chunk_phase: 0,
-    reserved: [0; 4],
+    held: 0,
+    reserved: [0; 3],
+    held_ns: 0,
     chunk_size: 0,
     framing: 0,
 };
@@ -272,6 +287,10 @@ static EMPTY: State = State {
     orphans: 0,
     awaiting: 0,
     interim: 0,
-    reserved: [0; 5],
+    single: 0,
+    reserved: [0; 4],
+    open: 0,
+    sk: 0,
+    goroutine: 0,
     context: Context::UNKNOWN,
 };

@@ -5,7 +5,8 @@ use spandrel_common::w3c::{self, TRACEPARENT_LEN, TraceParent};
 use crate::{
     conn::State,
     maps::POLICY,
-    scratch::{self, Bytes},
+    read,
+    scratch::{self, Bytes, Scratch},
 };
 
 /// It is not sampled.
@@ -19,12 +20,24 @@ pub const UNCLEAR: u32 = 2;
 const WHITESPACE: u32 = 4;
 
 /// Makes the context of the request that starts at `pos` of a connection, by the `traceparent` that
-/// [`crate::head::spandrel_scan`] found in its head, which is complete and without oddities.
+/// [`crate::head::spandrel_head`] found in its head, which is complete and without oddities.
+#[inline(always)]
+pub fn decide(state: &mut State, pos: u64, scratch: &Scratch) -> u32 {
+    if scratch.found.traceparent != 0 {
+        return spandrel_decide(state, pos);
+    }
+    let Some(policy) = POLICY.get(0) else { return UNCLEAR };
+    let seed = state.seed;
+    state.context.place(seed, pos, None, policy);
+    u32::from(state.context.sampled())
+}
+
+/// See [`decide`]: for a request that has a `traceparent`.
 ///
 /// A global function: the verifier checks it once, and it has a stack frame of its own.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn spandrel_decide(state: *mut State, pos: u64) -> u32 {
+extern "C" fn spandrel_decide(state: *mut State, pos: u64) -> u32 {
     let (Some(state), Some(policy)) = (State::given(state), POLICY.get(0)) else { return UNCLEAR };
     let Some(scratch) = scratch::held() else { return UNCLEAR };
     // Of two parents neither is certain.
@@ -37,17 +50,26 @@ pub extern "C" fn spandrel_decide(state: *mut State, pos: u64) -> u32 {
 /// The valid `traceparent` whose value is at an offset.
 #[inline(always)]
 fn parent(bytes: Bytes, at: u32) -> Option<TraceParent> {
-    let mut value = at;
-    for _ in 0..WHITESPACE {
-        value += u32::from(matches!(bytes.byte(value), b' ' | b'\t'));
-    }
+    let value = behind_whitespace(bytes, at);
     let parent = w3c::parse55(bytes.traceparent(value))?;
-    let mut end = value + TRACEPARENT_LEN as u32;
+    let end = value + TRACEPARENT_LEN as u32;
     if parent.version != 0 && bytes.byte(end) == b'-' {
         return Some(parent);
     }
-    for _ in 0..WHITESPACE {
-        end += u32::from(matches!(bytes.byte(end), b' ' | b'\t'));
+    matches!(bytes.byte(behind_whitespace(bytes, end)), b'\r' | b'\n').then_some(parent)
+}
+
+/// The place behind the whitespace at an offset.
+#[inline(always)]
+fn behind_whitespace(bytes: Bytes, at: u32) -> u32 {
+    let word = bytes.word(at);
+    let (mut end, mut all) = (at, 1);
+    for index in 0..WHITESPACE {
+        let byte = (word >> (8 * index)) & 0xff;
+        let other = read::opaque((byte ^ u64::from(b' ')) * (byte ^ u64::from(b'\t')));
+        // Without a branch: each would double the verifier's work.
+        all &= !(read::opaque(other.wrapping_neg()) >> 63) as u32;
+        end += all;
     }
-    matches!(bytes.byte(end), b'\r' | b'\n').then_some(parent)
+    end
 }

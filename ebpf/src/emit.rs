@@ -93,21 +93,16 @@ pub fn conn(ids: Ids, event: &mut Conn) -> bool {
     fixed(event)
 }
 
-/// Sends `scratch.data` with the first `captured` bytes of the buffer. `request` says that a request
-/// starts here, which is lost with the event.
+/// Sends `scratch.data` with the first `captured` bytes of the buffer. Returns whether there was room.
 #[inline(always)]
-pub fn data(scratch: &mut Scratch, ids: Ids, captured: u64, request: bool) -> bool {
+pub fn data(scratch: &mut Scratch, ids: Ids, captured: u64) -> bool {
     let captured = read::at_most(captured, 2 * HEAD_CAPTURE as u64 - 1);
     scratch.data.header = header(Kind::Data, ids, captured as u32, scratch.moved.now);
-    let sent = output(
+    output(
         (&raw const scratch.data).cast(),
         size_of::<Data>() as u64 + captured,
         lazily(scratch.data.header.seq),
-    );
-    if !sent && request {
-        count(Counter::RequestsLost);
-    }
-    sent
+    )
 }
 
 /// Tells that one or both directions ended.

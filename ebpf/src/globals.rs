@@ -19,7 +19,7 @@ static AGENT_TGID: u32 = 0;
 #[unsafe(no_mangle)]
 static HAS_LOOP: u32 = 0;
 #[unsafe(no_mangle)]
-static RULES: u32 = u32::MAX;
+static RULES: u32 = 0;
 
 /// Reads one member of a frozen static without letting the compiler see its build-time value.
 macro_rules! member {
@@ -45,6 +45,8 @@ member!(sk_type);
 member!(sk_protocol);
 member!(sk_err);
 member!(sk_socket);
+member!(icsk_bind_hash);
+member!(bind_fastreuse);
 member!(sk_shutdown);
 member!(net_inum);
 member!(tcp_wstamp);
@@ -56,6 +58,7 @@ member!(tcp_write_seq);
 member!(task_files);
 member!(task_parent);
 member!(task_tgid);
+member!(task_pid);
 member!(task_mm);
 member!(task_flags);
 member!(task_status);
@@ -69,7 +72,19 @@ member!(file_private);
 member!(file_inode);
 member!(inode_mode);
 member!(inode_ino);
+member!(socket_inode);
 member!(socket_sk);
+member!(socket_file);
+member!(file_flags);
+member!(file_ep);
+member!(task_pid);
+member!(task_comm);
+member!(epitem_link);
+member!(epitem_ep);
+member!(eventpoll_wq);
+member!(wait_head);
+member!(wait_entry);
+member!(wait_private);
 member!(mm_arg_start);
 member!(mm_arg_end);
 member!(mm_env_end);

@@ -1,8 +1,12 @@
-//! Finds the end of a message head and the few fields that matter, eight bytes at a time.
+//! Finds the end of a message head and the few fields that matter, 64 bytes at a time.
 
-use spandrel_common::limits::{HEAD_SCAN, SNIFF};
+use spandrel_common::{
+    feeds,
+    limits::{HEAD_SCAN, SNIFF},
+};
 
 use crate::{
+    call::{gather, gather_first},
     conn::{METHOD_CONNECT, METHOD_HEAD, METHOD_OTHER},
     globals, read,
     scratch::{self, Bytes, Found, STATES, Scratch},
@@ -31,50 +35,64 @@ pub enum Framing {
     Unclear,
 }
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x8080_8080_8080_8080;
 const LOWER: u64 = 0x2020_2020_2020_2020;
-const NEWLINES: u64 = ONES * b'\n' as u64;
 
 const fn word(text: &[u8; 8]) -> u64 {
     u64::from_le_bytes(*text)
 }
 
-/// Index of the lowest byte that is marked in `mask`.
-#[inline(always)]
-fn lowest(mask: u64) -> u32 {
-    // The mark is bit 7 of its byte; the bits below it, spread over bytes and summed by a multiplication.
-    ((((mask - 1) & ONES).wrapping_mul(ONES)) >> 56) as u32 - 1
-}
+/// Words that one step of the search looks at: one bit of a word for each of their bytes.
+const STEP: u32 = 8;
+/// Lines that may end in one step. Where more do, no end is found, and the head is shipped.
+const LINES: u32 = 8;
 
-/// Words that one step of the search looks at: enough to make the step's own cost small.
-const STEP: u32 = 4;
+/// Bytes of a response that are looked at first, if there are more: most heads end within, and content behind
+/// them need not be copied.
+const RESPONSE_FIRST: u64 = 1024;
 
-/// Searches the first `len` bytes (at most [`HEAD_SCAN`]) of this CPU's buffer and writes what it found to
-/// [`scratch::Found`]. Finds nothing on kernels without `bpf_loop` (5.17): everything is shipped there.
+/// Copies the start of what the call moved from `skip` on, at most `want` bytes (at most [`HEAD_SCAN`]), to this
+/// CPU's buffer, and searches it as [`scan`] does. Returns how many bytes came: fewer than there are, if
+/// the end of a head is among them.
 ///
 /// A global function: the verifier checks it once, whoever calls it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn spandrel_scan(len: u64) -> u32 {
+pub extern "C" fn spandrel_head(skip: u64, want: u64) -> u64 {
     let Some(scratch) = scratch::held() else { return 0 };
-    scratch.found = Found {
-        end: 0,
-        traceparent: 0,
-        length: 0,
-        coding: 0,
-        line: 0,
-        odd: 0,
-        upgrade: 0,
-        len: len as u32,
-        parents: 0,
-        states: 0,
-        state: [0; STATES],
-    };
+    let call = scratch.moved.call;
+    let first = if scratch.moved.request == 0 && want > RESPONSE_FIRST { RESPONSE_FIRST } else { want };
+    let got = gather_first(call.address, call.vectors, skip, first, scratch);
+    if got > 0 {
+        scan(scratch, got);
+        if got >= want || scratch.found.end != 0 {
+            return got;
+        }
+    }
+    let got = gather(call.address, call.vectors, skip, want);
+    scan(scratch, got);
+    got
+}
+
+/// Searches the first `len` bytes (at most [`HEAD_SCAN`]) of this CPU's buffer and writes what it found to
+/// [`scratch::Found`]. Finds nothing on kernels without `bpf_loop` (5.17): everything is shipped there.
+#[inline(always)]
+fn scan(scratch: &mut Scratch, len: u64) {
+    // A number that the compiler does not know: it would make one call of many zeros, to a loop over bytes.
+    let none = read::opaque(0) as u32;
+    let found = &mut scratch.found;
+    found.end = none;
+    found.traceparent = none;
+    found.length = none;
+    found.coding = none;
+    found.line = none;
+    found.odd = none;
+    found.upgrade = none;
+    found.len = len as u32;
+    found.parents = none;
+    found.states = none;
     if globals::has_loop() {
         read::repeat(HEAD_SCAN as u32 / 8 / STEP, step, &mut 0);
     }
-    1
 }
 
 /// Looks at [`STEP`] words. Returns 1 to end the search.
@@ -85,22 +103,17 @@ extern "C" fn step(index: u32, _: *mut u64) -> i64 {
     if first >= scratch.found.len {
         return 1;
     }
-    for number in 0..STEP {
-        let base = first + 8 * number;
-        let diff = bytes.word(base) ^ NEWLINES;
-        let mut marks = diff.wrapping_sub(ONES) & !diff & HIGH;
-        // A line has three bytes at least ("a:" and its end), so a word holds three line ends at most.
-        for _ in 0..3 {
-            if marks == 0 {
-                break;
-            }
-            if line(&mut scratch.found, bytes, base + lowest(marks) + 1) {
-                return 1;
-            }
-            marks &= marks - 1;
+    let mut feeds = feeds::of(bytes.words(first));
+    for _ in 0..LINES {
+        if feeds == 0 {
+            return 0;
         }
+        if line(&mut scratch.found, bytes, first + feeds::lowest(feeds) + 1) {
+            return 1;
+        }
+        feeds &= feeds - 1;
     }
-    0
+    i64::from(feeds != 0)
 }
 
 /// A line starts at `line`. Returns true if it is the empty one, or beyond what is searched.
@@ -154,7 +167,11 @@ fn line(found: &mut Found, bytes: Bytes, line: u32) -> bool {
 
 /// What the first `len` bytes of the buffer look like.
 #[inline(always)]
-pub fn looks(len: u64) -> Looks {
+pub fn looks(bytes: Bytes, len: u64) -> Looks {
+    let start = bytes.word(0) as u32;
+    if len >= 5 && (start == u32::from_le_bytes(*b"GET ") || start == u32::from_le_bytes(*b"POST")) {
+        return Looks::Request;
+    }
     match spandrel_looks(len) {
         REQUEST => Looks::Request,
         SHORT => Looks::Short,
@@ -172,10 +189,6 @@ const REQUEST: u32 = 2;
 pub extern "C" fn spandrel_looks(len: u64) -> u32 {
     let Some(scratch) = scratch::held() else { return OTHER };
     let bytes = scratch.view();
-    let start = bytes.word(0) as u32;
-    if len >= 5 && (start == u32::from_le_bytes(*b"GET ") || start == u32::from_le_bytes(*b"POST")) {
-        return REQUEST;
-    }
     let blank = blank(bytes) as u32;
     for index in blank..blank + SNIFF as u32 {
         if u64::from(index) >= len {
@@ -247,7 +260,10 @@ pub fn is_request_line(scratch: &Scratch) -> bool {
 
 /// How the body behind the head is delimited.
 #[inline(always)]
-pub fn framing() -> Framing {
+pub fn framing(found: &Found) -> Framing {
+    if found.odd | found.length | found.coding == 0 {
+        return Framing::Absent;
+    }
     match spandrel_framing() {
         UNCLEAR => Framing::Unclear,
         ABSENT => Framing::Absent,

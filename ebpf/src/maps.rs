@@ -5,9 +5,13 @@ use aya_ebpf::{
     macros::{btf_map, map},
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
-use spandrel_common::{limits, sample::Policy, stats};
+use spandrel_common::{limits, runtime::Runtime, sample::Policy, stats};
 
-use crate::{conn::State, scratch::Scratch};
+use crate::{
+    causality::{program::Program, tracestate::Tracestate, worker::Thread},
+    conn::State,
+    scratch::Scratch,
+};
 
 /// Events for userspace. Written by `emit`, read by the agent.
 #[map]
@@ -67,17 +71,67 @@ pub static GOROUTINES: aya_ebpf::maps::LruHashMap<u64, crate::causality::go::Wor
 #[map]
 pub static GO_PENDING: aya_ebpf::maps::LruHashMap<u64, crate::causality::go::Pending> =
     aya_ebpf::maps::LruHashMap::with_max_entries(limits::GO_PENDING, 0);
+/// `spandrel_common::runtime::Runtime` of processes. Written by the agent.
+#[map]
+pub static RUNTIMES: HashMap<u32, u8> =
+    HashMap::with_max_entries(limits::PROCESSES, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+
+/// Threads that have read a request. Written and read by `causality`.
+#[map]
+pub static THREADS: HashMap<u32, Thread> =
+    HashMap::with_max_entries(limits::THREADS, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+
+/// What processes work on. Written and read by `causality`.
+#[map]
+pub static PROGRAMS: HashMap<u32, Program> =
+    HashMap::with_max_entries(limits::PROCESSES, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+
+/// Destinations that a process called of its own accord: process id above, hash below.
+#[map]
+pub static DESTINATIONS: aya_ebpf::maps::LruHashMap<[u64; 2], u8> =
+    aya_ebpf::maps::LruHashMap::with_max_entries(limits::DESTINATIONS, 0);
+
+/// `tracestate` of inbound requests, by connection.
+#[map]
+pub static TRACESTATES: HashMap<u64, Tracestate> =
+    HashMap::with_max_entries(limits::TRACESTATES, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
 
 /// Processes of which something untraced was told once: key is process and cause.
 #[map]
 pub static NOTICED: aya_ebpf::maps::LruHashMap<u64, u8> =
     aya_ebpf::maps::LruHashMap::with_max_entries(limits::PORTS, 0);
 
+/// Connections over Unix sockets that were announced, by the socket's inode.
+#[map]
+pub static UNIX: aya_ebpf::maps::LruHashMap<u64, u64> =
+    aya_ebpf::maps::LruHashMap::with_max_entries(limits::UNIX_SOCKETS, 0);
+
+/// The connection over the Unix socket with this inode.
+#[inline(always)]
+pub fn unix(inode: u64) -> Option<u64> {
+    // SAFETY: one word is copied out; a concurrent write gives the old or the new one.
+    unsafe { UNIX.get(inode) }.copied()
+}
+
 /// What was decided about a process, a `SELECT_*`.
 #[inline(always)]
 pub fn process(tgid: u32) -> Option<u8> {
     // SAFETY: one byte is copied out; a concurrent write gives the old or the new one.
     unsafe { PROCESSES.get(tgid) }.copied()
+}
+
+/// What a process runs on.
+#[inline(always)]
+pub fn runtime(tgid: u32) -> Runtime {
+    // SAFETY: one byte is copied out.
+    Runtime::from_u8(unsafe { RUNTIMES.get(tgid) }.copied().unwrap_or(0))
+}
+
+/// Forgets what a process runs on.
+#[inline(always)]
+pub fn forget_runtime(tgid: u32) {
+    // One that was not recognised has no entry.
+    let _ = RUNTIMES.remove(tgid);
 }
 
 /// Whether a listening port selects a process.

@@ -96,6 +96,16 @@ pub fn fetch_add(slot: *mut u64, mut value: u64) -> u64 {
     value
 }
 
+/// Puts a word into a map in one atomic instruction (kernel 5.12) and returns what was there.
+#[inline(always)]
+pub fn swap(slot: *mut u64, mut value: u64) -> u64 {
+    // SAFETY: `slot` is a live, aligned map value.
+    unsafe {
+        core::arch::asm!("{0} = xchg_64({1} + 0, {0})", inout(reg) value, in(reg) slot, options(nostack));
+    }
+    value
+}
+
 /// Calls `turn` with 0, 1, ... until it returns 1, at most `count` times, by `bpf_loop` (kernel 5.17): the
 /// verifier looks at it once, however often it runs. It must only return 0 or 1.
 #[inline(always)]

@@ -39,6 +39,9 @@ pub struct Scratch {
     pub moved: Moved,
     /// The walk through the chunks of it.
     pub walk: Walk,
+    /// Thread and socket of the call before this one.
+    pub last_tid: u64,
+    pub last_sk: u64,
     pub data: Data,
     pub bytes: [u8; BUFFER],
 }
@@ -68,6 +71,8 @@ pub struct Moved {
     pub crossed: u32,
     /// 1 once it is clear that the connection is to be left alone.
     pub left: u32,
+    /// The byte that counts as the first of these although an earlier call moved it; 0 if there is none.
+    pub held: u64,
 }
 
 /// Offsets into [`Scratch::bytes`]; 0 is "not found" (no field can stand at 0).
@@ -171,6 +176,13 @@ impl Bytes {
     pub fn word(self, offset: u32) -> u64 {
         // SAFETY: the masked offset plus eight is inside the buffer.
         unsafe { self.0.add(inside(offset)).cast::<u64>().read_unaligned() }
+    }
+
+    /// Eight words at an offset.
+    #[inline(always)]
+    pub fn words(self, offset: u32) -> [u64; 8] {
+        // SAFETY: the masked offset plus 64 is inside the buffer.
+        unsafe { self.0.add(inside(offset)).cast::<[u64; 8]>().read_unaligned() }
     }
 
     /// The byte at an offset.

@@ -111,11 +111,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         if let Some(agent) = &agent {
             test.env("SPANDREL_BIN", agent);
         }
-        let mut count = group(name, &mut test, args)?;
-        if PRIVILEGED.contains(&&**name) {
-            again(package, agent.as_deref(), &mut count)?;
-        }
-        total.add(count);
+        total.add(group(name, &mut test, args)?);
     }
 
     if total.passed + total.failed == 0 {
@@ -125,30 +121,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     print!("{total}");
     if total.failed > 0 {
         std::process::exit(1);
-    }
-    Ok(())
-}
-
-/// Failures of a group that are tried again. More are no accident.
-const AGAIN: usize = 3;
-
-/// Runs the few tests that failed once more, each alone. Real programs on a real kernel, on a machine that loses
-/// time to its host, now and then fail for that; what passes alone is told as unsteady, and not hidden.
-fn again(package: &str, agent: Option<&Path>, count: &mut Count) -> Result<()> {
-    let names = count.failures().to_vec();
-    if names.len() > AGAIN {
-        return Ok(());
-    }
-    // What is no name of a test (a group without an end) has spaces in it.
-    for name in names.into_iter().filter(|name| !name.contains(' ')) {
-        let mut test = cargo(["test", "--locked", "--package", package, "--", "--exact"]);
-        test.arg(&name).arg("--test-threads=1");
-        if let Some(agent) = agent {
-            test.env("SPANDREL_BIN", agent);
-        }
-        if crate::run::succeeds(&mut test)? {
-            count.steadied(&name);
-        }
     }
     Ok(())
 }

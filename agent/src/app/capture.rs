@@ -10,6 +10,7 @@ use std::{
 
 use spandrel_common::{
     event::{self, SELECT_NO, SELECT_YES, Unseen},
+    runtime::Runtime,
     stats::Counter,
 };
 
@@ -17,8 +18,10 @@ use super::{goroutines::Goroutines, rooms, scope::Scope};
 use crate::{
     decode::{self, Event, Sequence},
     discover::{
+        recognise::Recognised,
         registry::Registry,
         select::{Ignored, Verdict},
+        sockets,
     },
     exchange::Exchange,
     export::{Sender, metrics::Snapshot},
@@ -89,6 +92,9 @@ struct Rest {
     selections: Vec<(u32, Option<u8>)>,
     /// Processes that ended.
     ended: Vec<u32>,
+    /// For the kernel side, too.
+    runtimes: Vec<(u32, Runtime)>,
+    recognised: Recognised,
     refused: VecDeque<u32>,
     refused_set: HashSet<u32>,
 }
@@ -118,6 +124,8 @@ impl Capture {
             spans: Vec::new(),
             selections: Vec::new(),
             ended: Vec::new(),
+            runtimes: Vec::new(),
+            recognised: Recognised::default(),
             refused: VecDeque::new(),
             refused_set: HashSet::new(),
         };
@@ -154,6 +162,7 @@ impl Capture {
             }
         }
         let now = rooms::clock().mono_ns;
+        self.ask(now, true);
         self.rest.table.flush(now, &mut self.rest.exchanges);
         self.settle();
         self.tick();
@@ -167,6 +176,12 @@ impl Capture {
     /// Hands on what the last events gave.
     fn settle(&mut self) {
         self.rest.finish();
+        for (tgid, runtime) in self.rest.runtimes.drain(..) {
+            log::debug!("process {tgid} runs on {}", runtime.label());
+            if let Err(error) = self.kernel.recognise(tgid, runtime) {
+                log::warn!("fewer causes of requests may be found in process {tgid}: {error}");
+            }
+        }
         for (tgid, state) in self.rest.selections.drain(..) {
             let told = match state {
                 Some(SELECT_YES) => self.kernel.select(tgid, SELECT_YES),
@@ -186,9 +201,27 @@ impl Capture {
         }
     }
 
+    /// Asks which Unix sockets are still held, for the last time if `last`.
+    fn ask(&mut self, now_ns: u64, last: bool) {
+        let doubts = self.rest.table.doubts(now_ns);
+        if doubts.is_empty() {
+            return;
+        }
+        let mut answers = sockets::held(&doubts);
+        if last {
+            // A list that is read while it changes may lack one.
+            let missed: Vec<_> = answers.extract_if(.., |(_, held)| !*held).map(|(doubt, _)| doubt).collect();
+            answers.extend(sockets::held(&missed));
+        }
+        for (doubt, held) in answers {
+            self.rest.table.found(doubt.conn, held, last, now_ns, &mut self.rest.exchanges);
+        }
+    }
+
     fn tick(&mut self) {
         let clock = rooms::clock();
         self.rest.builder.set_clock(clock);
+        self.ask(clock.mono_ns, false);
         self.rest.table.expire(clock.mono_ns, IDLE_NS, &mut self.rest.exchanges);
         self.rest.finish();
         self.kernel.log_messages();
@@ -235,6 +268,15 @@ impl Rest {
             }
             Event::Notice(notice) => self.notice(tgid, Unseen::from_u8(notice.cause)),
             Event::Conn(_) | Event::Data(..) | Event::Close(_) => {}
+        }
+        match &event {
+            Event::Conn(_) => {
+                if let Some(runtime) = self.recognised.first(tgid) {
+                    self.runtimes.push((tgid, runtime));
+                }
+            }
+            Event::Exec(_) | Event::Exit(_) => self.recognised.forget(tgid),
+            _ => {}
         }
         self.table.handle(&event, &mut self.exchanges);
     }

@@ -105,6 +105,7 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
         profile: rooms::profile(config.profile),
         scope: scope.constant(),
         policy: rooms::sampler(&config.sampler),
+        rules: config.causality,
     };
     let (mut kernel, ring) = Kernel::load(&options).map_err(|error| {
         let code = if error.is_privilege() { exit::NOPERM } else { exit::UNAVAILABLE };

@@ -94,6 +94,11 @@ pub struct Run {
     #[arg(long, value_name = "auto|socket|syscall")]
     pub profile: Option<String>,
 
+    /// What counts as the cause of an outbound request: strict takes only evidence that is sound by
+    /// itself, off none
+    #[arg(long, value_name = "default|strict|off")]
+    pub causality: Option<String>,
+
     /// How much to say on standard error: off, error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
@@ -143,7 +148,7 @@ mod tests {
     #[test]
     fn every_name_is_there() {
         let line = "spandrel run --config f --pid 1 --pid 2 --exe a --exe b --cmd c --port 80 --cgroup /x \
-                    --otlp-endpoint http://h:1 --console json --listen :9 --report r --profile socket \
+                    --otlp-endpoint http://h:1 --console json --listen :9 --report r --profile socket --causality strict \
                     --log-level debug -- curl --pid 7";
         let Ok(Command::Run(run)) = typed(line) else { panic!("not read") };
         assert_eq!(run.pid, ["1", "2"]);

@@ -158,6 +158,8 @@ fn ours_of(walk: &mut Walk<'_>, table: &mut Table<'_>, settings: &mut Settings) 
         listen: walk.text(table, "listen"),
         report: walk.text(table, "report"),
         profile: walk.text(table, "profile"),
+        causality: walk.text(table, "causality"),
+        causality_without: walk.texts(table, "causality_without").unwrap_or_default(),
         ..Distribution::default()
     };
     if let Some(mut select) = walk.sub(table, "select") {
@@ -177,7 +179,8 @@ fn ours_of(walk: &mut Walk<'_>, table: &mut Table<'_>, settings: &mut Settings) 
     settings.resource.command_args = walk.boolean(table, "command_args").unwrap_or(false);
     walk.unknown(
         table,
-        "select, console, listen, report, profile, body_sizes, redacted_headers, command_args",
+        "select, console, listen, report, profile, causality, causality_without, body_sizes, redacted_headers, \
+         command_args",
     );
     ours
 }

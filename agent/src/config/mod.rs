@@ -3,6 +3,7 @@
 //! variables. Nothing here touches the kernel.
 
 pub mod args;
+mod causality;
 pub mod env;
 mod file;
 mod file_http;
@@ -67,6 +68,9 @@ pub struct Config {
     /// The program to start, and its arguments. Empty if there is none.
     pub command: Vec<OsString>,
     pub profile: Profile,
+    /// The rules of causality that are on, as the kernel side takes them: bits numbered by
+    /// [`spandrel_common::context::Rule`], and [`spandrel_common::context::STRICT`].
+    pub causality: u32,
     /// `OTEL_SDK_DISABLED`: nothing is attached; a command is run all the same.
     pub disabled: bool,
     pub log_level: LevelFilter,
@@ -101,6 +105,8 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
         listen: run.listen.clone(),
         report: None,
         profile: run.profile.clone(),
+        causality: run.causality.clone(),
+        causality_without: Vec::new(),
     };
     let typed = !(pid.is_empty() && exe.is_empty() && cmd.is_empty() && port.is_empty() && cgroup.is_empty());
     let own = targets::selectors(&flags, !command.is_empty(), &mut findings);
@@ -124,6 +130,7 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
         let select = Distribution { place: format!("{ours}select."), ..distribution.clone() };
         targets::selectors(&select, !command.is_empty(), &mut findings)
     };
+    let causality = causality::read(run.causality.as_deref(), &distribution, &mut findings);
     let Distribution { console: text, listen: address, report: path, profile: hooks, .. } = distribution;
     let place = |key: &str| format!("{ours}{key}");
     let text = text.and_then(|text| console(&place("console"), &text, exit::CONFIG, &mut findings));
@@ -148,6 +155,7 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
         selectors,
         command: run.command,
         profile: typed_profile.or(hooks).unwrap_or(Profile::Auto),
+        causality,
         disabled,
         log_level: typed_level.or(log_level).unwrap_or(LevelFilter::Info),
         listen: typed_listen.or(address),

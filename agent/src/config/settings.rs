@@ -49,6 +49,9 @@ pub struct Distribution {
     pub listen: Option<String>,
     pub report: Option<String>,
     pub profile: Option<String>,
+    pub causality: Option<String>,
+    /// Rules that are switched off.
+    pub causality_without: Vec<String>,
 }
 
 /// The decision at the root of a trace.

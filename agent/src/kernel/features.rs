@@ -107,6 +107,7 @@ pub fn survey() -> Survey {
 
 fn try_loading(survey: &mut Survey) {
     let options = Options {
+        rules: u32::MAX,
         profile: survey.profile,
         scope: spandrel_common::event::SCOPE_TREE,
         policy: spandrel_common::sample::Policy::DEFAULT,

@@ -25,6 +25,8 @@ pub struct Options {
     /// `SCOPE_*` of [`spandrel_common::event`].
     pub scope: u32,
     pub policy: Policy,
+    /// Rules of causality that are on: see [`crate::config::Config::causality`].
+    pub rules: u32,
 }
 
 /// Why the kernel side could not be loaded. Every message says what to do.
@@ -76,7 +78,7 @@ pub(super) fn version(release: &str) -> Option<(u32, u32)> {
 
 /// The last lines of what the verifier says, which can be thousands.
 fn brief(error: &aya::programs::ProgramError) -> String {
-    const LINES: usize = 4;
+    const LINES: usize = 90;
     const FIRST: usize = 300;
     let text = error.to_string();
     let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
@@ -144,12 +146,16 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
     let has_loop = u32::from(btf_has_loop);
     let aya_btf = AyaBtf::from_sys_fs()?;
     let mut loader = EbpfLoader::new();
+    if std::env::var_os("SPANDREL_VERBOSE").is_some() {
+        loader.verifier_log_level(aya::VerifierLogLevel::VERBOSE);
+    }
     loader
         .btf(Some(&aya_btf))
         .override_global("LAYOUT", &words[..], true)
         .override_global("SCOPE", &options.scope, true)
         .override_global("AGENT_TGID", &agent, true)
         .override_global("HAS_LOOP", &has_loop, true)
+        .override_global("RULES", &options.rules, true)
         .map_max_entries("SCRATCH", cpus)
         .map_max_entries("EXEC_SCRATCH", cpus);
     if profile == Profile::Socket {

@@ -18,6 +18,7 @@ use aya::{
 use spandrel_common::{
     event::SELECT_YES,
     go::{Program, WORDS as GO_WORDS},
+    runtime::Runtime,
     sample::Policy,
     stats::Counter,
 };
@@ -92,6 +93,12 @@ impl Kernel {
                 other => other,
             },
         }
+    }
+
+    /// Sets what a process runs on.
+    pub fn recognise(&mut self, tgid: u32, runtime: Runtime) -> Result<(), MapError> {
+        let mut map: HashMap<_, u32, u8> = HashMap::try_from(self.map_mut("RUNTIMES")?)?;
+        map.insert(tgid, runtime as u8, 0)
     }
 
     /// Selects whoever begins to listen on a port.

@@ -115,6 +115,13 @@ impl Parser for Http1 {
         }
     }
 
+    fn certain(&self, side: Side) -> u64 {
+        match side {
+            Side::Request => self.request.certain(),
+            Side::Response => self.response.certain(),
+        }
+    }
+
     fn body(&self, side: Side) -> u64 {
         match side {
             Side::Request => self.request.body,

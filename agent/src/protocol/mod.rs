@@ -65,6 +65,10 @@ pub trait Parser {
     /// Whether `side` is inside a body.
     fn within(&self, side: Side) -> bool;
 
+    /// How many of the next bytes of `side` are body for certain, by the framing of the open message: nothing is
+    /// lost with them but their content, which nobody looks at.
+    fn certain(&self, side: Side) -> u64;
+
     /// Content bytes, so far, of the message that is open in `side`.
     fn body(&self, side: Side) -> u64;
 }

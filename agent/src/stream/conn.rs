@@ -12,7 +12,10 @@ use spandrel_common::event::{
     self, DATA_BODY, DATA_END, DATA_PIPELINED, DATA_START, DIR_RX, Data, ROLE_CLIENT, TRANSPORT_UNIX,
 };
 
-use super::half::{Half, Source};
+use super::{
+    half::{Half, Source},
+    held::Holding,
+};
 use crate::{
     exchange::{Addr, Connection, Exchange, Outcome, Owner, Pairing, Role},
     protocol::{Detect, Input, Message, Parser as _, Side, http1::Http1},
@@ -46,7 +49,7 @@ impl<'a> Context<'a> {
 #[derive(Debug)]
 pub(super) struct Conn {
     info: Arc<Connection>,
-    parser: Http1,
+    pub(super) parser: Http1,
     pairing: Pairing,
     request: Half,
     response: Half,
@@ -57,6 +60,7 @@ pub(super) struct Conn {
     /// Who used it last.
     tgid: u32,
     transport: u8,
+    pub(super) holding: Holding,
     /// How it ended, by what was heard first.
     ended: Option<Outcome>,
     /// Its process is gone.
@@ -78,6 +82,7 @@ impl Conn {
             held: Vec::new(),
             tgid: event.header.tgid,
             transport: event.transport,
+            holding: Holding::of(event.transport, event.local_addr),
             ended: None,
             orphan: false,
             over: false,
@@ -96,6 +101,18 @@ impl Conn {
 
     pub(super) const fn transport(&self) -> u8 {
         self.transport
+    }
+
+    pub(super) fn netns(&self) -> u32 {
+        self.info.netns
+    }
+
+    /// Something of the message that is open in a side may have moved unseen.
+    pub(super) fn untold_rest(&mut self, side: Side) {
+        match side {
+            Side::Request => self.pairing.request_gap(),
+            Side::Response => self.pairing.response_gap(),
+        }
     }
 
     pub(super) const fn last_ns(&self) -> u64 {
@@ -140,6 +157,7 @@ impl Conn {
     pub(super) fn data(&mut self, data: &Data, payload: &[u8], context: &mut Context<'_>) {
         self.tgid = data.header.tgid;
         self.orphan = false;
+        self.holding.used();
         self.last_ns = self.last_ns.max(data.last_ns);
         if self.over {
             return;
@@ -214,7 +232,13 @@ impl Conn {
             self.cut(side, data.last_ns, context);
         }
         if jumped && !starts {
-            self.gap(side, data.pos - next, data.last_ns, context);
+            let len = data.pos - next;
+            // When a message ended whose last bytes are among them is not known.
+            if len < self.parser.certain(side) {
+                self.uncaptured(side, len, data.last_ns, context);
+            } else {
+                self.gap(side, len, data.last_ns, context);
+            }
         }
         self.half(side).next = data.pos + late;
         match side {
@@ -268,7 +292,7 @@ impl Conn {
             self.cut(side, data.last_ns, context);
         }
         if len > 0 && !body {
-            self.gap(side, len, data.last_ns, context);
+            self.uncaptured(side, len, data.last_ns, context);
         }
         if ends || (len > 0 && body) {
             // Content is counted without chunk framing.

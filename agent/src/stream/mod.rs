@@ -2,6 +2,7 @@
 
 mod conn;
 mod half;
+pub mod held;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -111,15 +112,17 @@ impl Table {
     }
 
     fn close(&mut self, close: &event::Close, out: &mut Vec<Exchange>) {
-        if matches!(close.reason, event::CLOSE_GONE | event::CLOSE_OPAQUE) {
+        if close.reason == event::CLOSE_EXIT {
+            self.held_to_the_end(close, out);
+        } else if matches!(close.reason, event::CLOSE_GONE | event::CLOSE_OPAQUE) {
             self.remove(close.conn, |conn, context| conn.close(close, context), out);
         } else if let Some(conn) = self.conns.touch(close.conn) {
             conn.close(close, &mut Context::new(&self.stats, &mut self.messages, out));
         }
     }
 
-    /// A process ended. The kernel closes its TCP sockets right after, or another process goes on with
-    /// them; of Unix sockets nothing more is heard.
+    /// A process ended. The kernel closes its TCP sockets right after, or another process goes on with them. Of the
+    /// Unix sockets that it held it was told just before; the others were closed or handed on.
     fn exit(&mut self, header: &event::Header, out: &mut Vec<Exchange>) {
         if !self.users.contains_key(&header.tgid) {
             return;
@@ -128,6 +131,8 @@ impl Table {
         for (id, conn) in self.conns.iter_mut().filter(|(_, conn)| conn.tgid() == header.tgid) {
             if conn.transport() != TRANSPORT_UNIX {
                 conn.orphan();
+            } else if conn.holding.inode != 0 {
+                conn.holding.leave();
             } else if conn.open() > 0 {
                 open.push(id);
             }

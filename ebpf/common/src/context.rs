@@ -14,7 +14,7 @@ use crate::{
 macro_rules! rules {
     ($($(#[$doc:meta])* $name:ident = $value:literal $label:literal;)*) => {
         /// How the parent of a request is known. The value of [`Context::rule`].
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         pub enum Rule { $($(#[$doc])* $name = $value,)* }
 

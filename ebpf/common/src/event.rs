@@ -105,7 +105,8 @@ pub struct Conn {
     /// 4, 6, or 0 for Unix sockets. v4-mapped IPv6 addresses are given as they are, with 6.
     pub ip_version: u8,
     pub reserved: [u8; 5],
-    /// Addresses in network order; an IPv4 address fills the first four bytes.
+    /// Addresses in network order; an IPv4 address fills the first four bytes. A Unix socket has the number of its
+    /// inode in the first eight bytes of the local one, in native order; 0 if unknown.
     pub local_addr: [u8; 16],
     pub peer_addr: [u8; 16],
 }
@@ -228,6 +229,10 @@ pub const CLOSE_GONE: u8 = 4;
 /// `Close::reason`: the connection turned into something that is not HTTP (CONNECT, Upgrade) or was
 /// never HTTP; nothing more of it will be sent.
 pub const CLOSE_OPAQUE: u8 = 5;
+
+/// `Close::reason`: the process that ends holds this Unix socket. (TCP sockets are closed by that, which is told by
+/// itself.) Comes before the process's own event; positions and times are 0.
+pub const CLOSE_EXIT: u8 = 6;
 
 /// One or both directions ended. 88 bytes.
 #[derive(Clone, Copy, Debug)]

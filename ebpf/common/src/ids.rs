@@ -6,6 +6,8 @@
 //! Every bit of an id depends on a 64-bit random word through a bijection, so the right-most seven bytes of
 //! a trace id are random in the sense of W3C Trace Context Level 2, section 3.2.2.3.
 
+use crate::sample::NEVER;
+
 /// The 16 bytes of a trace id.
 pub type TraceId = [u8; 16];
 /// The 8 bytes of a span id.
@@ -26,11 +28,20 @@ const fn nonzero(x: u64) -> u64 {
 /// The trace id of a trace that starts with the request at `pos`.
 pub const fn trace_id(seed: [u64; 2], pos: u64) -> TraceId {
     let high = mix(seed[0].wrapping_add(pos.wrapping_mul(0x9e37_79b9_7f4a_7c15))).to_be_bytes();
-    let low = nonzero(mix(seed[1].wrapping_add(pos.wrapping_mul(0xd1b5_4a32_d192_ed03)))).to_be_bytes();
+    let low = low(seed[1], pos).to_be_bytes();
     [
         high[0], high[1], high[2], high[3], high[4], high[5], high[6], high[7], low[0], low[1], low[2],
         low[3], low[4], low[5], low[6], low[7],
     ]
+}
+
+/// What [`crate::sample::Policy::randomness`] is of the trace id at `pos`, which only the second word of the seed bears on.
+pub const fn randomness(seed: u64, pos: u64) -> u64 {
+    low(seed, pos) & (NEVER - 1)
+}
+
+const fn low(seed: u64, pos: u64) -> u64 {
+    nonzero(mix(seed.wrapping_add(pos.wrapping_mul(0xd1b5_4a32_d192_ed03))))
 }
 
 /// The span id of the request at `pos`.
@@ -44,6 +55,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::sample::Policy;
 
     #[test]
     fn ids_are_stable_distinct_and_never_zero() {
@@ -54,6 +66,7 @@ mod tests {
                 let seed = [mix(seed), mix(seed ^ 0xdead)];
                 assert_ne!(trace_id(seed, pos), [0; 16]);
                 assert_ne!(span_id(seed, pos), [0; 8]);
+                assert_eq!(randomness(seed[1], pos), Policy::randomness(trace_id(seed, pos)));
                 assert!(traces.insert(trace_id(seed, pos)));
                 assert!(spans.insert(span_id(seed, pos)));
             }

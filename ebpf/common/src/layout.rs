@@ -54,6 +54,8 @@ layout! {
     sk_protocol: "sock", "sk_protocol", Always;
     sk_err: "sock", "sk_err", Nice;
     sk_socket: "sock", "sk_socket", Nice;
+    icsk_bind_hash: "inet_connection_sock", "icsk_bind_hash", Nice;
+    bind_fastreuse: "inet_bind_bucket", "fastreuse", Nice;
     sk_shutdown: "sock", "sk_shutdown", Nice;
     net_inum: "net", "ns.inum", Nice;
     tcp_wstamp: "tcp_sock", "tcp_wstamp_ns", Nice;
@@ -65,6 +67,7 @@ layout! {
     task_files: "task_struct", "files", Syscalls;
     task_parent: "task_struct", "real_parent", Nice;
     task_tgid: "task_struct", "tgid", Always;
+    task_pid: "task_struct", "pid", Always;
     task_mm: "task_struct", "mm", Always;
     task_flags: "task_struct", "flags", Always;
     task_status: "task_struct", "thread_info.status", Nice;
@@ -78,7 +81,19 @@ layout! {
     file_inode: "file", "f_inode", Syscalls;
     inode_mode: "inode", "i_mode", Syscalls;
     inode_ino: "inode", "i_ino", Syscalls;
+    socket_inode: "socket_alloc", "vfs_inode", Nice;
     socket_sk: "socket", "sk", Syscalls;
+    socket_file: "socket", "file", Nice;
+    file_flags: "file", "f_flags", Nice;
+    file_ep: "file", "f_ep", Nice;
+    task_pid: "task_struct", "pid", Nice;
+    task_comm: "task_struct", "comm", Nice;
+    epitem_link: "epitem", "fllink", Nice;
+    epitem_ep: "epitem", "ep", Nice;
+    eventpoll_wq: "eventpoll", "wq", Nice;
+    wait_head: "wait_queue_head", "head", Nice;
+    wait_entry: "wait_queue_entry", "entry", Nice;
+    wait_private: "wait_queue_entry", "private", Nice;
     mm_arg_start: "mm_struct", "arg_start", Always;
     mm_arg_end: "mm_struct", "arg_end", Always;
     mm_env_end: "mm_struct", "env_end", Always;

@@ -8,11 +8,13 @@
 
 pub mod context;
 pub mod event;
+pub mod feeds;
 pub mod go;
 pub mod http1;
 pub mod ids;
 pub mod layout;
 pub mod limits;
+pub mod runtime;
 pub mod sample;
 pub mod stats;
 pub mod w3c;

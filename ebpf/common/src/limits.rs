@@ -60,6 +60,27 @@ pub const PROCESSES: u32 = 32_768;
 /// hangs them on the sockets themselves and needs no limit.)
 pub const SOCKETS: u32 = 65_536;
 
+/// Threads that are remembered to have read a request, each 96 bytes: twice as many as `pid_max` of a small machine.
+pub const THREADS: u32 = 65_536;
+
+/// Destinations that processes called while they worked on no request. Older ones give way: the process is then
+/// believed once more than it should be.
+pub const DESTINATIONS: u32 = 16_384;
+
+/// Inbound requests whose `tracestate` is kept for what they cause, each 0.7 KiB while it lives. Beyond them traces
+/// go on without it, which is counted.
+pub const TRACESTATES: u32 = 16_384;
+
+/// Unix sockets that are known to carry HTTP, to tell which of them a process still holds when it ends: as many as
+/// four processes have by the usual limit of 1024 descriptors. The least used one is forgotten; if it is held to the
+/// end after all, it counts as closed just before.
+pub const UNIX_SOCKETS: u32 = 4096;
+
+/// Descriptors of a process that ends which are looked at, with `bpf_loop` and without it, where the verifier walks
+/// every one. A Unix socket beyond them counts as closed just before the end.
+pub const EXIT_FDS: u32 = 4096;
+pub const EXIT_FDS_PLAIN: u32 = 64;
+
 /// Listening ports that `--port` can name.
 pub const PORTS: u32 = 1024;
 

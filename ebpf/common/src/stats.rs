@@ -41,13 +41,25 @@ counters! {
     /// Bytes were missing between two calls of a connection.
     Gaps = "gaps";
     /// Outbound requests that got a parent, by rule.
+    CausedWorker = "caused_worker";
     CausedGoroutine = "caused_goroutine";
+    CausedIdentifier = "caused_identifier";
+    CausedUpstream = "caused_upstream";
+    CausedSingle = "caused_single_in_flight";
+    /// Outbound requests while inbound ones were open in their process, of which no rule found the cause.
+    Abstained = "abstained";
+    /// Outbound requests whose rules named different causes.
+    Conflicts = "conflicts";
+    /// Threads and processes that a rule holds for no longer, because they contradicted it.
+    Demoted = "demoted";
     /// Inbound requests of a Go process whose goroutine could not be told.
     GoroutineUnread = "goroutine_unread";
     /// Outbound requests of goroutines that may be older than the request that their parent works on.
     GoroutineElder = "goroutine_elder";
     /// Outbound requests of Go programs on connections of a kind that is not known (TLS, wrapped ones).
     GoConnUnknown = "go_conn_unknown";
+    /// A `tracestate` that was not passed on for want of room.
+    TracestatesFull = "tracestates_full";
     /// Threads or processes that were not followed for want of room.
     CausalityFull = "causality_full";
     /// The process map was full: a process is not traced.
@@ -55,5 +67,5 @@ counters! {
 }
 
 /// Slots of the counter map.
-pub const SLOTS: u32 = 32;
+pub const SLOTS: u32 = 64;
 const _: () = assert!(Counter::ALL.len() <= SLOTS as usize);

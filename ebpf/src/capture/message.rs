@@ -3,7 +3,7 @@
 use spandrel_common::{
     event::{
         DATA_BODY, DATA_END, DATA_LIMIT, DATA_TO_CLOSE, DATA_UNSEEN, DECISION_OPEN, DECISION_SAMPLED,
-        SELECT_PENDING, Unseen,
+        SELECT_PENDING, TRANSPORT_UNIX, Unseen,
     },
     limits::{HEAD_CAPTURE, HEAD_SCAN},
     stats::Counter,
@@ -12,12 +12,12 @@ use spandrel_common::{
 use super::tell::{HEAD, tell};
 use crate::{
     call::gather,
-    causality::{spandrel_inbound, spandrel_outbound},
+    causality::{spandrel_answered, spandrel_inbound, spandrel_outbound},
     chunk::{self, How},
     conn::{BODY, CHUNKED, IGNORED, METHOD_CONNECT, METHOD_HEAD, SHIP, START, State, TO_CLOSE, WITHHELD},
-    decide::{DROP, KEEP, UNCLEAR, spandrel_decide},
+    decide::{self, DROP, KEEP, UNCLEAR},
     emit, filter,
-    head::{self, Framing, Looks, spandrel_scan},
+    head::{self, Framing, Looks, spandrel_head},
     scratch::{self, Moved, Scratch},
 };
 
@@ -48,6 +48,7 @@ fn step<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) -
     let moved = scratch.moved;
     let at = moved.base + offset;
     let rest = moved.len - offset;
+    let unix = state.transport == TRANSPORT_UNIX;
     let (own, other) = state.flows::<TX>();
     if own.mode == BODY {
         let (until, left) = (own.until, own.until.wrapping_sub(at));
@@ -64,6 +65,11 @@ fn step<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) -
     }
     match own.mode {
         CHUNKED => chunks::<TX>(state, offset, scratch),
+        // No event tells the end of a Unix socket, and with it how long the body was.
+        TO_CLOSE if unix => {
+            body::<TX>(state, moved.base + moved.len, 0, scratch);
+            0
+        }
         TO_CLOSE | WITHHELD => 0,
         START => begin::<TX>(state, offset, scratch),
         // A new turn is a new chance to find a message start: for a request once the other side has
@@ -83,13 +89,15 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
     if moved.call.unseen != 0 {
         return ship::<TX>(state, offset, 0, scratch);
     }
-    // Less than wanted is enough if the head is in it.
-    let got = gather(moved.call.address, moved.call.vectors, offset, want);
+    let got = spandrel_head(offset, want);
     let bytes = scratch.view();
-    let looks = if moved.request != 0 { head::looks(got) } else { Looks::Other };
+    let looks = if moved.request != 0 { head::looks(bytes, got) } else { Looks::Other };
     let starts =
         if moved.request != 0 { looks == Looks::Request } else { got >= 12 && head::is_response(bytes) };
     if !starts {
+        if looks == Looks::Short && rest == 1 && hold::<TX>(state, scratch) {
+            return 0;
+        }
         if looks == Looks::Other && moved.request != 0 {
             super::give_up_slowly(state, scratch);
             if state.phase == IGNORED {
@@ -108,7 +116,6 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
             return blank;
         }
     }
-    spandrel_scan(got);
     if moved.request != 0 && scratch.found.line != 0 && !head::is_request_line(scratch) {
         if state.announced == 0 {
             super::leave(state, scratch);
@@ -117,12 +124,27 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
         super::give_up_slowly(state, scratch);
         return ship::<TX>(state, offset, 0, scratch);
     }
-    let framing = if scratch.found.end == 0 { Framing::Unclear } else { head::framing() };
+    let framing = if scratch.found.end == 0 { Framing::Unclear } else { head::framing(&scratch.found) };
     if moved.request != 0 {
         request::<TX>(state, offset, framing, scratch)
     } else {
         response::<TX>(state, offset, framing, scratch)
     }
+}
+
+/// Holds the lone first byte of a request, the last of this call, until more comes: with it the kernel side can
+/// follow the request, alone it would have to leave all of it to userspace. Go's server reads it ahead.
+#[inline(always)]
+fn hold<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
+    let byte = scratch.view().byte(0);
+    let (own, _) = state.flows::<TX>();
+    if own.mode != START || !byte.is_ascii_uppercase() {
+        return false;
+    }
+    own.held = byte;
+    own.held_ns = scratch.moved.first_ns;
+    own.until = scratch.moved.base + scratch.moved.len - 1;
+    true
 }
 
 /// A request starts at `offset`; its head was searched.
@@ -188,12 +210,14 @@ fn context<const TX: bool>(state: &mut State, at: u64, scratch: &Scratch) -> u32
     if TX {
         // What the program itself says counts more than what it is thought to do.
         return if plain && found.traceparent != 0 {
-            spandrel_decide(state, at)
+            decide::decide(state, at, scratch)
         } else {
             spandrel_outbound(state, at)
         };
     }
-    let kept = if plain { spandrel_decide(state, at) } else { UNCLEAR };
+    // Of what came before, nothing more is to be told.
+    spandrel_answered(state);
+    let kept = if plain { decide::decide(state, at, scratch) } else { UNCLEAR };
     spandrel_inbound(state, at, kept);
     kept
 }

@@ -20,18 +20,21 @@ use self::message::{spandrel_step_rx, spandrel_step_tx};
 pub use self::tell::closed;
 use crate::{
     call::{Call, gather},
-    conn::{BODY, CHUNKED, HTTP, IGNORED, SHIP, SNIFFING, START, State},
+    causality::{self, spandrel_answered, spandrel_called},
+    conn::{BODY, CHUNKED, HTTP, IGNORED, SHIP, SNIFFING, START, State, TO_CLOSE},
     emit,
     head::{self, Looks},
     kernel::{
         sock::{Memory, Sock, Tcp},
-        task,
+        task::Ids,
     },
     scratch::{self, Moved, Scratch},
 };
 
 /// Bytes that moved through a socket.
 pub struct Bytes {
+    /// Who moved them.
+    pub ids: Ids,
     pub len: u64,
     /// Bytes of the same system call that moved behind these (`sendmmsg`, where only the end of the call is seen).
     pub behind: u64,
@@ -41,14 +44,30 @@ pub struct Bytes {
 /// `bytes` moved through `sock`, sent if `TX` and received if not. `tcp` is its TCP part, if it has one.
 #[inline(always)]
 pub fn moved<const TX: bool>(state: &mut State, sock: Sock, tcp: Option<Tcp<impl Memory>>, bytes: Bytes) {
+    let ids = bytes.ids;
     let left = scratch::with(|scratch| {
         locked::<TX>(state, sock, tcp, bytes, scratch);
+        if TX && state.open != 0 && is_answered(state) {
+            spandrel_answered(state);
+        }
+        scratch.last_tid = u64::from(scratch.moved.ids.tid);
+        scratch.last_sk = sock.0;
         scratch.moved.left != 0
     });
     match left {
         None => emit::count(Counter::ScratchBusy),
-        Some(true) if state.announced != 0 => closed(state, task::ids(), CLOSE_OPAQUE, 0),
+        Some(true) if state.announced != 0 => closed(state, ids, CLOSE_OPAQUE, 0),
         Some(_) => {}
+    }
+}
+
+/// Whether the response to the open request of a server is complete, as far as can be told: where its end is not looked
+/// for, its beginning has to do.
+#[inline(always)]
+fn is_answered(state: &State) -> bool {
+    match state.tx.mode {
+        BODY | CHUNKED | TO_CLOSE => false,
+        _ => state.interim == 0,
     }
 }
 
@@ -64,18 +83,25 @@ fn locked<const TX: bool>(
     let turned = state.last_dir != dir;
     state.last_dir = dir;
     scratch.sk = sock.0;
+    state.sk = sock.0;
+    scratch.moved.ids = bytes.ids;
     scratch.moved.call = bytes.call;
     scratch.moved.turned = u32::from(turned);
     scratch.moved.left = 0;
+    scratch.moved.held = 0;
     account::<TX>(state, sock, tcp, bytes.len, bytes.behind, &mut scratch.moved);
     if state.phase == SNIFFING && !recognise::<TX>(state, scratch) {
         return;
     }
+    take_held::<TX>(state, &mut scratch.moved);
     scratch.moved.request = u32::from((state.role == ROLE_SERVER) != TX);
     if scratch.moved.request == 0 {
         state.awaiting = 0;
+        if state.single != 0 {
+            spandrel_called(state);
+        }
     }
-    let len = bytes.len;
+    let len = scratch.moved.len;
     let mut offset = 0;
     for _ in 0..SEGMENTS {
         if offset >= len {
@@ -164,7 +190,6 @@ fn account<const TX: bool>(
     moved.other = across::<TX>(state, tcp);
     let (own, other) = state.flows::<TX>();
     moved.crossed = u32::from(moved.other != other.pos);
-    moved.ids = task::ids();
     moved.len = len;
     moved.base = own.pos;
     moved.first_ns = first_ns;
@@ -172,6 +197,23 @@ fn account<const TX: bool>(
     moved.wait_ns = wait_ns;
     moved.now = now;
     own.pos += len;
+}
+
+/// Puts the byte that was held back in front of these, if nothing is missing in between.
+#[inline(always)]
+fn take_held<const TX: bool>(state: &mut State, moved: &mut Moved) {
+    let (own, _) = state.flows::<TX>();
+    if own.held == 0 {
+        return;
+    }
+    if own.mode == START && own.until + 1 == moved.base {
+        moved.held = u64::from(own.held);
+        moved.base -= 1;
+        moved.len += 1;
+        moved.first_ns = own.held_ns;
+        moved.wait_ns = 0;
+    }
+    own.held = 0;
 }
 
 /// Position of the other direction by TCP's own numbers, which know of calls that no hook saw, and of one
@@ -195,7 +237,7 @@ fn recognise<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
     let moved = scratch.moved;
     let want = if moved.len < SNIFF as u64 { moved.len } else { SNIFF as u64 };
     let seen = moved.call.unseen == 0 && gather(moved.call.address, moved.call.vectors, 0, want) == want;
-    if seen && head::looks(want) != Looks::Other {
+    if seen && head::looks(scratch.view(), want) != Looks::Other {
         state.phase = HTTP;
         state.turns = 0;
         state.role = if TX { ROLE_CLIENT } else { ROLE_SERVER };
@@ -203,6 +245,9 @@ fn recognise<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
         own.sent = moved.base;
         other.sent = other.pos;
         return true;
+    }
+    if !TX {
+        causality::opaque(Sock(scratch.sk), moved.ids);
     }
     give_up_slowly(state, scratch);
     false

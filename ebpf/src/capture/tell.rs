@@ -4,18 +4,18 @@ use spandrel_common::{
     context::Cause,
     event::{
         Close, DATA_BODY, DATA_PIPELINED, DATA_UNSEEN, DIR_RX, DIR_TX, Header, SELECT_PENDING, TRANSPORT_TCP,
+        TRANSPORT_UNIX,
     },
     limits::ANNOUNCE_EVERY_NS,
+    stats::Counter,
 };
 
 use crate::{
     causality,
     conn::State,
     emit, filter,
-    kernel::{
-        sock::Sock,
-        task::{self, Ids},
-    },
+    kernel::{sock::Sock, task::Ids},
+    maps::UNIX,
     scratch::{self, Scratch},
 };
 
@@ -91,11 +91,13 @@ const TELL_CONN: u32 = 2;
 #[inline(never)]
 extern "C" fn spandrel_tell(captured: u64, what: u32) -> u32 {
     let Some(scratch) = scratch::held() else { return 0 };
-    let ids = task::ids();
+    let ids = scratch.moved.ids;
     let announced = what & TELL_CONN == 0 || announce(scratch, Sock(scratch.sk), ids);
+    let sent = emit::data(scratch, ids, captured);
     // What a process that may not be selected loses is nobody's loss.
-    let counts = what & TELL_REQUEST != 0 && filter::state(ids.tgid) != SELECT_PENDING;
-    emit::data(scratch, ids, captured, counts);
+    if !sent && what & TELL_REQUEST != 0 && filter::state(ids.tgid) != SELECT_PENDING {
+        emit::count(Counter::RequestsLost);
+    }
     u32::from(announced)
 }
 
@@ -126,7 +128,20 @@ fn announce(scratch: &mut Scratch, sock: Sock, ids: Ids) -> bool {
             sock.v4(&mut event.local_addr, &mut event.peer_addr);
         }
     }
+    if event.transport == TRANSPORT_UNIX {
+        let inode = sock.inode();
+        event.local_addr = inode_bytes(inode);
+        // Without it, the end of the process tells nothing of this connection.
+        let _ = UNIX.insert(inode, event.conn, 0);
+    }
     emit::conn(ids, event)
+}
+
+/// An inode number where an address would be.
+#[inline(always)]
+fn inode_bytes(inode: u64) -> [u8; 16] {
+    let [a, b, c, d, e, f, g, h] = inode.to_ne_bytes();
+    [a, b, c, d, e, f, g, h, 0, 0, 0, 0, 0, 0, 0, 0]
 }
 
 /// Tells that a connection ended in one or both directions. Not inlined: the event would be on its caller's

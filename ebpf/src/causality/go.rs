@@ -13,7 +13,7 @@
 //! Go never uses an id of a goroutine twice, so nothing stale is ever found by one.
 
 use spandrel_common::{
-    context::{Context, Rule},
+    context::Context,
     go::{ABSENT, Program},
     limits::GO_PENDING_NS,
     stats::Counter,
@@ -23,7 +23,7 @@ use crate::{
     conn::State,
     emit,
     kernel::{
-        goroutine::{Goroutine, ID_BITS, Key},
+        goroutine::{Goroutine, Key},
         syscall,
         task::Ids,
     },
@@ -87,10 +87,14 @@ static NOT_PENDING: Pending = Pending { key: 0, context: Context::UNKNOWN, at_ns
 
 /// The running goroutine has completed the head of the request in `state`, until [`release`].
 #[inline(always)]
-pub fn bind(state: &mut State, program: &Program, ids: Ids) {
-    state.context.owner = owner(state, program, ids);
+pub fn bind(state: &mut State, ids: Ids) {
+    release(state);
+    if let Some(program) = program(ids.tgid) {
+        state.goroutine = owner(state, program, ids);
+    }
 }
 
+/// The running goroutine's key, once what it works on is known under it; else 0.
 #[inline(always)]
 fn owner(state: &State, program: &Program, ids: Ids) -> u64 {
     let Some(goroutine) = Goroutine::running(program, syscall::goroutine_register()) else {
@@ -126,11 +130,11 @@ fn owner(state: &State, program: &Program, ids: Ids) -> u64 {
 
 /// The request of a connection is over.
 #[inline(always)]
-pub fn release(state: &State) {
-    // Another rule's owner is a thread's id, which is no goroutine's key.
-    if state.context.owner >> ID_BITS != 0 {
+pub fn release(state: &mut State) {
+    if state.goroutine != 0 {
         // One that was forgotten for want of room is the wished-for state, too.
-        let _ = GOROUTINES.remove(state.context.owner);
+        let _ = GOROUTINES.remove(state.goroutine);
+        state.goroutine = 0;
     }
 }
 
@@ -213,30 +217,11 @@ fn descriptor(program: &Program, connection: u64) -> Option<u32> {
     read::user(fd + u64::from(layout.fd_sysfd))
 }
 
-/// Makes the context of the outbound request that the running task writes at `pos` of a connection, if it is certain
-/// what caused it. What was handed to the connection is used up.
+/// The inbound request that caused the outbound one that the running task writes, if that is certain. Whoever has
+/// copied it has to ask [`Found::still`], and to call [`spent`].
 #[inline(always)]
-pub fn follow(state: &mut State, pos: u64, ids: Ids) -> bool {
-    let Some(program) = program(ids.tgid) else { return false };
-    let seed = state.seed;
-    let followed = match cause(program, ids) {
-        Some(found) => {
-            state.context.follow(seed, pos, found.context, Rule::Goroutine);
-            found.still()
-        }
-        None => false,
-    };
-    // Most clients' requests are not handed over.
-    let _ = GO_PENDING.remove(descriptor_key(ids.tgid, syscall::descriptor()));
-    if followed {
-        emit::count(Counter::CausedGoroutine);
-    }
-    followed
-}
-
-/// The inbound request that caused the outbound one that the running task writes, if that is certain.
-#[inline(always)]
-fn cause(program: &Program, ids: Ids) -> Option<Found> {
+pub fn cause(ids: Ids) -> Option<Found> {
+    let program = program(ids.tgid)?;
     let key = descriptor_key(ids.tgid, syscall::descriptor());
     if let Some(pending) = GO_PENDING.get_ptr(key) {
         // SAFETY: as above.
@@ -252,6 +237,15 @@ fn cause(program: &Program, ids: Ids) -> Option<Found> {
     let key = Key::of(ids.tgid, goroutine.id(program)?)?;
     let work = work(key)?;
     Found::at(&work.context, &raw const work.key, key.0)
+}
+
+/// The running task writes a request: what was handed to its connection is used up.
+#[inline(always)]
+pub fn spent(ids: Ids) {
+    if program(ids.tgid).is_some() {
+        // Not every client's requests are handed over.
+        let _ = GO_PENDING.remove(descriptor_key(ids.tgid, syscall::descriptor()));
+    }
 }
 
 /// What is known of a Go process.

@@ -6,15 +6,29 @@
 //! the same one.
 
 pub mod go;
+pub mod program;
+pub mod single;
+pub mod tracestate;
+pub mod upstream;
+pub mod worker;
 
-use spandrel_common::context::{Cause, Context, Rule};
+use self::tracestate::Tracestate;
+use spandrel_common::{
+    context::{Cause, Context, Rule},
+    sample::Policy,
+    stats::Counter,
+};
 
 use crate::{
     conn::State,
     decide::{DROP, KEEP, UNCLEAR},
-    globals,
-    kernel::task,
+    emit, globals,
+    kernel::{
+        sock::Sock,
+        task::{self, Ids},
+    },
     maps::POLICY,
+    read, scratch,
 };
 
 /// The head of the request at `pos` of a server connection was received. `kept` is the decision about it (see
@@ -24,16 +38,23 @@ use crate::{
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn spandrel_inbound(state: *mut State, pos: u64, kept: u32) -> u32 {
-    let Some(state) = State::given(state) else { return 0 };
+    let (Some(state), Some(scratch)) = (State::given(state), scratch::held()) else { return 0 };
+    let ids = task::ids();
     if kept == UNCLEAR {
         state.context.known = 0;
         state.context.pos = pos;
+    } else if scratch.found.states != 0 && state.context.rule == Rule::Carried as u8 {
+        tracestate::spandrel_tracestate(state);
     }
-    let ids = task::ids();
-    if globals::rule(Rule::Goroutine)
-        && let Some(program) = go::program(ids.tgid)
-    {
-        go::bind(state, program, ids);
+    state.context.owner = (u64::from(ids.tgid) << 32) | u64::from(ids.tid);
+    if read::swap(&raw mut state.open, 1) == 0 && globals::rule(Rule::Single) {
+        program::begin(state, ids);
+    }
+    if globals::rule(Rule::Worker) || globals::rule(Rule::Upstream) {
+        worker::bind(state, scratch.sk, ids);
+    }
+    if globals::rule(Rule::Goroutine) {
+        go::bind(state, ids);
     }
     0
 }
@@ -44,8 +65,24 @@ pub extern "C" fn spandrel_inbound(state: *mut State, pos: u64, kept: u32) -> u3
 #[inline(never)]
 pub extern "C" fn spandrel_answered(state: *mut State) -> u32 {
     let Some(state) = State::given(state) else { return 0 };
+    if state.open == 0 || read::swap(&raw mut state.open, 0) == 0 {
+        return 0;
+    }
     state.context.known = 0;
+    worker::release(state.id, state.context.owner as u32);
     go::release(state);
+    program::end(state, (state.context.owner >> 32) as u32);
+    tracestate::forget(state);
+    0
+}
+
+/// The response to an outbound request whose cause was found by [`single`] begins, or will never come.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_called(state: *mut State) -> u32 {
+    if let Some(state) = State::given(state) {
+        single::returned(state, (state.context.owner >> 32) as u32);
+    }
     0
 }
 
@@ -58,17 +95,82 @@ pub extern "C" fn spandrel_answered(state: *mut State) -> u32 {
 pub extern "C" fn spandrel_outbound(state: *mut State, pos: u64) -> u32 {
     let (Some(state), Some(policy)) = (State::given(state), POLICY.get(0)) else { return UNCLEAR };
     if !has(&state.context, pos) {
-        let (seed, ids) = (state.seed, task::ids());
-        if !(globals::rule(Rule::Goroutine) && go::follow(state, pos, ids)) {
-            state.context.place(seed, pos, None, policy);
-        }
+        find(state, pos, policy);
     }
     if state.context.sampled() { KEEP } else { DROP }
 }
 
+/// Asks the rules.
+#[inline(always)]
+fn find(state: &mut State, pos: u64, policy: &Policy) {
+    let (seed, ids) = (state.seed, task::ids());
+    let origin = state.context;
+    let program = program::of(ids.tgid);
+    let open = program.as_ref().map_or(0, |program| program.open);
+    let goroutine = if globals::rule(Rule::Goroutine) { go::cause(ids) } else { None };
+    let strong = if let Some(found) = goroutine {
+        Some((found.context, Rule::Goroutine, Counter::CausedGoroutine))
+    } else if globals::rule(Rule::Worker)
+        && let Some(cause) = worker::cause(ids)
+    {
+        Some((cause, Rule::Worker, Counter::CausedWorker))
+    } else if !globals::rule(Rule::Upstream) || globals::strict() {
+        None
+    } else if origin.known == upstream::ORIGIN {
+        Some((&origin, Rule::Upstream, Counter::CausedUpstream))
+    } else {
+        upstream::cause(ids).map(|cause| (cause, Rule::Upstream, Counter::CausedUpstream))
+    };
+    let single = if globals::rule(Rule::Single) { single::cause(state, program, ids) } else { None };
+    state.context.owner = (u64::from(ids.tgid) << 32) | u64::from(ids.tid);
+    match (strong, single) {
+        (Some((cause, ..)), Some(only)) if cause.span_id != only.span_id => {
+            emit::count(Counter::Conflicts);
+            state.context.place(seed, pos, None, policy);
+        }
+        (Some((cause, rule, counter)), _) => {
+            state.context.follow(seed, pos, cause, rule);
+            if goroutine.is_some_and(|found| !found.still()) {
+                state.context.place(seed, pos, None, policy);
+                emit::count(Counter::Abstained);
+            } else {
+                emit::count(counter);
+            }
+        }
+        (None, Some(cause)) => {
+            state.context.follow(seed, pos, cause, Rule::Single);
+            single::called(state, ids);
+            emit::count(Counter::CausedSingle);
+        }
+        (None, None) => {
+            if open > 0 {
+                emit::count(Counter::Abstained);
+            }
+            state.context.place(seed, pos, None, policy);
+        }
+    }
+    if globals::rule(Rule::Goroutine) {
+        go::spent(ids);
+    }
+}
+
+/// A connection that is not followed brought something: see [`program::opaque`].
+#[inline(always)]
+pub fn opaque(sock: Sock, ids: Ids) {
+    if globals::rule(Rule::Single) {
+        program::opaque(sock, ids);
+    }
+}
+
 #[inline(always)]
 fn has(context: &Context, pos: u64) -> bool {
-    context.known != 0 && context.pos == pos
+    context.known == 1 && context.pos == pos
+}
+
+/// The `tracestate` that goes along with an outbound request, if any does.
+#[inline(always)]
+pub fn tracestate(context: &Context) -> Option<&'static Tracestate> {
+    tracestate::of(context)
 }
 
 /// What an outbound request's event says about its cause.

@@ -1,19 +1,58 @@
-//! From a descriptor to its socket, through the running task's descriptor table (system call profile).
+//! From a descriptor to its socket, through the running task's descriptor table.
 
-use super::{sock::Sock, task::Task};
+use super::{sock::Sock, task::Running};
 use crate::{globals, read};
 
 const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
 
-/// The socket behind descriptor `fd` of the running task, and its inode number.
+/// The running task's descriptor table: where the array is, and how long.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Table {
+    array: u64,
+    pub len: u64,
+}
+
+impl Table {
+    /// `None` also if this kernel's table is not to be read.
+    #[inline(always)]
+    pub fn current() -> Option<Self> {
+        let known = globals::has(globals::task_files())
+            && globals::has(globals::files_fdt())
+            && globals::has(globals::fdt_max())
+            && globals::has(globals::fdt_fd())
+            && globals::has(globals::file_inode())
+            && globals::has(globals::inode_mode())
+            && globals::has(globals::inode_ino());
+        if !known {
+            return None;
+        }
+        let table: u64 = read::kernel(Running::task().files(), globals::files_fdt())?;
+        let len: u32 = read::kernel(table, globals::fdt_max())?;
+        Some(Self { array: read::kernel(table, globals::fdt_fd())?, len: u64::from(len) })
+    }
+
+    /// The inode of the socket behind a descriptor; `None` if it is none.
+    #[inline(always)]
+    pub fn socket_inode(&self, fd: u64) -> Option<u64> {
+        let file: u64 = read::kernel(self.array + 8 * fd, 0)?;
+        if file == 0 {
+            return None;
+        }
+        let inode: u64 = read::kernel(file, globals::file_inode())?;
+        let mode: u16 = read::kernel(inode, globals::inode_mode())?;
+        if mode & S_IFMT != S_IFSOCK { None } else { read::kernel(inode, globals::inode_ino()) }
+    }
+}
+
+/// The socket behind descriptor `fd` of the running `task`, and its inode number.
 ///
 /// The table is read without its lock: a descriptor that another thread closes in this instant may give
 /// the socket that takes its place, as it may to the system call itself.
 #[inline(always)]
-pub fn socket(fd: u32) -> Option<(Sock, u64)> {
-    let files: u64 = read::kernel(Task::current().0, globals::task_files())?;
-    let table: u64 = read::kernel(files, globals::files_fdt())?;
+pub fn socket(task: Running, fd: u32) -> Option<(Sock, u64)> {
+    let table: u64 = read::kernel(task.files(), globals::files_fdt())?;
     let max: u32 = read::kernel(table, globals::fdt_max())?;
     if fd >= max {
         return None;

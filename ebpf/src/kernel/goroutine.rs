@@ -6,7 +6,7 @@ use spandrel_common::go::{ABSENT, Program};
 use crate::read;
 
 /// Bits of a goroutine's id that a key holds. Nobody starts a million millions.
-pub const ID_BITS: u32 = 40;
+const ID_BITS: u32 = 40;
 
 /// A goroutine of a process: the only one of this name that there ever is.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -5,3 +5,4 @@ pub mod goroutine;
 pub mod sock;
 pub mod syscall;
 pub mod task;
+pub mod wait;

@@ -87,6 +87,33 @@ impl Sock {
         }
     }
 
+    /// Whether a TCP socket was connected by this end, from a port that the kernel chose: such a port's bucket is
+    /// never shared with `bind` (net/ipv4/inet_hashtables.c, `__inet_hash_connect`).
+    #[inline(always)]
+    pub fn is_dialled(self) -> bool {
+        if !globals::has(globals::icsk_bind_hash()) || !globals::has(globals::bind_fastreuse()) {
+            return false;
+        }
+        match read::kernel::<u64>(self.0, globals::icsk_bind_hash()) {
+            Some(bucket) if bucket != 0 => read::kernel::<i8>(bucket, globals::bind_fastreuse()) == Some(-1),
+            _ => false,
+        }
+    }
+
+    /// What tells a peer's address and port from others.
+    #[inline(always)]
+    pub fn peer_hash(self) -> u64 {
+        let (mut local, mut peer) = ([0; 16], [0; 16]);
+        if self.is_v6() {
+            self.v6_peer(&mut peer);
+        } else {
+            self.v4(&mut local, &mut peer);
+        }
+        let peer = u128::from_ne_bytes(peer);
+        let word = (peer as u64) ^ ((peer >> 64) as u64).rotate_left(17);
+        word.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(self.peer_port())
+    }
+
     /// A pending error, positive.
     #[inline(always)]
     pub fn error(self) -> u32 {
@@ -101,6 +128,23 @@ impl Sock {
     pub fn is_held(self) -> bool {
         globals::has(globals::sk_socket())
             && read::kernel::<u64>(self.0, globals::sk_socket()).is_some_and(|socket| socket != 0)
+    }
+
+    /// Number of its inode; 0 if no program holds it or it is not to be had.
+    #[inline(always)]
+    pub fn inode(self) -> u64 {
+        let known = globals::has(globals::sk_socket())
+            && globals::has(globals::socket_inode())
+            && globals::has(globals::inode_ino());
+        if !known {
+            return 0;
+        }
+        match read::kernel::<u64>(self.0, globals::sk_socket()) {
+            Some(socket) if socket != 0 => {
+                read::kernel(socket + u64::from(globals::socket_inode()), globals::inode_ino()).unwrap_or(0)
+            }
+            _ => 0,
+        }
     }
 
     /// The peer's FIN has arrived.

@@ -1,7 +1,7 @@
 //! The running system call: its number and arguments, from the registers that user mode left behind.
 //! The only file that knows an architecture (x86-64: registers of `struct pt_regs`, numbers of the table).
 
-use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
+use super::task::Running;
 
 /// How a call names the memory that it moves.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,12 +59,10 @@ impl Syscall {
         }
     }
 
-    /// Of the running task (kernel 5.15).
+    /// Of the running task.
     #[inline(always)]
-    pub fn current() -> Self {
-        // SAFETY: both helpers accept what they are given and return typed kernel pointers.
-        let regs = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as *const u64;
-        Self::from_regs(regs)
+    pub fn of(task: Running) -> Self {
+        Self::from_regs(task.registers())
     }
 
     /// How the call names its memory.

@@ -3,14 +3,18 @@
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::warn;
 use spandrel_common::{
-    event::{SCOPE_TREE, SELECT_NO, SELECT_PENDING},
-    limits::EXEC_AREA,
+    event::{CLOSE_EXIT, Close, Header, SCOPE_TREE, SELECT_NO, SELECT_PENDING},
+    limits::{EXEC_AREA, EXIT_FDS, EXIT_FDS_PLAIN},
     stats::Counter,
 };
 
 use crate::{
+    causality::{program, worker},
     emit, filter, globals,
-    kernel::task::{self, Task},
+    kernel::{
+        files::Table,
+        task::{self, Task},
+    },
     maps::{self, PROCESSES},
     read, scratch,
 };
@@ -57,6 +61,7 @@ fn exec(bprm: u64) -> bool {
     if ids.tgid == globals::agent_tgid() {
         return true;
     }
+    maps::forget_runtime(ids.tgid);
     let tree = globals::scope() == SCOPE_TREE;
     let mut state = filter::state(ids.tgid);
     if tree && state == SELECT_NO {
@@ -116,13 +121,57 @@ fn fork(parent: Task, child: Task) {
     }
 }
 
+/// Tells which connections over Unix sockets the running task, the last of its process, still holds. Those that it
+/// used and does not hold were closed before.
+#[inline(always)]
+fn leave_sockets() {
+    let Some(mut table) = Table::current() else { return };
+    if globals::has_loop() {
+        read::repeat(EXIT_FDS, leave_socket, &mut table);
+    } else {
+        for fd in 0..EXIT_FDS_PLAIN {
+            if leave_socket(fd, &raw mut table) != 0 {
+                break;
+            }
+        }
+    }
+}
+
+/// Looks at one descriptor. Returns 1 behind the last.
+extern "C" fn leave_socket(fd: u32, table: *mut Table) -> i64 {
+    let Some(table) = read::context(table) else { return 1 };
+    if u64::from(fd) >= table.len {
+        return 1;
+    }
+    if let Some(conn) = table.socket_inode(u64::from(fd)).and_then(maps::unix) {
+        emit::close(
+            task::ids(),
+            Close {
+                header: Header::default(),
+                conn,
+                pos: [0; 2],
+                last_ns: [0; 2],
+                reason: CLOSE_EXIT,
+                reserved: [0; 3],
+                errno: 0,
+                reserved2: 0,
+            },
+        );
+    }
+    0
+}
+
 #[inline(always)]
 fn exit(task: Task) {
+    worker::forget(task::ids().tid);
     if !task.is_last_thread() {
         return;
     }
     let ids = task::ids();
+    maps::forget_runtime(ids.tgid);
+    program::forget(ids.tgid);
     if filter::selected(ids.tgid) {
+        leave_sockets();
         emit::exit(ids);
     }
     // A process that nobody decided about has no entry.

@@ -16,7 +16,7 @@ use crate::{
         files,
         sock::{Sock, Tcp, Typed},
         syscall::{Shape, Syscall, Way},
-        task::{self, Task},
+        task::{self, Ids, Running, Thread},
     },
     maps::{self, NOTICED},
 };
@@ -46,16 +46,18 @@ pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn moved<const TX: bool>(sk: *const u8, result: i32, flags: i32) {
-    if !filter::selected(task::ids().tgid) || flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
+    let task = Running::task();
+    let ids = task.ids();
+    if !filter::selected(ids.tgid) || flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
         return;
     }
     if result <= 0 {
         if result != -EAGAIN && result != -EINTR && (result > -ERESTARTSYS) {
-            ended::<TX>(sk, result);
+            ended::<TX>(sk, ids, result);
         }
         return;
     }
-    let Some(state) = conn::on_socket(sk).or_else(|| met(sk)) else { return };
+    let Some(state) = conn::on_socket(sk).or_else(|| met(task, sk)) else { return };
     if state.phase == IGNORED {
         return;
     }
@@ -65,20 +67,20 @@ fn moved<const TX: bool>(sk: *const u8, result: i32, flags: i32) {
     let call = if flags & MSG_TRUNC != 0 {
         Call::unseen(Unseen::Discarded)
     } else {
-        memory::<TX>(state, sk, result)
+        memory::<TX>(task, ids, state, sk, result)
     };
     let tcp = if state.transport == TRANSPORT_TCP { Typed::of(sk).map(Tcp) } else { None };
-    capture::moved::<TX>(state, Sock(sk as u64), tcp, Bytes { len: result as u64, behind: 0, call });
+    capture::moved::<TX>(state, Sock(sk as u64), tcp, Bytes { ids, len: result as u64, behind: 0, call });
 }
 
 /// State for a socket that is met for the first time, if it is one that is followed.
 #[inline(always)]
-fn met(sk: *const u8) -> Option<&'static mut State> {
-    let task = Task::current();
-    if Sock(sk as u64).transport() == 0 || task.is_kernel() {
+fn met(task: Running, sk: *const u8) -> Option<&'static mut State> {
+    let thread = task.thread();
+    if Sock(sk as u64).transport() == 0 || thread == Thread::Kernel {
         return None;
     }
-    if task.is_io_worker() {
+    if thread == Thread::IoWorker {
         noticed(Unseen::IoUring);
     }
     conn::on_socket_or_new(sk)
@@ -86,21 +88,22 @@ fn met(sk: *const u8) -> Option<&'static mut State> {
 
 /// The memory of the running call.
 #[inline(always)]
-fn memory<const TX: bool>(state: &mut State, sk: *const u8, result: i32) -> Call {
-    let task = Task::current();
-    if task.is_kernel() || task.is_io_worker() {
+fn memory<const TX: bool>(task: Running, ids: Ids, state: &mut State, sk: *const u8, result: i32) -> Call {
+    if task.thread() != Thread::Program {
         return noticed(Unseen::IoUring);
     }
     if task.is_compat() {
         return noticed(Unseen::Compat);
     }
-    let syscall = Syscall::current();
+    let syscall = Syscall::of(task);
     // With io_uring, these bytes may not be those of the running call.
-    if task.has_ring() && files::socket(syscall.args[0] as u32).is_none_or(|(own, _)| own.0 != sk as u64) {
+    if task.has_ring()
+        && files::socket(task, syscall.args[0] as u32).is_none_or(|(own, _)| own.0 != sk as u64)
+    {
         return noticed(Unseen::IoUring);
     }
     match syscall.shape() {
-        Shape::Messages => batch(state, &syscall, result),
+        Shape::Messages => batch(state, ids, &syscall, result),
         Shape::Ring => noticed(Unseen::IoUring),
         Shape::Splice => {
             emit::count(Counter::UnseenSplice);
@@ -121,8 +124,8 @@ fn memory<const TX: bool>(state: &mut State, sk: *const u8, result: i32) -> Call
 /// whole, and this hook sees each of them, failures included; so the index follows by counting. Only a
 /// `recvmmsg` with a timeout can end unseen.
 #[inline(always)]
-fn batch(state: &mut State, syscall: &Syscall, result: i32) -> Call {
-    let tid = task::ids().tid;
+fn batch(state: &mut State, ids: Ids, syscall: &Syscall, result: i32) -> Call {
+    let tid = ids.tid;
     let index = if state.batch == syscall.args[1] && state.batch_tid == tid { state.batch_index } else { 0 };
     if result <= 0 || u64::from(index) + 1 >= syscall.args[2] {
         state.batch = 0;
@@ -155,7 +158,7 @@ pub fn noticed(cause: Unseen) -> Call {
 
 /// A call said that nothing more comes (0 bytes received), or that the connection failed.
 #[inline(always)]
-fn ended<const TX: bool>(sk: *const u8, result: i32) {
+fn ended<const TX: bool>(sk: *const u8, ids: Ids, result: i32) {
     let Some(state) = conn::on_socket(sk) else { return };
     if state.phase != HTTP || state.announced == 0 {
         return;
@@ -163,9 +166,9 @@ fn ended<const TX: bool>(sk: *const u8, result: i32) {
     state.batch = 0;
     if result == 0 {
         if !TX {
-            capture::closed(state, task::ids(), CLOSE_PEER, 0);
+            capture::closed(state, ids, CLOSE_PEER, 0);
         }
     } else {
-        capture::closed(state, task::ids(), CLOSE_ERROR, (-result) as u32);
+        capture::closed(state, ids, CLOSE_ERROR, (-result) as u32);
     }
 }

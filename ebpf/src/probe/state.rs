@@ -2,17 +2,22 @@
 //! interrupts, where the running task has nothing to do with the socket.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use spandrel_common::event::{CLOSE_ERROR, CLOSE_GONE, CLOSE_LOCAL, SELECT_YES};
+use spandrel_common::{
+    context::Rule,
+    event::{CLOSE_ERROR, CLOSE_GONE, CLOSE_LOCAL, SELECT_YES},
+};
 
 use crate::{
     capture,
+    causality::{spandrel_answered, spandrel_called, upstream},
     conn::{self, FRESH, HTTP, State},
-    emit, globals,
+    emit, filter, globals,
     kernel::{sock::Sock, task},
     maps::{self, PROCESSES},
 };
 
 // include/net/tcp_states.h
+const TCP_SYN_SENT: i32 = 2;
 const TCP_FIN_WAIT1: i32 = 4;
 const TCP_FIN_WAIT2: i32 = 5;
 const TCP_CLOSE: i32 = 7;
@@ -27,6 +32,8 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     let new: i32 = ctx.arg(2);
     if new == TCP_LISTEN {
         listening(Sock(sk as u64));
+    } else if new == TCP_SYN_SENT {
+        connecting(sk);
     } else if ends(Sock(sk as u64), ctx.arg(1), new)
         && let Some(state) = conn::on_socket(sk)
     {
@@ -79,6 +86,10 @@ fn changed(state: &mut State, sock: Sock, new: i32) {
         };
         capture::closed(state, task::ids(), reason, errno);
     }
+    spandrel_answered(state);
+    if state.single != 0 {
+        spandrel_called(state);
+    }
     if new == TCP_CLOSE {
         // The socket may be connected anew: that is another connection.
         state.phase = FRESH;
@@ -88,6 +99,7 @@ fn changed(state: &mut State, sock: Sock, new: i32) {
         state.pipelined = 0;
         state.orphans = 0;
         state.batch = 0;
+        state.context.known = 0;
         reset(&mut state.rx);
         reset(&mut state.tx);
     }
@@ -100,7 +112,21 @@ fn reset(flow: &mut conn::Flow) {
     flow.shipped = 0;
     flow.mode = conn::START;
     flow.quiet = 0;
+    flow.held = 0;
     flow.seq_known = 0;
+}
+
+/// A program connects: in its own thread, which may know for which request.
+#[inline(always)]
+fn connecting(sk: *const u8) {
+    let ids = task::ids();
+    if globals::rule(Rule::Upstream)
+        && upstream::connects(ids)
+        && filter::selected(ids.tgid)
+        && let Some(state) = conn::on_socket_or_new(sk)
+    {
+        upstream::connecting(state, ids);
+    }
 }
 
 /// Selects a process that listens on a port that was asked for.

@@ -14,7 +14,7 @@ use crate::{
         files,
         sock::{Raw, Sock, Tcp},
         syscall::{Shape, Syscall, Way},
-        task::{self, Task},
+        task::{Ids, Running},
     },
     read,
 };
@@ -32,19 +32,20 @@ const BATCH: u32 = 1024;
 pub fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     let syscall = Syscall::from_regs(ctx.arg(0));
     // In a 32-bit call the numbers mean something else.
-    if Task::current().is_compat() {
-        if filter::selected(task::ids().tgid) {
+    let task = Running::task();
+    if task.is_compat() {
+        if filter::selected(task.ids().tgid) {
             noticed(Unseen::Compat);
         }
     } else if syscall.shape() != Shape::Other {
-        returned(&syscall, ctx.arg(1));
+        returned(&syscall, task.ids(), ctx.arg(1));
     }
     0
 }
 
 #[inline(always)]
-fn returned(syscall: &Syscall, result: i64) {
-    if !filter::selected(task::ids().tgid) || syscall.receive_flags() & MSG_SKIP != 0 {
+fn returned(syscall: &Syscall, ids: Ids, result: i64) {
+    if !filter::selected(ids.tgid) || syscall.receive_flags() & MSG_SKIP != 0 {
         return;
     }
     match syscall.shape() {
@@ -173,16 +174,17 @@ fn finished<const TX: bool>(fd: u32, result: i64, behind: u64, memory: Call) {
     if result < 0 && result != -ECONNRESET && result != -EPIPE && result != -ETIMEDOUT {
         return;
     }
-    let Some((sock, ino)) = files::socket(fd) else { return };
+    let task = Running::task();
+    let Some((sock, ino)) = files::socket(task, fd) else { return };
     if result <= 0 {
         if let Some(state) = conn::in_map(sock.0)
             && state.phase == HTTP
             && state.announced != 0
         {
             if result < 0 {
-                capture::closed(state, task::ids(), CLOSE_ERROR, (-result) as u32);
+                capture::closed(state, task.ids(), CLOSE_ERROR, (-result) as u32);
             } else if !TX {
-                capture::closed(state, task::ids(), CLOSE_PEER, 0);
+                capture::closed(state, task.ids(), CLOSE_PEER, 0);
             }
         }
         return;
@@ -197,5 +199,10 @@ fn finished<const TX: bool>(fd: u32, result: i64, behind: u64, memory: Call) {
         state.begin(sock.transport());
     }
     let tcp = (state.transport == TRANSPORT_TCP).then_some(Tcp(Raw(sock.0)));
-    capture::moved::<TX>(state, sock, tcp, Bytes { len: result as u64, behind, call: memory });
+    capture::moved::<TX>(
+        state,
+        sock,
+        tcp,
+        Bytes { ids: task.ids(), len: result as u64, behind, call: memory },
+    );
 }

@@ -1,9 +1,9 @@
 //! Counting tests from what libtest prints.
 //!
-//! A test that cannot do its work here prints `SKIPPED: its name: why` and returns: libtest calls it
-//! passed, this module calls it skipped.
+//! A test that cannot do its work here, or a part of it, prints `SKIPPED: its name: why`, once for each part:
+//! libtest calls it passed, this module calls it skipped.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 const SKIPPED: &str = "SKIPPED: ";
 
@@ -12,35 +12,21 @@ const SKIPPED: &str = "SKIPPED: ";
 pub(crate) struct Count {
     pub(crate) passed: usize,
     pub(crate) failed: usize,
-    skipped: Vec<String>,
+    /// Tests that skipped something, and those that libtest ignored.
+    skipped: usize,
+    /// What they skipped.
+    skips: Vec<String>,
     failures: Vec<String>,
-    /// Failed once and passed when they ran alone.
-    unsteady: Vec<String>,
-    ignored: usize,
 }
 
 impl Count {
     pub(crate) fn add(&mut self, other: Self) {
-        let Self { passed, failed, skipped, failures, unsteady, ignored } = other;
+        let Self { passed, failed, skipped, skips, failures } = other;
         self.passed += passed;
         self.failed += failed;
-        self.ignored += ignored;
-        self.skipped.extend(skipped);
+        self.skipped += skipped;
+        self.skips.extend(skips);
         self.failures.extend(failures);
-        self.unsteady.extend(unsteady);
-    }
-
-    /// The names of what failed.
-    pub(crate) fn failures(&self) -> &[String] {
-        &self.failures
-    }
-
-    /// What failed has passed when it ran alone.
-    pub(crate) fn steadied(&mut self, name: &str) {
-        self.failures.retain(|failure| failure != name);
-        self.failed = self.failed.saturating_sub(1);
-        self.passed += 1;
-        self.unsteady.push(name.to_owned());
     }
 
     pub(crate) fn fail(&mut self, what: String) {
@@ -49,7 +35,8 @@ impl Count {
     }
 
     pub(crate) fn skip(&mut self, what: String) {
-        self.skipped.push(what);
+        self.skipped += 1;
+        self.skips.push(what);
     }
 }
 
@@ -57,17 +44,13 @@ impl Count {
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f)?;
-        for what in &self.skipped {
+        for what in &self.skips {
             writeln!(f, "skipped: {what}")?;
-        }
-        for what in &self.unsteady {
-            writeln!(f, "UNSTEADY: {what}: failed once, passed when it ran alone")?;
         }
         for what in &self.failures {
             writeln!(f, "FAILED: {what}")?;
         }
-        let skipped = self.skipped.len() + self.ignored;
-        writeln!(f, "{} passed, {} failed, {skipped} skipped", self.passed, self.failed)
+        writeln!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
     }
 }
 
@@ -77,6 +60,10 @@ pub(crate) struct Reader {
     count: Count,
     /// Inside the output of tests that passed, which nobody wants to see.
     quiet: bool,
+    /// The test whose output comes, if it passed.
+    passed: Option<String>,
+    /// Tests of this binary that passed by libtest's count and skipped something.
+    skipping: BTreeSet<String>,
 }
 
 impl Reader {
@@ -84,9 +71,13 @@ impl Reader {
     pub(crate) fn line(&mut self, line: &str) -> bool {
         let line = line.trim_end();
         if let Some(why) = line.trim_start().strip_prefix(SKIPPED) {
-            // Once in the test's own output, and again if it failed.
-            if !self.count.skipped.iter().any(|known| known == why) {
-                self.count.skip(why.to_owned());
+            if self.quiet {
+                let test = self.passed.as_deref().unwrap_or(why);
+                self.skipping.insert(test.to_owned());
+            }
+            // One that runs twice says it twice.
+            if !self.count.skips.iter().any(|known| known == why) {
+                self.count.skips.push(why.to_owned());
             }
             return !self.quiet;
         }
@@ -95,22 +86,24 @@ impl Reader {
             "failures:" => self.quiet = false,
             _ => {}
         }
+        if let Some(name) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
+            self.passed = Some(name.to_owned());
+        }
         if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
             self.count.failures.push(name.to_owned());
         }
         if let Some(result) = line.strip_prefix("test result: ") {
             self.quiet = false;
-            self.count.passed += number(result, " passed");
+            let skipping = std::mem::take(&mut self.skipping).len();
+            self.count.passed += number(result, " passed").saturating_sub(skipping);
             self.count.failed += number(result, " failed");
-            self.count.ignored += number(result, " ignored");
+            self.count.skipped += number(result, " ignored") + skipping;
         }
         !self.quiet
     }
 
     pub(crate) fn finish(self) -> Count {
-        let mut count = self.count;
-        count.passed = count.passed.saturating_sub(count.skipped.len());
-        count
+        self.count
     }
 }
 
@@ -150,6 +143,22 @@ mod tests {
         assert!(text.ends_with("skipped: a: needs io_uring\n1 passed, 0 failed, 1 skipped\n"), "{text}");
         assert!(!shown.contains("noise"), "{shown}");
         assert!(shown.contains("test result"), "{shown}");
+    }
+
+    #[test]
+    fn a_test_that_skips_several_parts_is_one() {
+        let (_, text) = count(
+            "successes:\n\n---- a stdout ----\nSKIPPED: a: one\nSKIPPED: a: two\n\n---- b stdout ----\nfine\n\n\
+             successes:\n    a\n    b\n\nfailures:\n\n---- c stdout ----\nSKIPPED: c: three\npanicked\n\n\
+             failures:\n    c\n\n\
+             test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out\n",
+        );
+        assert!(
+            text.ends_with(
+                "skipped: a: one\nskipped: a: two\nskipped: c: three\n1 passed, 1 failed, 2 skipped\n"
+            ),
+            "{text}"
+        );
     }
 
     #[test]

@@ -91,6 +91,14 @@ impl Chunk {
         Step::More
     }
 
+    /// How many of the next bytes are data.
+    pub(super) const fn certain(self) -> u64 {
+        match self {
+            Self::Data { left } => left,
+            _ => 0,
+        }
+    }
+
     /// Passes over `len` bytes that were not seen. False if it is not known what they were.
     pub(super) fn skip(&mut self, len: u64, body: &mut u64) -> bool {
         match *self {

@@ -89,6 +89,16 @@ impl Half {
         }
     }
 
+    /// How many of the next bytes are body for certain.
+    pub(super) const fn certain(&self) -> u64 {
+        match self.state {
+            State::Length { left } => left,
+            State::Chunked(chunk) => chunk.certain(),
+            State::ToClose => u64::MAX,
+            State::Idle | State::Lost | State::ChunkedUnseen | State::Unknown | State::Waiting => 0,
+        }
+    }
+
     /// Consumes body bytes. `at` is where `bytes` begin in the input.
     #[inline]
     pub(super) fn take(&mut self, side: Side, bytes: &[u8], at: usize, out: &mut Vec<Message>) -> Taken {

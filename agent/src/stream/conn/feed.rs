@@ -24,12 +24,18 @@ impl Conn {
         self.apply(base, &mut sources, now_ns, context);
     }
 
+    /// Bytes of the open message that were not captured. Those that are body by its framing are not missed.
+    pub(super) fn uncaptured(&mut self, side: Side, len: u64, now_ns: u64, context: &mut Context<'_>) {
+        if len <= self.parser.certain(side) {
+            self.feed(side, Input::Body { len, end: false }, now_ns, context);
+        } else {
+            self.gap(side, len, now_ns, context);
+        }
+    }
+
     pub(super) fn gap(&mut self, side: Side, len: u64, now_ns: u64, context: &mut Context<'_>) {
         context.stats.count(Count::Gaps);
-        match side {
-            Side::Request => self.pairing.request_gap(),
-            Side::Response => self.pairing.response_gap(),
-        }
+        self.untold_rest(side);
         self.feed(side, Input::Gap { len }, now_ns, context);
     }
 

@@ -187,18 +187,16 @@ impl Members {
                 return;
             }
         }
-        let hash = self.hash;
-        let count = self.count as usize;
+        // A zero is no key: what no member has written yet.
+        let hash = if self.hash == 0 { 1 } else { self.hash };
         let mut at = 0;
         while at < STATE_MEMBERS {
-            if at < count && self.keys[at] == hash {
+            if self.keys[at] == hash {
                 self.bad = 1;
-            }
-            if at == count {
-                self.keys[at] = hash;
             }
             at += 1;
         }
+        self.keys[self.count as usize % STATE_MEMBERS] = hash;
         self.count += 1;
         self.phase = BEFORE;
         if self.full == 0 {

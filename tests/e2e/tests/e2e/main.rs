@@ -20,5 +20,6 @@ mod python;
 mod running;
 mod runtimes;
 mod sampling;
+mod truth;
 mod wget;
 mod wire;

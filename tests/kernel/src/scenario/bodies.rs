@@ -1,6 +1,6 @@
 //! Messages cut at every place: bodies by length and by chunks, long heads, several in one call.
 
-use std::{io, os::fd::BorrowedFd};
+use std::{io, os::fd::BorrowedFd, thread};
 
 use crate::{
     Stage, http,
@@ -100,6 +100,56 @@ pub(crate) fn chunks(stage: &mut Stage) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Bytes of bodies that are several times what is captured of a message.
+const LARGE: usize = 100_000;
+
+/// Heads that come in two calls, in front of large bodies: Go's server looks for the next request one byte ahead.
+pub(crate) fn apart(stage: &mut Stage) -> io::Result<()> {
+    for family in [Family::V4, Family::UnixPair] {
+        for (coding, first) in [("length", 1), ("length", 20), ("length", 70), ("chunks", 1)] {
+            let name = format!("apart-{coding}-{first}-{}", family.word());
+            let mut talk = Talk::new(&stage.truth, &name, family)?;
+            talk.plain()?;
+            for _ in 0..3 {
+                let make = |path: &str, status| match coding {
+                    "length" => (http::request(path, LARGE, ""), http::response(status, LARGE, "")),
+                    _ => by_chunks(path, status, &[LARGE / 10; 10], TRAILERS),
+                };
+                talk.carry((LARGE, LARGE), make, |from, to, message| {
+                    // Where the chunks of a response are is not followed behind such a head.
+                    let whole = coding == "chunks" && message.starts_with(b"HTTP");
+                    head_first(from, to, message, if whole { message.len() / 2 } else { first })
+                })?;
+            }
+            talk.plain()?;
+        }
+    }
+    Ok(())
+}
+
+/// Sends and receives the first bytes of a message, and then the rest as it comes.
+fn head_first(from: BorrowedFd<'_>, to: BorrowedFd<'_>, message: &[u8], first: usize) -> io::Result<()> {
+    let (start, rest) = message.split_at(first);
+    all(start, |bytes| sys::write(from, bytes))?;
+    let mut came = vec![0; message.len()];
+    let (came_first, came_rest) = came.split_at_mut(first);
+    fill(came_first, |buf| sys::read(to, buf))?;
+    thread::scope(|scope| {
+        let sender = scope.spawn(|| all(rest, |bytes| sys::write(from, bytes)));
+        fill(came_rest, |buf| {
+            sys::read(to, {
+                let len = buf.len().min(READ);
+                &mut buf[..len]
+            })
+        })?;
+        sender.join().map_err(|_panic| io::Error::other("the sender panicked"))?
+    })?;
+    if came == message { Ok(()) } else { Err(io::Error::other("other bytes came than were sent")) }
+}
+
+/// Bytes that are read at once.
+const READ: usize = 4096;
 
 /// Heads longer than the kernel side searches, and longer than it captures, whole and in pieces.
 pub(crate) fn heads(stage: &mut Stage) -> io::Result<()> {

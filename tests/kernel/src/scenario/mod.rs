@@ -23,6 +23,7 @@ pub(crate) type Scenario = fn(&mut Stage) -> io::Result<()>;
 
 pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("answer", processes::answer),
+    ("apart", bodies::apart),
     ("becomes", selection::becomes),
     ("broken-pipe", ends::broken_pipe),
     ("chunks", bodies::chunks),

@@ -23,6 +23,11 @@ fn bodies_by_chunks() {
 }
 
 #[test]
+fn heads_in_two_calls_before_large_bodies() {
+    both("apart");
+}
+
+#[test]
 fn long_heads() {
     both("heads");
 }

@@ -134,17 +134,7 @@ fn talk(path: &str) -> String {
 }
 
 /// Conversations that are not told rightly yet, and why. Whoever mends one takes its line out.
-const KNOWN: &[(&str, &str)] = &[
-    ("killed-client-pair", "the end of a Unix socket is not seen before its process ends"),
-    ("half-pair", "the end of a Unix socket is not seen before its process ends"),
-    ("unanswered-pair", "the end of a Unix socket is not seen before its process ends"),
-    ("half-close-pair-0", "the end of a Unix socket is not seen before its process ends"),
-    ("half-close-pair-1", "the end of a Unix socket is not seen before its process ends"),
-    ("rx-splice-pair", "splice from a Unix socket is not seen by the socket profile"),
-    ("rx-splice-head-pair", "splice from a Unix socket is not seen by the socket profile"),
-    ("rx-splice-whole-pair", "splice from a Unix socket is not seen by the socket profile"),
-    ("rx-splice-v4", "the size of a body that was spliced in is not counted"),
-];
+const KNOWN: &[(&str, &str)] = &[];
 
 fn summary(problems: Problems) -> Vec<String> {
     let mut all = Vec::new();

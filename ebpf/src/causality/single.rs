@@ -1,0 +1,65 @@
+//! One request in flight: the process works on one inbound request and on nothing else that is known, so what it
+//! sends was probably caused by that. Weak: a background task can send at any time. So it is said in the span, does not
+//! hold under `strict`, and does not hold
+//!
+//! - for a destination that the process has called while it worked on nothing;
+//! - for a process that serves something else, too;
+//! - for a process that has answered while a call was open that was thought to be a part of the work: for good.
+
+use spandrel_common::context::Context;
+
+use super::program::{self, Program};
+use crate::{
+    conn::State,
+    kernel::{sock::Sock, task::Ids},
+    maps::DESTINATIONS,
+    read,
+};
+
+/// The inbound request that probably caused what the process sends through the connection of `state`.
+#[inline(always)]
+pub fn cause(state: &State, program: Option<&'static mut Program>, ids: Ids) -> Option<&'static Context> {
+    if state.sk == 0 {
+        return None;
+    }
+    let key = [u64::from(ids.tgid), Sock(state.sk).peer_hash()];
+    // SAFETY: only the presence of the entry is asked.
+    let idle = unsafe { DESTINATIONS.get(key) }.is_some();
+    match program {
+        Some(program) if program.open != 0 => {
+            if idle || program.demoted != 0 {
+                None
+            } else {
+                program.only()
+            }
+        }
+        _ => {
+            if !idle {
+                // Without room it is believed: see the map.
+                let _ = DESTINATIONS.insert(key, 1, 0);
+            }
+            None
+        }
+    }
+}
+
+/// An outbound request was found to be caused so.
+#[inline(always)]
+pub fn called(state: &mut State, ids: Ids) {
+    if let Some(program) = program::of(ids.tgid) {
+        read::fetch_add(&raw mut program.calls, 1);
+        state.single = 1;
+    }
+}
+
+/// Its response has begun, or will never be.
+#[inline(always)]
+pub fn returned(state: &mut State, tgid: u32) {
+    state.single = 0;
+    if let Some(program) = program::of(tgid)
+        && program.demoted == 0
+        && program.calls != 0
+    {
+        read::fetch_add(&raw mut program.calls, u64::MAX);
+    }
+}

@@ -1,0 +1,103 @@
+//! The `tracestate` of an inbound request, kept for the requests that it causes.
+
+use spandrel_common::{
+    context::Context,
+    limits::HEAD_SCAN,
+    stats::Counter,
+    w3c::members::{Members, STATE_LEN},
+};
+
+use crate::{
+    conn::State,
+    emit,
+    maps::TRACESTATES,
+    read,
+    scratch::{self, STATES},
+};
+
+/// Of one request.
+#[repr(C)]
+pub struct Tracestate {
+    /// The members, checked and joined: see [`Members`].
+    pub bytes: [u8; STATE_LEN],
+    /// How many bytes that are, more than 0.
+    pub len: u32,
+    /// Next byte of the head to look at.
+    place: u32,
+    members: Members,
+}
+
+static EMPTY: Tracestate = Tracestate { bytes: [0; STATE_LEN], len: 0, place: 0, members: Members::EMPTY };
+
+/// What goes along with a request of this context, if anything does.
+#[inline(always)]
+pub fn of(context: &Context) -> Option<&'static Tracestate> {
+    if context.state == 0 {
+        return None;
+    }
+    let state = TRACESTATES.get_ptr(context.state)?;
+    // SAFETY: a live map value, freed only after a grace period that this program's run is part of.
+    let state = unsafe { &*state };
+    (state.len > 0 && state.len <= STATE_LEN as u32).then_some(state)
+}
+
+/// Keeps the `tracestate` of the request whose head is in the scratch buffer, and whose context is in `state`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_tracestate(state: *mut State) -> u32 {
+    let (Some(state), Some(scratch)) = (State::given(state), scratch::held()) else { return 0 };
+    if TRACESTATES.insert(state.id, &EMPTY, 0).is_err() {
+        emit::count(Counter::TracestatesFull);
+        return 0;
+    }
+    let Some(kept) = TRACESTATES.get_ptr_mut(state.id) else { return 0 };
+    if scratch.found.states > STATES as u32 {
+        emit::count(Counter::TracestatesFull);
+        return 0;
+    }
+    for index in 0..STATES as u32 {
+        if index < scratch.found.states {
+            // SAFETY: a live map value; this connection's head is read by one hook at a time.
+            unsafe { (*kept).place = scratch.found.state[index as usize & (STATES - 1)] };
+            let mut id = state.id;
+            read::repeat(HEAD_SCAN as u32, byte, &mut id);
+        }
+    }
+    // SAFETY: as above.
+    let len = unsafe {
+        (*kept).len = u32::from((*kept).members.len());
+        (*kept).len
+    };
+    state.context.state = if len > 0 { state.id } else { 0 };
+    0
+}
+
+/// Takes one byte. Returns 1 at the end of the line.
+extern "C" fn byte(_: u32, id: *mut u64) -> i64 {
+    let (Some(id), Some(scratch)) = (read::context(id), scratch::held()) else { return 1 };
+    let Some(kept) = TRACESTATES.get_ptr_mut(*id) else { return 1 };
+    // SAFETY: as above.
+    let kept = unsafe { &mut *kept };
+    let byte = scratch.view().byte(kept.place);
+    let last = byte == b'\r' || byte == b'\n';
+    // The end of a header ends a member, too.
+    let byte = if last { b',' } else { byte };
+    kept.place += 1;
+    let bytes = (&raw mut kept.bytes).cast::<u8>();
+    kept.members.push(byte, &mut |at, byte| {
+        let at = read::opaque(u64::from(at)) & (STATE_LEN as u64 - 1);
+        // SAFETY: the masked place is inside.
+        unsafe { *bytes.add(at as usize) = byte };
+    });
+    i64::from(last)
+}
+
+/// Forgets what was kept of a connection's last request.
+#[inline(always)]
+pub fn forget(state: &mut State) {
+    if state.context.state != 0 {
+        // An entry that is not there is the wished-for state, too.
+        let _ = TRACESTATES.remove(state.id);
+        state.context.state = 0;
+    }
+}
