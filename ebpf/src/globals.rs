@@ -77,7 +77,6 @@ member!(socket_sk);
 member!(socket_file);
 member!(file_flags);
 member!(file_ep);
-member!(task_pid);
 member!(task_comm);
 member!(epitem_link);
 member!(epitem_ep);

@@ -86,7 +86,6 @@ layout! {
     socket_file: "socket", "file", Nice;
     file_flags: "file", "f_flags", Nice;
     file_ep: "file", "f_ep", Nice;
-    task_pid: "task_struct", "pid", Nice;
     task_comm: "task_struct", "comm", Nice;
     epitem_link: "epitem", "fllink", Nice;
     epitem_ep: "epitem", "ep", Nice;
