@@ -128,5 +128,9 @@ pub fn goroutine_register() -> u64 {
 #[inline(always)]
 fn registers() -> *const u64 {
     // SAFETY: both helpers accept what they are given and return typed kernel pointers.
-    unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) as *const u64 }
+    unsafe {
+        aya_ebpf::helpers::generated::bpf_task_pt_regs(
+            aya_ebpf::helpers::generated::bpf_get_current_task_btf(),
+        ) as *const u64
+    }
 }
