@@ -1,6 +1,8 @@
 //! Who caused this request? Services whose outbound URL names the inbound request behind it (`tests/truth`), so that the
 //! spans themselves prove every parent right, wrong or absent.
 
+mod go;
+
 use std::{
     collections::HashMap,
     net::TcpListener,

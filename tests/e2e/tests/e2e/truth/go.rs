@@ -1,0 +1,68 @@
+//! Go: by goroutine. What a child did before its parent read the request, and what it does after the response, has no
+//! parent; what cannot be told has none either.
+
+use super::{Load, Score, assert_right, leaf, load};
+use crate::common::traced;
+use spandrel_test_support::{Agent, Lab, Program, command, require, run};
+
+/// Ways to build: as usual, and as distributions do it.
+const PLAIN: &[&str] = &[];
+const STRIPPED: &[&str] = &["-buildmode=pie", "-ldflags=-s -w"];
+
+/// The service, built in the test's folder.
+fn build(lab: &Lab, flags: &[&str]) -> std::path::PathBuf {
+    lab.write("go/go.mod", "module truth\n\ngo 1.18\n");
+    lab.write("go/goroutines.go", include_str!("../../../../truth/goroutines.go"));
+    let binary = lab.path("goroutines");
+    let mut build = command("go");
+    build.arg("build").args(flags).arg("-o").arg(&binary).current_dir(lab.path("go"));
+    run(build.env("GOTOOLCHAIN", "local").env("GOFLAGS", "-mod=mod -buildvcs=false")).success();
+    binary
+}
+
+/// Runs it. The agent has looked into the process before the first request.
+fn go(profile: &str, causality: &str, load: Load, flags: &[&str], more: &[&str]) -> Score {
+    let lab = Lab::new();
+    let mut service = command(build(&lab, flags));
+    service.arg(leaf().to_string()).args(more);
+    let options = traced(&lab, profile).arg("--causality").arg(causality).arg("--log-level").arg("debug");
+    let mut agent = Agent::start(&options);
+    let service = Program::start(&mut service);
+    agent.wait_stderr("not recognised", |line| line.contains(": Go 1.").then_some(()));
+    let port = service.port();
+    super::finish(&mut agent, load, port);
+    let score = super::end(agent, load, causality);
+    drop(service);
+    score
+}
+
+#[test]
+fn goroutines() {
+    require!("go");
+    for profile in ["socket", "syscall"] {
+        for at_once in [1, 8, 64] {
+            assert_right(&go(profile, "strict", load(at_once, 2, "kept"), PLAIN, &[]), 0.95);
+        }
+    }
+    for mode in ["gather", "new", "raw", "few"] {
+        assert_right(&go("socket", "strict", load(64, 3, mode), PLAIN, &[]), 0.9);
+    }
+}
+
+#[test]
+fn goroutines_of_a_stripped_program() {
+    require!("go");
+    assert_right(&go("socket", "strict", load(64, 2, "kept"), STRIPPED, &[]), 0.95);
+    assert_right(&go("socket", "strict", load(64, 2, "gather"), STRIPPED, &["poll"]), 0.0);
+}
+
+#[test]
+fn goroutines_with_work_that_belongs_to_nobody() {
+    require!("go");
+    for at_once in [1, 8, 64] {
+        assert_right(&go("socket", "strict", load(at_once, 2, "kept"), PLAIN, &["poll"]), 0.0);
+        for mode in ["late", "worker"] {
+            assert_right(&go("socket", "strict", load(at_once, 2, mode), PLAIN, &[]), 0.0);
+        }
+    }
+}
