@@ -97,8 +97,9 @@ pub struct Gather {
 }
 
 /// Copies `want` bytes (at most [`HEAD_CAPTURE`]) of a call's memory, from offset `skip` on, to the start
-/// of this CPU's scratch buffer. A byte that was held back ([`scratch::Moved::held`]) counts as the first. Returns how many came, less than `want` if memory could not be read or
-/// more than [`IOVECS`] vectors were named.
+/// of this CPU's scratch buffer. A byte that was held back ([`scratch::Moved::held`]) counts as the first.
+/// Returns how many came, less than `want` if memory could not be read or more than [`IOVECS`] vectors were
+/// named.
 #[inline(always)]
 pub fn gather(address: u64, vectors: u32, skip: u64, want: u64) -> u64 {
     spandrel_gather(address, vectors, skip, want)

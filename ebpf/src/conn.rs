@@ -129,7 +129,9 @@ pub struct State {
     pub interim: u8,
     /// An outbound request that its process's only inbound one caused waits for its response.
     pub single: u8,
-    pub reserved: [u8; 4],
+    /// The head of an inbound request has come in part: see [`crate::causality::piece`].
+    pub pieces: u8,
+    pub reserved: [u8; 3],
     /// 1 while an inbound request is being worked on. A word, for what ends it: see [`crate::causality`].
     pub open: u64,
     /// The socket's address.
@@ -288,7 +290,8 @@ static EMPTY: State = State {
     awaiting: 0,
     interim: 0,
     single: 0,
-    reserved: [0; 4],
+    pieces: 0,
+    reserved: [0; 3],
     open: 0,
     sk: 0,
     goroutine: 0,

@@ -61,7 +61,9 @@ pub extern "C" fn spandrel_head(skip: u64, want: u64) -> u64 {
     let Some(scratch) = scratch::held() else { return 0 };
     let call = scratch.moved.call;
     let first = if scratch.moved.request == 0 && want > RESPONSE_FIRST { RESPONSE_FIRST } else { want };
-    let got = gather_first(call.address, call.vectors, skip, first, scratch);
+    // A byte that was held back comes first: only the whole copy knows of it.
+    let held = scratch.moved.held != 0;
+    let got = if held { 0 } else { gather_first(call.address, call.vectors, skip, first, scratch) };
     if got > 0 {
         scan(scratch, got);
         if got >= want || scratch.found.end != 0 {
@@ -93,6 +95,16 @@ fn scan(scratch: &mut Scratch, len: u64) {
     if globals::has_loop() {
         read::repeat(HEAD_SCAN as u32 / 8 / STEP, step, &mut 0);
     }
+}
+
+/// Searches the first `len` bytes of this CPU's buffer once more: what was put there is one head.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_search(len: u64) -> u32 {
+    if let Some(scratch) = scratch::held() {
+        scan(scratch, len);
+    }
+    0
 }
 
 /// Looks at [`STEP`] words. Returns 1 to end the search.

@@ -8,7 +8,7 @@ use aya_ebpf::{
 use spandrel_common::{limits, runtime::Runtime, sample::Policy, stats};
 
 use crate::{
-    causality::{program::Program, tracestate::Tracestate, worker::Thread},
+    causality::{piece::Head, program::Program, tracestate::Tracestate, worker::Thread},
     conn::State,
     scratch::Scratch,
 };
@@ -90,6 +90,11 @@ pub static PROGRAMS: HashMap<u32, Program> =
 #[map]
 pub static DESTINATIONS: aya_ebpf::maps::LruHashMap<[u64; 2], u8> =
     aya_ebpf::maps::LruHashMap::with_max_entries(limits::DESTINATIONS, 0);
+
+/// Heads of inbound requests that came in part, by connection.
+#[map]
+pub static HEADS: HashMap<u64, Head> =
+    HashMap::with_max_entries(limits::HEADS, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
 
 /// `tracestate` of inbound requests, by connection.
 #[map]

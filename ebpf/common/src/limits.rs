@@ -67,6 +67,10 @@ pub const THREADS: u32 = 65_536;
 /// believed once more than it should be.
 pub const DESTINATIONS: u32 = 16_384;
 
+/// Inbound requests whose heads came in part at this moment, each 8 KiB. Beyond them, what they cause starts new
+/// traces, which is counted.
+pub const HEADS: u32 = 1024;
+
 /// Inbound requests whose `tracestate` is kept for what they cause, each 0.7 KiB while it lives. Beyond them traces
 /// go on without it, which is counted.
 pub const TRACESTATES: u32 = 16_384;

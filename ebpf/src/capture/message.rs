@@ -12,7 +12,7 @@ use spandrel_common::{
 use super::tell::{HEAD, tell};
 use crate::{
     call::gather,
-    causality::{spandrel_answered, spandrel_inbound, spandrel_outbound},
+    causality::{piece::spandrel_first_piece, spandrel_answered, spandrel_inbound, spandrel_outbound},
     chunk::{self, How},
     conn::{BODY, CHUNKED, IGNORED, METHOD_CONNECT, METHOD_HEAD, SHIP, START, State, TO_CLOSE, WITHHELD},
     decide::{self, DROP, KEEP, UNCLEAR},
@@ -156,6 +156,7 @@ fn request<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scr
     let end = u64::from(scratch.found.end);
     let starts = state.flows::<TX>().0.starts();
     state.turns = 0;
+    state.interim = 0;
     state.method = head::method(bytes);
     let withheld_before = state.flows::<TX>().1.mode == WITHHELD;
     if moved.crossed != 0 {
@@ -219,6 +220,9 @@ fn context<const TX: bool>(state: &mut State, at: u64, scratch: &Scratch) -> u32
     spandrel_answered(state);
     let kept = if plain { decide::decide(state, at, scratch) } else { UNCLEAR };
     spandrel_inbound(state, at, kept);
+    if found.end == 0 {
+        spandrel_first_piece(state, at, scratch.moved.len - (at - scratch.moved.base));
+    }
     kept
 }
 

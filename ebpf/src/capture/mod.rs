@@ -20,7 +20,7 @@ use self::message::{spandrel_step_rx, spandrel_step_tx};
 pub use self::tell::closed;
 use crate::{
     call::{Call, gather},
-    causality::{self, spandrel_answered, spandrel_called},
+    causality::{self, piece::spandrel_next_piece, spandrel_answered, spandrel_called},
     conn::{BODY, CHUNKED, HTTP, IGNORED, SHIP, SNIFFING, START, State, TO_CLOSE},
     emit,
     head::{self, Looks},
@@ -104,6 +104,9 @@ fn locked<const TX: bool>(
     if !TX && scratch.moved.request != 0 && !matches!(state.rx.mode, BODY | CHUNKED) {
         // Another request may begin here, perhaps in pieces: whose work the goroutine does is open from now on.
         causality::go::release(state);
+    }
+    if !TX && state.pieces != 0 {
+        spandrel_next_piece(state);
     }
     let len = scratch.moved.len;
     let mut offset = 0;

@@ -6,6 +6,7 @@
 //! the same one.
 
 pub mod go;
+pub mod piece;
 pub mod program;
 pub mod single;
 pub mod tracestate;

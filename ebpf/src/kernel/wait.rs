@@ -67,7 +67,6 @@ fn waiter(link: u64, ids: Ids) -> Option<Waits> {
         || !globals::has(globals::wait_head())
         || !globals::has(globals::wait_entry())
         || !globals::has(globals::wait_private())
-        || !globals::has(globals::task_pid())
     {
         return None;
     }

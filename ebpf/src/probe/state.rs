@@ -9,7 +9,7 @@ use spandrel_common::{
 
 use crate::{
     capture,
-    causality::{spandrel_answered, spandrel_called, upstream},
+    causality::{piece, spandrel_answered, spandrel_called, upstream},
     conn::{self, FRESH, HTTP, State},
     emit, filter, globals,
     kernel::{sock::Sock, task},
@@ -99,6 +99,9 @@ fn changed(state: &mut State, sock: Sock, new: i32) {
         state.pipelined = 0;
         state.orphans = 0;
         state.batch = 0;
+        if state.pieces != 0 {
+            piece::forget(state);
+        }
         state.context.known = 0;
         reset(&mut state.rx);
         reset(&mut state.tx);

@@ -269,3 +269,34 @@ fn nginx_upstreams() {
         assert_right(&score, share);
     }
 }
+
+/// A head that comes in many pieces counts when it is whole: also its `traceparent`.
+#[test]
+fn heads_in_pieces() {
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+    for profile in ["socket", "syscall"] {
+        let lab = Lab::new();
+        let mut agent = Agent::start(&traced(&lab, profile).arg("--causality").arg("strict"));
+        let mut service = script(&lab, PYTHON, "threads.py", include_str!("../../../truth/threads.py"));
+        let service = Program::start(service.arg(leaf().to_string()));
+        let stream = http::connect(http::local(service.port()));
+        stream.set_nodelay(true).expect("no delay");
+        for (id, length) in [(0, 1), (1, 7), (2, 40), (3, 500)] {
+            let request = format!(
+                "GET /w?id={id}&calls=2&mode=kept HTTP/1.1\r\nHost: service\r\nX-Long: {}\r\n\
+                 Traceparent: 00-{TRACE}-b7ad6b716920333{id}-01\r\nX-End: end\r\n\r\n",
+                "x".repeat(100)
+            );
+            for piece in request.as_bytes().chunks(length) {
+                http::send(&stream, piece);
+            }
+            http::receive(&stream);
+        }
+        agent.wait_for("all spans", |spans| spans.len() >= 4 * 3);
+        let finished = agent.stop();
+        let score = Score::of(&finished);
+        println!("{profile}: {score:?}");
+        assert_eq!(score, Score { right: 8, wrong: 0, absent: 0 });
+        assert!(finished.spans.iter().all(|span| span.trace_id == TRACE), "{:#?}", finished.spans);
+    }
+}
