@@ -27,7 +27,7 @@ use crate::{
         syscall,
         task::Ids,
     },
-    maps::{self, GOROUTINES, GO_PENDING},
+    maps::{self, GO_PENDING, GOROUTINES},
     read,
 };
 

@@ -3,7 +3,11 @@
 
 use super::{Load, Score, assert_right, leaf, load};
 use crate::common::traced;
-use spandrel_test_support::{Agent, Lab, Program, command, require, run};
+use spandrel_test_support::{
+    Agent, Lab, Program,
+    process::{command, run},
+    require,
+};
 
 /// Ways to build: as usual, and as distributions do it.
 const PLAIN: &[&str] = &[];
