@@ -113,7 +113,7 @@ fn write(table: &BTreeMap<u32, Offsets>) -> Result<()> {
             match offsets.get(name) {
                 Some(-1) | None => write!(rows, "{name}: ABSENT, ")?,
                 Some(value) if name.ends_with("_hash") && name != "itab_hash" => {
-                    write!(rows, "{name}: {value:#x}, ")?;
+                    write!(rows, "{name}: {:#06x}_{:04x}, ", value >> 16, value & 0xffff)?;
                 }
                 Some(value) => write!(rows, "{name}: {value}, ")?,
             }

@@ -91,7 +91,7 @@ mod tests {
                 let mut other = code.to_vec();
                 other[at] ^= 0x80;
                 let displacement = code.len() - 9..code.len() - 5;
-                assert_eq!(address(&other, 0x4000_0000).is_some(), displacement.contains(&at), "{at}");
+                assert_eq!(address(&other, 0x2_0000_0000).is_some(), displacement.contains(&at), "{at}");
             }
         }
         assert_eq!(address(&OLD, 0), Some(0x46_6d0b + 12));

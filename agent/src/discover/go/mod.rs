@@ -23,6 +23,8 @@ const ROUND_TRIP: &str = "net/http.(*persistConn).roundTrip";
 const NEWPROC: &str = "runtime.newproc1";
 /// Bytes of that function: it has some 1,200.
 const MAX_NEWPROC: u32 = 16 * 1024;
+/// Place of `textStart` in the header of the table of functions, up to Go 1.25.
+const HEADER_TEXT: u64 = 24;
 /// Place of `text` in `runtime.moduledata`, Go 1.26 and 1.27.
 const MODULE_TEXT: u64 = 176;
 
@@ -61,7 +63,6 @@ impl Executable {
         let (mut table, mut functions) = (image.window(section), image.window(section));
         let header = pclntab::Header::read(&mut table)?;
         let text = match header.text {
-            // In a movable program the loader writes it.
             0 => text(&image, section.address)?,
             text => text,
         };
@@ -91,9 +92,12 @@ impl Executable {
     }
 }
 
-/// Address of `runtime.text`, from Go 1.26 on. `table` is the address of the table of functions.
+/// Address of `runtime.text` where the table of functions, which is at the address `table`, does not say it: from Go
+/// 1.26 on, and in movable programs, where the loader writes it.
 fn text(image: &Image, table: u64) -> Option<u64> {
-    let module = image.section(&[".go.module"])?;
+    let Some(module) = image.section(&[".go.module"]) else {
+        return image.pointer(table.checked_add(HEADER_TEXT)?).filter(|text| *text != 0);
+    };
     // The first member of the module points to the table: if it does not, the module is not what it was.
     (image.pointer(module.address)? == table).then_some(())?;
     image.pointer(module.address.checked_add(MODULE_TEXT)?)

@@ -1,3 +1,5 @@
+//! Releases, their offsets, and addresses in processes.
+
 use std::path::Path;
 
 use super::*;
@@ -50,14 +52,5 @@ fn addresses_move_with_the_program() {
 fn other_executables_are_none() {
     for path in ["/proc/self/exe", "/etc/passwd", "/nowhere", "/dev/null"] {
         assert!(Executable::read(Path::new(path)).is_none(), "{path}");
-    }
-}
-
-#[test]
-fn zz_real() {
-    for entry in std::fs::read_dir("/tmp/c2/bin").unwrap() {
-        let path = entry.unwrap().path();
-        let at = std::time::Instant::now();
-        println!("{} {:x?} {:?}", path.display(), Executable::read(&path), at.elapsed());
     }
 }
