@@ -82,9 +82,11 @@ fn follow(kernel: &mut Kernel, pid: u32, found: &Found) {
         log::warn!("the goroutines of process {pid} cannot be followed: {error}");
         return;
     }
-    log::debug!("process {pid}: Go 1.{}", found.minor);
-    let Some(offset) = found.round_trip else { return };
-    if let Err(error) = kernel.probe_go(pid, &process::path(pid), offset) {
+    if let Some(offset) = found.round_trip
+        && let Err(error) = kernel.probe_go(pid, &process::path(pid), offset)
+    {
         log::warn!("outbound requests of process {pid} have no parents, it cannot be probed: {error}");
+        return;
     }
+    log::debug!("process {pid}: Go 1.{}, followed by goroutine", found.minor);
 }
