@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io::Read as _,
     os::unix::fs::MetadataExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use spandrel_common::go::Program;
@@ -43,20 +43,11 @@ pub struct Looker {
 impl Looker {
     /// Looks into a process. `None` if Go did not build its program, or if it is gone.
     pub fn look(&mut self, pid: u32) -> Option<Result<Found, Unknown>> {
-        let path = PathBuf::from(format!("/proc/{pid}/exe"));
+        let path = path(pid);
         let meta = fs::metadata(&path).ok()?;
         let id = Id(meta.dev(), meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec());
-        let executable = match self.known.iter().find(|(known, _)| *known == id) {
-            Some((_, executable)) => *executable,
-            None => {
-                let executable = Executable::read(&path);
-                if self.known.len() >= MAX_KNOWN {
-                    self.known.pop_front();
-                }
-                self.known.push_back((id, executable));
-                executable
-            }
-        };
+        let known = self.known.iter().find(|(known, _)| *known == id).map(|(_, executable)| *executable);
+        let executable = known.unwrap_or_else(|| self.read(&path, id));
         match executable? {
             Ok(executable) => {
                 let program = executable.program(headers(pid)?);
@@ -65,6 +56,16 @@ impl Looker {
             }
             Err(unknown) => Some(Err(unknown)),
         }
+    }
+
+    /// Reads an executable and remembers what it says.
+    fn read(&mut self, path: &Path, id: Id) -> Option<Result<Executable, Unknown>> {
+        let executable = Executable::read(path);
+        if self.known.len() >= MAX_KNOWN {
+            self.known.pop_front();
+        }
+        self.known.push_back((id, executable));
+        executable
     }
 }
 
