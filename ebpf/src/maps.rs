@@ -132,6 +132,16 @@ pub fn runtime(tgid: u32) -> Runtime {
     Runtime::from_u8(unsafe { RUNTIMES.get(tgid) }.copied().unwrap_or(0))
 }
 
+/// A forked process runs on what its parent runs on.
+#[inline(always)]
+pub fn inherit_runtime(parent: u32, child: u32) {
+    let runtime = runtime(parent) as u8;
+    if runtime != 0 {
+        // Without room it is recognised a little later, by userspace.
+        let _ = RUNTIMES.insert(child, runtime, 0);
+    }
+}
+
 /// Forgets what a process runs on.
 #[inline(always)]
 pub fn forget_runtime(tgid: u32) {

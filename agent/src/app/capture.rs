@@ -275,7 +275,13 @@ impl Rest {
                     self.runtimes.push((tgid, runtime));
                 }
             }
-            Event::Exec(_) | Event::Exit(_) => self.recognised.forget(tgid),
+            Event::Exec(exec) => {
+                self.recognised.forget(tgid);
+                if let Some(runtime) = Recognised::named(&String::from_utf8_lossy(exec.path)) {
+                    self.runtimes.push((tgid, runtime));
+                }
+            }
+            Event::Exit(_) => self.recognised.forget(tgid),
             _ => {}
         }
         self.table.handle(&event, &mut self.exchanges);

@@ -4,6 +4,7 @@ use spandrel_common::event::{SCOPE_ALL, SCOPE_SELECTED, SCOPE_TREE, SELECT_NO, S
 
 use crate::{
     discover::{
+        recognise::Recognised,
         registry::Registry,
         select::{Ignored, Selectors, Verdict},
     },
@@ -65,6 +66,9 @@ pub(super) fn apply(
         match decision.verdict {
             Verdict::Yes(_) => {
                 traced += 1;
+                if let Some(runtime) = Recognised::named(&decision.name) {
+                    kernel.recognise(decision.pid, runtime)?;
+                }
                 if scope == Scope::Selected {
                     kernel.select(decision.pid, SELECT_YES)?;
                 }

@@ -52,6 +52,12 @@ impl Recognised {
         Some(runtime)
     }
 
+    /// The same by the path of its executable alone, for a process that has just begun: most answers need no more,
+    /// and are there before its first request.
+    pub fn named(path: &str) -> Option<Runtime> {
+        by_name(&Facts { exe: path.to_owned(), ..Facts::default() })
+    }
+
     /// A process ended, or executes another program.
     pub fn forget(&mut self, pid: u32) {
         self.seen.remove(&pid);

@@ -78,7 +78,7 @@ pub(super) fn version(release: &str) -> Option<(u32, u32)> {
 
 /// The last lines of what the verifier says, which can be thousands.
 fn brief(error: &aya::programs::ProgramError) -> String {
-    const LINES: usize = 90;
+    const LINES: usize = 4;
     const FIRST: usize = 300;
     let text = error.to_string();
     let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
@@ -146,9 +146,6 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
     let has_loop = u32::from(btf_has_loop);
     let aya_btf = AyaBtf::from_sys_fs()?;
     let mut loader = EbpfLoader::new();
-    if std::env::var_os("SPANDREL_VERBOSE").is_some() {
-        loader.verifier_log_level(aya::VerifierLogLevel::VERBOSE);
-    }
     loader
         .btf(Some(&aya_btf))
         .override_global("LAYOUT", &words[..], true)

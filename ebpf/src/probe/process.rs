@@ -115,6 +115,7 @@ fn fork(parent: Task, child: Task) {
     if let Some(state) = maps::process(parent) {
         set(child, state);
     }
+    maps::inherit_runtime(parent, child);
     let state = filter::state(parent);
     if state != SELECT_NO && parent != globals::agent_tgid() {
         emit::fork(task::ids(), child, state);

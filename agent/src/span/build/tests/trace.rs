@@ -1,6 +1,9 @@
 //! Ids, parents, sampling and times.
 
-use spandrel_common::ids;
+use spandrel_common::{
+    context::{Cause, Rule},
+    ids,
+};
 
 use super::*;
 
@@ -105,4 +108,27 @@ fn times() {
         let clock = ClockAnchor { mono_ns, unix_ns };
         assert!(clock.unix(time) <= clock.unix(time.saturating_add(1)));
     }
+}
+
+#[test]
+fn children_of_what_caused_them() {
+    let cause =
+        Cause { trace_id: [7; 16], parent_id: [8; 8], flags: 1, rule: Rule::Worker as u8, ..Cause::NONE };
+    let mut caused = exchange(Role::Client, request(&["GET / HTTP/1.1"]));
+    caused.cause = cause;
+    let span = build(&caused);
+    assert_eq!((span.trace_id, span.parent_id, span.flags), ([7; 16], [8; 8], 1));
+    assert!(!span.parent_remote);
+    let rule = span.attributes.iter().find(|attribute| attribute.key == attr::SPANDREL_PARENT_RULE);
+    assert_eq!(rule.map(|rule| &rule.value), Some(&Value::Static("worker")));
+    // The decision is that about the cause, whatever the sampler would say.
+    caused.cause.flags = 2;
+    let builder = builder(SpanPolicy::default(), Policy::ALWAYS_ON);
+    assert!(builder.build(&caused, Arc::default()).is_none());
+    // What the request says itself counts more.
+    caused.cause = cause;
+    caused.request = request(&["GET / HTTP/1.1", PARENT]);
+    let own = build(&caused);
+    assert_eq!(own.parent_id, 0x00f0_67aa_0ba9_02b7_u64.to_be_bytes());
+    assert!(own.attributes.iter().all(|attribute| attribute.key != attr::SPANDREL_PARENT_RULE));
 }
