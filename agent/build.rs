@@ -126,10 +126,23 @@ impl Toolchain {
         };
         let found = nightly.then(Self::nightly).flatten();
         found.or_else(|| distribution.then(Self::distribution).flatten()).ok_or_else(|| {
-            "no Rust compiler for BPF was found: neither a nightly with the component rust-src, nor a \
-             distribution's rustc with a prebuilt core for bpfel-unknown-none. Run `cargo xtask setup`, which \
-             installs one"
-                .into()
+            let pinned = PINNED_NIGHTLY.trim();
+            let what = match (nightly, distribution) {
+                (true, true) => {
+                    "neither a nightly with the component rust-src, nor a distribution's rustc with a prebuilt core \
+                     for bpfel-unknown-none"
+                        .to_owned()
+                }
+                (true, false) => format!(
+                    "SPANDREL_EBPF_TOOLCHAIN insists on a nightly, and neither {pinned} nor `nightly` is here with \
+                     the component rust-src"
+                ),
+                _ => format!(
+                    "SPANDREL_EBPF_TOOLCHAIN insists on the distribution's, and {DISTRIBUTION_RUSTC} with a prebuilt \
+                     core for bpfel-unknown-none is not here"
+                ),
+            };
+            format!("no Rust compiler for BPF was found: {what}. Run `cargo xtask setup`, which installs one").into()
         })
     }
 

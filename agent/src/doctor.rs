@@ -30,7 +30,7 @@ impl Findings {
     /// For people.
     pub fn text(&self) -> String {
         // Writing to a string does not fail.
-        let Survey { release, profile, features, programs, failure } = &self.0;
+        let Survey { release, profile, features, programs, failure, .. } = &self.0;
         let mut out = format!("Linux {release}");
         if let Some(profile) = profile {
             write!(out, ", {} profile", profile.label()).ok();
@@ -64,7 +64,7 @@ impl Findings {
 
     /// For programs.
     pub fn json(&self) -> String {
-        let Survey { release, profile, features, programs, failure } = &self.0;
+        let Survey { release, profile, features, programs, failure, verifier_log } = &self.0;
         let features: Vec<_> = features
             .iter()
             .map(|feature| {
@@ -86,6 +86,7 @@ impl Findings {
             "profile": profile.map(Profile::label),
             "works": self.0.works(),
             "failure": failure,
+            "verifier_log": verifier_log,
             "features": features,
             "programs": programs,
         });

@@ -17,6 +17,7 @@ pub mod export;
 pub mod kernel;
 pub mod log;
 pub mod protocol;
+pub mod replay;
 pub mod sample;
 pub mod span;
 pub mod stats;

@@ -7,10 +7,11 @@ use spandrel::{
     app,
     config::{
         self,
-        args::{self, Command},
+        args::{self, Command, Configuration},
         env::ProcessEnv,
+        mistake::Mistakes,
     },
-    doctor, log,
+    doctor, log, replay,
 };
 
 fn main() -> ExitCode {
@@ -30,26 +31,64 @@ fn main() -> ExitCode {
             }
             ExitCode::from(stop.code)
         }
+        Ok(Command::Replay(options)) => {
+            log::init(::log::LevelFilter::Info);
+            replay::run(&options, &ProcessEnv)
+        }
         Ok(Command::Doctor(options)) => {
             let findings = doctor::examine();
             print!("{}", if options.json { findings.json() } else { findings.text() });
             ExitCode::from(findings.code())
         }
-        Ok(Command::Run(run)) => match config::load(*run, &ProcessEnv) {
-            Err(mistakes) => {
-                eprintln!("spandrel: {mistakes}");
-                ExitCode::from(mistakes.code())
+        Ok(Command::Config(Configuration::Check { file })) => match config::check(&file, &ProcessEnv) {
+            Err(mistakes) => refuse(&mistakes),
+            Ok(notes) => {
+                for note in notes {
+                    println!("note: {note}");
+                }
+                println!("{} is correct", file.display());
+                ExitCode::SUCCESS
             }
+        },
+        Ok(Command::Config(Configuration::Show(run))) => match config::load(*run, &ProcessEnv) {
+            Err(mistakes) => refuse(&mistakes),
+            Ok(config) => {
+                print!("{}", config::show::text(&config));
+                ExitCode::SUCCESS
+            }
+        },
+        Ok(Command::Config(Configuration::Schema)) => {
+            println!("{:#}", config::schema::json_schema());
+            ExitCode::SUCCESS
+        }
+        Ok(Command::Reload(options)) => match app::reload(options.pid) {
+            Ok(pid) => {
+                println!("agent {pid} reads its configuration again; its log says what came of it");
+                ExitCode::SUCCESS
+            }
+            Err(failure) => {
+                eprintln!("spandrel: {}", failure.message);
+                ExitCode::from(failure.code)
+            }
+        },
+        Ok(Command::Run(run)) => match config::load((*run).clone(), &ProcessEnv) {
+            Err(mistakes) => refuse(&mistakes),
             Ok(config) => {
                 log::init(config.log_level);
                 for note in &config.notes {
                     ::log::info!("{note}");
                 }
-                app::run(&config).unwrap_or_else(|failure| {
+                let reread: app::Reread = Box::new(move || config::load((*run).clone(), &ProcessEnv));
+                app::run(&config, &reread).unwrap_or_else(|failure| {
                     eprintln!("spandrel: {}", failure.message);
                     ExitCode::from(failure.code)
                 })
             }
         },
     }
+}
+
+fn refuse(mistakes: &Mistakes) -> ExitCode {
+    eprintln!("spandrel: {mistakes}");
+    ExitCode::from(mistakes.code())
 }

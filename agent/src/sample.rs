@@ -5,7 +5,11 @@
 //! OpenTelemetry probability sampler does. The older `TraceIdRatioBased` samplers of the SDKs each have a
 //! rule of their own; `tests/sampling` measures which samplers agree with ours.
 
+mod rules;
+
 use spandrel_common::{sample::Policy, w3c::TraceParent};
+
+pub use self::rules::{Asked, Rule, RuleCounts, Rules};
 
 /// The default of `OTEL_TRACES_SAMPLER`.
 pub const DEFAULT_SAMPLER: &str = "parentbased_always_on";

@@ -30,10 +30,20 @@ causes! {
         Rejected = "rejected",
         /// The backend refused the batch for good.
         ExportRefused = "export_refused",
+        /// The backend did not accept the credentials.
+        Unauthorized = "unauthorized",
+        /// One span alone is larger than what the backend takes.
+        TooLarge = "too_large",
         /// Retries were used up.
         ExportFailed = "export_failed",
+        /// Not sent before the shutdown deadline, but on disk: the next start sends it.
+        Spilled = "spilled",
+        /// It was on disk and could not be read back.
+        SpillDamaged = "spill_damaged",
         /// Not sent before the shutdown deadline.
         Shutdown = "shutdown",
+        /// No destination's filter lets it through.
+        Filtered = "filtered",
         /// Its process turned out not to be selected.
         NotSelected = "not_selected",
         /// No destination is configured: nobody wanted it.
@@ -72,14 +82,56 @@ causes! {
         Tunnels = "tunnels",
         /// Connections forgotten because the table was full.
         EvictedConns = "evicted_connections",
-        /// Query values and credentials that were replaced.
+        /// Values that were replaced, by any rule of [`Redaction`].
         Redacted = "redacted_values",
         /// Spans whose times had to be put in order.
         TimesAdjusted = "times_adjusted",
+        /// Requests without a known end, which are in no metric of durations.
+        Unmeasured = "unmeasured_requests",
+        /// Spans that may lack something: bytes had a gap, a head was too long, the end was not seen.
+        PartialSpans = "partial_spans",
+        /// Server spans whose request named its parent.
+        ServerWithParent = "server_spans_with_parent",
+        /// Server spans whose request named none: roots, or context was lost on the way.
+        ServerRoots = "server_spans_without_parent",
+        /// Attributes left out because a span has too many (`OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT`).
+        AttributesDropped = "attributes_dropped",
+        /// Values cut because they are too long (`OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT`).
+        ValuesCut = "values_cut",
         /// Inbound `traceparent` headers that were not valid.
         BadTraceparent = "bad_traceparent",
         /// Processes not traced because they do what is not followed (io_uring, 32-bit calls).
         UnseenProcesses = "unseen_processes",
+    }
+}
+
+causes! {
+    /// Why something was not shown in a span.
+    pub enum Redaction {
+        /// User name and password of a URL.
+        UrlCredentials = "url_credentials",
+        /// The value of a parameter whose name is a secret's.
+        SecretName = "secret_name",
+        /// The value of a header field whose name is a secret's.
+        SecretHeader = "secret_header",
+        /// Credentials behind `Bearer` or `Basic`.
+        AuthScheme = "auth_scheme",
+        /// A JSON Web Token.
+        Jwt = "jwt",
+        /// A key of Amazon Web Services.
+        AwsKey = "aws_key",
+        /// A token that its issuer made recognisable.
+        IssuedToken = "issued_token",
+        /// A card number with the right check digit.
+        CardNumber = "card_number",
+        /// An e-mail address.
+        Email = "email",
+        /// What the lists of what may be shown do not name.
+        NotAllowed = "not_allowed",
+        /// A path shown by its template.
+        PathTemplate = "path_template",
+        /// A path without a template, because there were too many.
+        PathOverflow = "path_overflow",
     }
 }
 
@@ -97,6 +149,7 @@ pub struct Stats {
     pub open: AtomicI64,
     dropped: [AtomicU64; Drop::ALL.len()],
     counts: [AtomicU64; Count::ALL.len()],
+    redactions: [AtomicU64; Redaction::ALL.len()],
 }
 
 impl Stats {
@@ -140,6 +193,19 @@ impl Stats {
         if let Some(slot) = self.counts.get(what as usize) {
             slot.fetch_add(1, Relaxed);
         }
+    }
+
+    /// Something was not shown.
+    pub fn redacted(&self, rule: Redaction) {
+        self.count(Count::Redacted);
+        if let Some(slot) = self.redactions.get(rule as usize) {
+            slot.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How often something was not shown by a rule.
+    pub fn redactions(&self, rule: Redaction) -> u64 {
+        self.redactions.get(rule as usize).map_or(0, |slot| slot.load(Relaxed))
     }
 
     /// How often something was counted.

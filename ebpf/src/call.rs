@@ -19,8 +19,9 @@ pub struct Call {
     /// A buffer, or an iovec array if `vectors` is not 0.
     pub address: u64,
     pub vectors: u32,
-    /// Why there is nothing to look at, or [`Unseen::Nothing`].
-    pub unseen: u8,
+    /// Why there is nothing to look at, or [`Unseen::Nothing`]. As wide as this, so that no byte between the fields is
+    /// left out: kernels before 6.3 refuse to copy what was not written.
+    pub unseen: u32,
 }
 
 /// Size of `struct mmsghdr` and of the `struct msghdr` in it (64-bit).
@@ -34,7 +35,7 @@ impl Call {
     /// A call whose bytes are not to be had.
     #[inline(always)]
     pub const fn unseen(why: Unseen) -> Self {
-        Self { address: 0, vectors: 0, unseen: why as u8 }
+        Self { address: 0, vectors: 0, unseen: why as u32 }
     }
 
     /// Two numbers to hand to a global function.
@@ -46,7 +47,7 @@ impl Call {
     /// The call of two such numbers.
     #[inline(always)]
     pub fn unpacked(address: u64, packed: u64) -> Self {
-        Self { address, vectors: packed as u32, unseen: (packed >> 32) as u8 }
+        Self { address, vectors: packed as u32, unseen: (packed >> 32) as u32 }
     }
 
     /// The memory that a `struct msghdr` names.
@@ -114,8 +115,7 @@ pub extern "C" fn spandrel_gather(address: u64, vectors: u32, skip: u64, want: u
     let (mut skip, mut done) = (skip, 0);
     if scratch.moved.held != 0 {
         if skip == 0 && want > 0 {
-            // SAFETY: the buffer has room for more than a byte.
-            unsafe { *scratch.room() = scratch.moved.held as u8 };
+            scratch.set_first(scratch.moved.held as u8);
             done = 1;
         } else {
             skip -= 1;

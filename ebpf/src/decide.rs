@@ -27,6 +27,10 @@ pub fn decide(state: &mut State, pos: u64, scratch: &Scratch) -> u32 {
         return spandrel_decide(state, pos);
     }
     let Some(policy) = POLICY.get(0) else { return UNCLEAR };
+    if policy.leaves_open(false) {
+        state.context.known = 0;
+        return UNCLEAR;
+    }
     let seed = state.seed;
     state.context.place(seed, pos, None, policy);
     u32::from(state.context.sampled())
@@ -43,6 +47,10 @@ extern "C" fn spandrel_decide(state: *mut State, pos: u64) -> u32 {
     // Of two parents neither is certain.
     let parent =
         if scratch.found.parents == 1 { parent(scratch.view(), scratch.found.traceparent) } else { None };
+    if policy.leaves_open(parent.is_some()) {
+        state.context.known = 0;
+        return UNCLEAR;
+    }
     state.context.place(state.seed, pos, parent.as_ref(), policy);
     u32::from(state.context.sampled())
 }

@@ -19,7 +19,11 @@ use crate::{
 /// Adds one to a counter of this CPU.
 #[inline(always)]
 pub fn count(counter: Counter) {
-    if let Some(slot) = COUNTERS.get_ptr_mut(counter as u32) {
+    let Some(slot) = COUNTERS.get_ptr_mut(counter as u32) else { return };
+    if matches!(counter, Counter::RequestsLost | Counter::RequestsUnsampled) {
+        // The ledger is reckoned with these.
+        read::fetch_add(slot, 1);
+    } else {
         // SAFETY: the slot is this CPU's own. A hook in an interrupt may add in between: at worst a count
         // of one is lost, in a counter that nothing is reckoned with.
         unsafe { *slot += 1 };

@@ -23,16 +23,20 @@ pub enum Looks {
     Request,
 }
 
-/// How the body that follows a head is delimited.
+/// How the body that follows a head is delimited: a length (0 if neither a length nor a coding is given), or one of
+/// the numbers below, which no length reaches. An enum would leave the length of the others unwritten, and kernels
+/// before 6.3 refuse a program that carries such a word along.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Framing {
-    /// So many bytes; none if neither a length nor a coding is given.
-    Length(u64),
-    Chunked,
+pub struct Framing(pub u64);
+
+impl Framing {
+    /// No body.
+    pub const EMPTY: Self = Self(0);
+    pub const CHUNKED: Self = Self(u64::MAX - 2);
     /// Not given: ends with the connection, if it is a response.
-    Absent,
+    pub const ABSENT: Self = Self(u64::MAX - 1);
     /// Only userspace's parser may judge.
-    Unclear,
+    pub const UNCLEAR: Self = Self(u64::MAX);
 }
 
 const LOWER: u64 = 0x2020_2020_2020_2020;
@@ -274,19 +278,11 @@ pub fn is_request_line(scratch: &Scratch) -> bool {
 #[inline(always)]
 pub fn framing(found: &Found) -> Framing {
     if found.odd | found.length | found.coding == 0 {
-        return Framing::Absent;
+        return Framing::ABSENT;
     }
-    match spandrel_framing() {
-        UNCLEAR => Framing::Unclear,
-        ABSENT => Framing::Absent,
-        CHUNKS => Framing::Chunked,
-        length => Framing::Length(length),
-    }
+    Framing(spandrel_framing())
 }
 
-const UNCLEAR: u64 = u64::MAX;
-const ABSENT: u64 = u64::MAX - 1;
-const CHUNKS: u64 = u64::MAX - 2;
 /// Digits of a length: nothing that is real is longer, and nothing overflows.
 const DIGITS: u32 = 15;
 
@@ -294,34 +290,34 @@ const DIGITS: u32 = 15;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn spandrel_framing() -> u64 {
-    let Some(scratch) = scratch::held() else { return UNCLEAR };
+    let Some(scratch) = scratch::held() else { return Framing::UNCLEAR.0 };
     let bytes = scratch.view();
     let found = &scratch.found;
     if found.odd != 0 || (found.length != 0 && found.coding != 0) {
-        return UNCLEAR;
+        return Framing::UNCLEAR.0;
     }
     if found.coding != 0 {
         let value = found.coding + u32::from(bytes.byte(found.coding) == b' ');
         let ends = matches!(bytes.byte(value + 7), b'\r' | b'\n');
         let chunked = (bytes.word(value) | LOWER) << 8 == word(b"\0chunked");
-        return if chunked && ends { CHUNKS } else { UNCLEAR };
+        return if chunked && ends { Framing::CHUNKED.0 } else { Framing::UNCLEAR.0 };
     }
     if found.length == 0 {
-        return ABSENT;
+        return Framing::ABSENT.0;
     }
     let mut value = found.length + u32::from(bytes.byte(found.length) == b' ');
     let mut length = 0_u64;
     for index in 0..=DIGITS {
         let byte = bytes.byte(value);
         if byte == b'\r' || byte == b'\n' {
-            return if index > 0 { length } else { UNCLEAR };
+            return if index > 0 { length } else { Framing::UNCLEAR.0 };
         }
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 || index == DIGITS {
-            return UNCLEAR;
+            return Framing::UNCLEAR.0;
         }
         length = length * 10 + u64::from(digit);
         value += 1;
     }
-    UNCLEAR
+    Framing::UNCLEAR.0
 }

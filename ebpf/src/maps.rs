@@ -162,3 +162,40 @@ pub fn noticed(key: u64) -> bool {
     // SAFETY: only the presence of the entry is asked.
     unsafe { NOTICED.get(key) }.is_some()
 }
+
+macro_rules! door {
+    ($(#[$doc:meta])* $name:ident, $map:ident, $key:ty, $value:ty) => {
+        $(#[$doc])*
+        #[inline(always)]
+        pub fn $name(key: $key) -> Option<&'static mut $value> {
+            let value = $map.get_ptr_mut(key)?;
+            // SAFETY: a live map value, freed only after a grace period that this program's run is part of. Who else
+            // may write it, the rule that owns it says.
+            Some(unsafe { &mut *value })
+        }
+    };
+}
+
+door!(
+    /// A thread that has read a request.
+    thread, THREADS, u32, Thread
+);
+door!(
+    /// A process that serves requests.
+    program, PROGRAMS, u32, Program
+);
+door!(
+    /// A head that came in part.
+    head, HEADS, u64, Head
+);
+door!(
+    /// The `tracestate` of a connection's request.
+    tracestate, TRACESTATES, u64, Tracestate
+);
+
+/// Whether a process has called a destination of its own accord.
+#[inline(always)]
+pub fn called_idle(key: [u64; 2]) -> bool {
+    // SAFETY: only the presence of the entry is asked.
+    unsafe { DESTINATIONS.get(key) }.is_some()
+}

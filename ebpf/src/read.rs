@@ -96,6 +96,22 @@ pub fn fetch_add(slot: *mut u64, mut value: u64) -> u64 {
     value
 }
 
+/// Copies `len` bytes between two places of our own memory, which must have them.
+#[inline(always)]
+pub fn copy(to: *mut u8, len: u32, from: *const u8) -> bool {
+    // SAFETY: the verifier proves that `to` has room for the largest value that `len` can have; the source is checked.
+    unsafe { bpf_probe_read_kernel(to.cast(), len, from.cast()) == 0 }
+}
+
+/// Writes a byte of our own memory, at a place below a power of two that it has.
+#[inline(always)]
+pub fn put<const N: usize>(to: &mut [u8; N], at: u64, byte: u8) {
+    const { assert!(N.is_power_of_two()) };
+    let at = opaque(at) & (N as u64 - 1);
+    // SAFETY: the masked place is inside.
+    unsafe { *to.as_mut_ptr().add(at as usize) = byte };
+}
+
 /// Puts a word into a map in one atomic instruction (kernel 5.12) and returns what was there.
 #[inline(always)]
 pub fn swap(slot: *mut u64, mut value: u64) -> u64 {

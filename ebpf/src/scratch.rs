@@ -217,6 +217,12 @@ impl Scratch {
     pub fn room(&mut self) -> *mut u8 {
         (&raw mut self.bytes).cast()
     }
+
+    /// Puts a byte where the first captured one goes.
+    #[inline(always)]
+    pub fn set_first(&mut self, byte: u8) {
+        self.bytes[0] = byte;
+    }
 }
 
 impl ExecScratch {

@@ -54,9 +54,17 @@ pub(crate) fn ready() -> Result<()> {
     Ok(())
 }
 
+/// What the machine's owner insists on, by `SPANDREL_EBPF_TOOLCHAIN`: whether a nightly will do, and whether the
+/// distribution's compiler will. What else it may say, agent/build.rs refuses.
+fn wanted() -> (bool, bool) {
+    let wanted = std::env::var("SPANDREL_EBPF_TOOLCHAIN").unwrap_or_default();
+    (wanted != "distribution", wanted != "nightly")
+}
+
 /// A compiler for BPF that is already here. agent/build.rs makes the same choice.
 pub(crate) fn compiler() -> Option<Compiler> {
-    nightly().or_else(distribution)
+    let (by_nightly, by_distribution) = wanted();
+    by_nightly.then(nightly).flatten().or_else(|| by_distribution.then(distribution).flatten())
 }
 
 fn nightly() -> Option<Compiler> {
@@ -85,7 +93,8 @@ fn llvm_major(version: &str) -> Option<u32> {
 /// From the distribution if it has one (nothing but its own packages then), else a nightly by rustup.
 fn install_compiler() -> Result<Compiler> {
     eprintln!("Missing here: a Rust compiler for BPF, which builds the kernel side.");
-    if tools::can_install() {
+    let (by_nightly, by_distribution) = wanted();
+    if by_distribution && tools::can_install() {
         if !DISTRIBUTION.iter().flatten().any(|name| tools::offered(name)) {
             tools::refresh()?;
         }
@@ -99,7 +108,7 @@ fn install_compiler() -> Result<Compiler> {
             }
         }
     }
-    if exists("rustup") {
+    if by_nightly && exists("rustup") {
         let name = NIGHTLY.trim_end();
         eprintln!("Installing {name} with rust-src by rustup: it compiles `core` for BPF.");
         let install = ["toolchain", "install", name, "--profile", "minimal", "--component", "rust-src"];

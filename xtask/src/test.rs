@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every test there is, in groups, and one closing line that counts them.
 
-mod count;
+pub(crate) mod count;
 
 use std::{
     io::{BufRead as _, BufReader, Read},

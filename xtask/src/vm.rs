@@ -1,11 +1,14 @@
 //! `cargo xtask vm`: boots other kernels under QEMU's emulation and runs the kernel tests there.
 //!
-//! A machine is a Debian kernel and a small initramfs: a static init (tests/vm), the executables to run and
+//! A machine is a kernel of a distribution and a small initramfs: a static init (tests/vm), the executables to run and
 //! nothing else. The kernels are listed in tests/vm/kernels.toml.
 
 mod archive;
 mod boot;
+mod job;
 mod kernels;
+mod packages;
+mod verdict;
 
 use std::{
     fs,
@@ -14,17 +17,18 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use serde_json::Value;
 
-use self::kernels::Kernel;
+use self::{
+    boot::Console,
+    job::{Job, Place},
+    kernels::Kernel,
+    verdict::Verdict,
+};
 use crate::{
     dist,
-    run::{answer, cargo, root, succeeds, target_dir},
-    setup, test,
+    run::target_dir,
     tools::{self, Tool},
 };
-
-const TARGET: &str = "x86_64-unknown-linux-musl";
 
 /// This machine's own kernel: no virtual machine.
 const HOST: &str = "host";
@@ -38,48 +42,18 @@ const TOOLS: &[Tool] = &[
 pub(crate) struct Args {
     /// Names from tests/vm/kernels.toml, or `host` for this machine's own kernel; all if none is given
     kernels: Vec<String>,
+    /// Only tests whose name contains this
+    #[arg(long, short)]
+    filter: Option<String>,
     /// Run this static executable, with arguments, instead of `spandrel doctor` and the kernel tests
     #[arg(long, value_name = "FILE ARGS")]
     exec: Vec<String>,
     /// A machine that runs longer is stopped, in seconds
-    #[arg(long, default_value_t = 900)]
+    #[arg(long, default_value_t = 3600)]
     timeout: u64,
-    /// A Debian mirror to take kernels from, if the machine's own package sources name none
+    /// A mirror to take kernels from instead of the one that the machine's own package sources name
     #[arg(long, value_name = "URL")]
     mirror: Option<String>,
-}
-
-/// An executable and its arguments.
-#[derive(Clone, Debug)]
-struct Job {
-    file: PathBuf,
-    args: Vec<String>,
-    place: Place,
-}
-
-/// Where a job runs and how it has to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// On every kernel, with 0.
-    Any,
-    /// On supported kernels, with 0.
-    Supported,
-    /// On the others, where it has to refuse: neither 0 nor a panic nor killed.
-    Unsupported,
-    /// On every kernel: with 0 where it is supported, with a refusal where it is not.
-    Judging,
-    /// Never: it lies beside the others for them to start.
-    Beside,
-}
-
-impl Place {
-    fn runs(self, supported: bool) -> bool {
-        self != Self::Beside && self != if supported { Self::Unsupported } else { Self::Supported }
-    }
-
-    fn refuses(self, supported: bool) -> bool {
-        !supported && matches!(self, Self::Unsupported | Self::Judging)
-    }
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -95,83 +69,64 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     dist::std_for_musl()?;
     tools::ensure(dist::TOOLS)?;
-    let jobs = if args.exec.is_empty() { jobs()? } else { given(&args.exec)? };
+    let jobs =
+        if args.exec.is_empty() { job::tests(args.filter.as_deref())? } else { job::given(&args.exec)? };
 
-    let mut failed = Vec::new();
+    let mut lines = Vec::new();
+    let mut failed = 0;
     for name in &names {
         println!("\n== kernel {name}");
-        let outcome = match table.iter().find(|kernel| kernel.name == *name) {
+        let kernel = table.iter().find(|kernel| kernel.name == *name);
+        let supported = kernel.is_none_or(|kernel| kernel.supported);
+        let outcome = match kernel {
             Some(kernel) => guest(kernel, &jobs, args),
             None => host(&jobs),
         };
-        if let Err(error) = &outcome {
-            failed.push(format!("{name}: {error:#}"));
-        }
+        let verdict = outcome
+            .map_or_else(|error| Verdict::dead(format!("{error:#}")), |ran| ran.judge(&jobs, supported));
+        failed += usize::from(!verdict.is_good());
+        lines.push(format!("{name}: {verdict}"));
     }
-    for what in &failed {
-        println!("FAILED: kernel {what}");
-    }
-    println!("{} passed, {} failed", names.len() - failed.len(), failed.len());
-    if failed.is_empty() { Ok(()) } else { bail!("{} of {} kernels failed", failed.len(), names.len()) }
+    println!("\n{}", lines.join("\n"));
+    if failed == 0 { Ok(()) } else { bail!("{failed} of {} kernels failed", names.len()) }
 }
 
 /// Runs the jobs here.
-fn host(jobs: &[Job]) -> Result<()> {
-    for Job { file, args, .. } in jobs.iter().filter(|job| job.place.runs(true)) {
-        if !succeeds(crate::run::command(file).args(args))? {
-            bail!("{} failed", file.display());
-        }
+fn host(jobs: &[Job]) -> Result<Console> {
+    let mut console = Console::default();
+    for (number, job) in jobs.iter().filter(|job| job.place.runs(true)).enumerate() {
+        console.command(number, &mut job.command())?;
     }
-    Ok(())
+    Ok(console)
 }
 
-/// Boots a kernel and judges how its jobs ended.
-fn guest(kernel: &Kernel, jobs: &[Job], args: &Args) -> Result<()> {
+/// Boots a kernel and runs its jobs there.
+fn guest(kernel: &Kernel, jobs: &[Job], args: &Args) -> Result<Console> {
     tools::ensure(TOOLS)?;
     let folder = target_dir().join("vm").join(&kernel.name);
     let image = kernels::image(kernel, &folder, args.mirror.as_deref())?;
-    let beside: Vec<_> = jobs.iter().filter(|job| job.place == Place::Beside).collect();
-    let jobs: Vec<_> = jobs.iter().filter(|job| job.place.runs(kernel.supported)).collect();
     let initramfs = folder.join("initramfs");
-    let commands = pack(&jobs, &beside, &initramfs)?;
-    let ends = boot::boot(&image, &initramfs, Duration::from_secs(args.timeout))?;
-    for (command, job) in commands.iter().zip(&jobs) {
-        let code = ends.iter().find(|(ended, _)| ended == command).map(|(_, code)| &**code);
-        let code = code.with_context(|| format!("the machine died before or in `{command}`"))?;
-        // 101 is a Rust panic.
-        let refused = code.parse::<u8>().is_ok_and(|code| code != 0 && code != 101);
-        if job.place.refuses(kernel.supported) {
-            if !refused {
-                bail!("`{command}` has to refuse this kernel, and ended with {code}");
-            }
-        } else if code != "0" {
-            bail!("`{command}` ended with {code}");
-        }
-    }
-    Ok(())
+    pack(jobs, kernel.supported, &initramfs)?;
+    boot::boot(&image, &initramfs, Duration::from_secs(args.timeout))
 }
 
-/// Writes the initramfs, with `beside` lying beside the jobs, and returns the commands that it runs.
-fn pack(jobs: &[&Job], beside: &[&Job], into: &Path) -> Result<Vec<String>> {
+/// Writes the initramfs: the init, every executable once, and the commands of the jobs that run.
+fn pack(jobs: &[Job], supported: bool, into: &Path) -> Result<()> {
     let mut archive = archive::Archive::default();
     archive.device("dev/console", 5, 1);
     archive.folder("bin");
     archive.file("init", &read(&init()?)?);
-    for Job { file, .. } in beside {
-        let name = file.file_name().context("an executable without a name")?.to_string_lossy();
-        archive.file(&format!("bin/{name}"), &read(file)?);
+    let mut packed: Vec<&Path> = Vec::new();
+    for job in jobs.iter().filter(|job| job.place.runs(supported) || job.place == Place::Beside) {
+        if !packed.contains(&&*job.file) {
+            archive.file(&format!("bin/{}", job.name()?), &read(&job.file)?);
+            packed.push(&job.file);
+        }
     }
-    let mut commands = Vec::new();
-    for Job { file, args, .. } in jobs {
-        let name = file.file_name().context("an executable without a name")?.to_string_lossy().into_owned();
-        archive.file(&format!("bin/{name}"), &read(file)?);
-        commands.push(
-            std::iter::once(format!("/bin/{name}")).chain(args.iter().cloned()).collect::<Vec<_>>().join(" "),
-        );
-    }
-    archive.file("commands", commands.join("\n").as_bytes());
-    fs::write(into, archive.finish()).with_context(|| format!("cannot write {}", into.display()))?;
-    Ok(commands)
+    let commands: Result<Vec<_>> =
+        jobs.iter().filter(|job| job.place.runs(supported)).map(Job::line).collect();
+    archive.file("commands", commands?.join("\n").as_bytes());
+    fs::write(into, archive.finish()).with_context(|| format!("cannot write {}", into.display()))
 }
 
 fn read(file: &Path) -> Result<Vec<u8>> {
@@ -179,56 +134,6 @@ fn read(file: &Path) -> Result<Vec<u8>> {
 }
 
 fn init() -> Result<PathBuf> {
-    let built = executables(&["build", "--release", "--package", "spandrel-vm-init"])?;
+    let built = job::executables(&["build", "--release", "--package", "spandrel-vm-init"])?;
     built.into_iter().next().map(|(file, _)| file).context("cargo built no init")
-}
-
-/// `spandrel doctor`, and each test binary of tests/kernel with its tests one after another.
-fn jobs() -> Result<Vec<Job>> {
-    setup::ready()?;
-    let job = |file: &Path, args: &[&str], place| Job {
-        file: file.to_owned(),
-        args: args.iter().map(ToString::to_string).collect(),
-        place,
-    };
-    let agent = executables(&["build", "--release", "--package", "spandrel", "--bin", "spandrel"])?;
-    let (agent, _) = agent.first().context("cargo built no agent")?;
-    let mut jobs = vec![
-        job(agent, &["doctor"], Place::Judging),
-        job(agent, &["run", "--", "/bin/spandrel", "--version"], Place::Unsupported),
-    ];
-    for (_, package) in test::packages()?.iter().filter(|(group, _)| group == "kernel") {
-        let tests = executables(&["test", "--no-run", "--package", package])?;
-        jobs.extend(tests.iter().map(|(file, test)| {
-            // What is no test is a program that the tests start: it only has to be there.
-            let place = if *test { Place::Supported } else { Place::Beside };
-            job(file, &["--test-threads=1"], place)
-        }));
-    }
-    Ok(jobs)
-}
-
-fn given(lines: &[String]) -> Result<Vec<Job>> {
-    let job = |line: &String| {
-        let mut words = line.split_whitespace().map(str::to_owned);
-        let file = root().join(words.next().context("--exec needs a file")?);
-        Ok(Job { file, args: words.collect(), place: Place::Any })
-    };
-    lines.iter().map(job).collect()
-}
-
-/// Builds for musl and returns the executables that came of it, and whether each is a test.
-fn executables(args: &[&str]) -> Result<Vec<(PathBuf, bool)>> {
-    let (verb, rest) = args.split_first().context("no cargo command")?;
-    let mut command = cargo([*verb]);
-    command.args(["--locked", "--target", TARGET, "--message-format", "json-render-diagnostics"]).args(rest);
-    eprintln!("+ {}", crate::run::shown(&command));
-    let text =
-        answer(command.stderr(std::process::Stdio::inherit())).context("the build failed; see above")?;
-    let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let made = |message: Value| {
-        let file = message["executable"].as_str().map(PathBuf::from)?;
-        Some((file, message["profile"]["test"].as_bool().unwrap_or(false)))
-    };
-    Ok(messages.filter_map(made).collect())
 }

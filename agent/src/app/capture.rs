@@ -4,7 +4,7 @@ use std::{
     collections::{HashSet, VecDeque},
     io::{self, Write as _},
     os::{fd::AsRawFd as _, unix::net::UnixStream},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, mpsc::Receiver},
     time::{Duration, Instant},
 };
 
@@ -14,7 +14,12 @@ use spandrel_common::{
     stats::Counter,
 };
 
-use super::{goroutines::Goroutines, rooms, scope::Scope};
+use super::{
+    goroutines::Goroutines,
+    reload::Change,
+    rooms,
+    scope::{self, Scope},
+};
 use crate::{
     decode::{self, Event, Sequence},
     discover::{
@@ -75,6 +80,7 @@ pub(super) struct Capture {
     goroutines: Option<Goroutines>,
     shared: Arc<Mutex<Snapshot>>,
     last: Counters,
+    changes: Receiver<Change>,
 }
 
 /// What handles an event; apart from the ring, so that both can be borrowed.
@@ -110,6 +116,7 @@ impl Capture {
         stats: Arc<Stats>,
         sender: Sender,
         shared: Arc<Mutex<Snapshot>>,
+        changes: Receiver<Change>,
     ) -> Self {
         let table = Table::new(Arc::clone(&stats), CONNECTIONS);
         let rest = Rest {
@@ -132,8 +139,15 @@ impl Capture {
         let goroutines = Goroutines::start().map_err(|error| {
             log::warn!("outbound requests of Go programs have no parents, no thread can be started: {error}");
         });
-        let capture =
-            Self { kernel, ring, rest, goroutines: goroutines.ok(), shared, last: Counters::default() };
+        let capture = Self {
+            kernel,
+            ring,
+            rest,
+            goroutines: goroutines.ok(),
+            shared,
+            last: Counters::default(),
+            changes,
+        };
         capture.lock().ready = true;
         capture
     }
@@ -144,6 +158,9 @@ impl Capture {
         let mut heard = Instant::now();
         loop {
             let stopping = stopped(stop);
+            while let Ok(change) = self.changes.try_recv() {
+                self.change(change);
+            }
             let count = self.ring.drain(BURST, |bytes| self.rest.event(bytes));
             self.settle();
             if ticked.elapsed() >= TICK {
@@ -167,6 +184,29 @@ impl Capture {
         self.settle();
         self.tick();
         self.lock().ready = false;
+    }
+
+    /// Takes a changed configuration.
+    fn change(&mut self, change: Change) {
+        let Change { policy, sampler, kernel_sampler, rules, selectors, sender, done } = change;
+        if let Err(error) = self.kernel.set_policy(kernel_sampler) {
+            log::error!("reload: the kernel side keeps its sampler: {error}");
+        }
+        self.rest.builder.set_policy(policy, sampler, rules);
+        if let Some(selectors) = selectors {
+            let reselected =
+                scope::reselect(&mut self.kernel, &mut self.rest.registry, selectors, self.rest.scope);
+            if let Err(error) = reselected {
+                log::error!("reload: processes may be traced wrongly: {error}");
+            }
+            self.rest.refused.clear();
+            self.rest.refused_set.clear();
+        }
+        if let Some(sender) = sender {
+            self.rest.sender = sender;
+        }
+        // Whoever asked may be gone.
+        done.send(()).ok();
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Snapshot> {

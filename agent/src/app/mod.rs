@@ -5,15 +5,17 @@
 
 mod capture;
 mod command;
+mod destinations;
 mod goroutines;
+mod reload;
 mod rooms;
 mod scope;
 
 use std::{
     io::Write as _,
+    path::Path,
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,15 +23,18 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::{
     capture::{Capture, Stop},
     command::Command,
+    reload::Reloader,
     scope::Scope,
 };
 use crate::{
-    config::{Config, mistake::exit},
+    config::{Config, mistake::exit, otlp::OtlpConfig},
     discover::registry::Registry,
     export::{
         self, listen,
         metrics::{Snapshot, Source},
         notify,
+        pipeline::Farewell,
+        replay,
         report::Report,
         telemetry,
     },
@@ -37,10 +42,11 @@ use crate::{
     stats::Stats,
 };
 
-pub use command::{TRAMPOLINE, trampoline};
+pub use self::{
+    command::{TRAMPOLINE, trampoline},
+    reload::{Reread, reload},
+};
 
-/// How long spans may take to leave when the agent stops. Kubernetes kills after 30 seconds, systemd after 90.
-const SHUTDOWN: Duration = Duration::from_secs(10);
 /// Threads of the runtime: one sends, one answers who asks for metrics meanwhile.
 const WORKERS: usize = 2;
 
@@ -59,8 +65,8 @@ impl Failure {
     }
 }
 
-/// Runs the agent until a signal comes or its command ends.
-pub fn run(config: &Config) -> Result<ExitCode, Failure> {
+/// Runs the agent until a signal comes or its command ends. `reread` gives the configuration anew.
+pub fn run(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
     if config.disabled {
         log::warn!("OTEL_SDK_DISABLED is true: nothing is traced");
         return match command::alone(&config.command) {
@@ -75,13 +81,21 @@ pub fn run(config: &Config) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(exit::UNAVAILABLE, format!("cannot start threads: {error}")))?;
-    let code = runtime.block_on(serve(config))?;
+    let code = runtime.block_on(serve(config, reread))?;
     // Requests that did not end by the deadline are not waited for.
     runtime.shutdown_background();
     Ok(code)
 }
 
-async fn serve(config: &Config) -> Result<ExitCode, Failure> {
+/// Sends what is in a folder of batches.
+pub fn replay(folder: &Path, otlp: &OtlpConfig) -> Result<replay::Outcome, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("cannot start a runtime: {error}"))?;
+    let sent = runtime.block_on(replay::send(folder, &destinations::otlp(otlp)));
+    sent.map_err(|error| error.to_string())
+}
+
+async fn serve(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
     let fail = |code| move |error: &dyn std::fmt::Display| Failure::new(code, error.to_string());
     // From here on a signal is an orderly end, also while programs are being loaded.
     let mut stop = Signals::new().map_err(|error| fail(exit::UNAVAILABLE)(&error))?;
@@ -95,16 +109,17 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
         })?),
     };
     let stats = Arc::new(Stats::default());
-    let exporter = rooms::export(config);
-    let (sender, pipeline) = export::start(&exporter, Arc::clone(&stats), &tokio::runtime::Handle::current())
-        .map_err(|error| fail(exit::UNAVAILABLE)(&error))?;
+    let exporter = destinations::export(config);
+    let (sender, mut pipeline) =
+        export::start(&exporter, Arc::clone(&stats), &tokio::runtime::Handle::current())
+            .map_err(|error| fail(exit::UNAVAILABLE)(&error))?;
 
     let mut registry = Registry::new(config.selectors.clone(), &config.resource);
     let scope = Scope::of(&config.selectors);
     let options = Options {
         profile: rooms::profile(config.profile),
         scope: scope.constant(),
-        policy: rooms::sampler(&config.sampler),
+        policy: rooms::kernel_sampler(config),
         rules: config.causality,
     };
     let (mut kernel, ring) = Kernel::load(&options).map_err(|error| {
@@ -126,11 +141,19 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
         let shared = Arc::clone(&shared);
         move || shared.lock().unwrap_or_else(PoisonError::into_inner).clone()
     });
+    if let Some(measures) = rooms::measures(config) {
+        source.set_measures(measures);
+    }
     let own = match &exporter.metrics {
         None => None,
         Some(otlp) => Some(
-            telemetry::start(otlp, &source, &tokio::runtime::Handle::current())
-                .map_err(|error| fail(exit::CONFIG)(&error))?,
+            telemetry::start(
+                otlp,
+                rooms::telemetry(&config.measures),
+                &source,
+                &tokio::runtime::Handle::current(),
+            )
+            .map_err(|error| fail(exit::CONFIG)(&error))?,
         ),
     };
     let server = listener.map(|listener| {
@@ -139,10 +162,23 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
         }
         tokio::spawn(listen::serve(listener, Arc::clone(&source)))
     });
-    let builder = rooms::spans(config, Arc::clone(&stats));
+    let rules = rooms::rules(config);
+    source.set_rules(rules.clone());
+    let mut builder = rooms::spans(config, Arc::clone(&stats), rules);
+    builder.measure(source.measures().cloned());
     let (stopper, stopped) = Stop::new().map_err(|error| fail(exit::UNAVAILABLE)(&error))?;
-    let capture =
-        Capture::new(kernel, ring, registry, scope, builder, Arc::clone(&stats), sender, Arc::clone(&shared));
+    let (changes, changed) = std::sync::mpsc::channel();
+    let capture = Capture::new(
+        kernel,
+        ring,
+        registry,
+        scope,
+        builder,
+        Arc::clone(&stats),
+        sender,
+        Arc::clone(&shared),
+        changed,
+    );
     let thread = std::thread::Builder::new()
         .name("spandrel-capture".to_owned())
         .spawn(move || capture.run(&stopped))
@@ -150,9 +186,24 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     greet(config, &shared);
     tell(notify::READY);
 
+    let mut ending = Vec::new();
     let code = match command {
         None => {
-            stop.wait().await;
+            let mut reloader = Reloader {
+                reread,
+                current: config.clone(),
+                changes,
+                source: &source,
+                stats: Arc::clone(&stats),
+                ending: Vec::new(),
+            };
+            // A terminal that is closed sends the same signal: then there is nobody left to reload for.
+            let terminal = has_terminal();
+            let reloads = config.sources.has_file();
+            while stop.wait().await == SignalKind::hangup() && reloads && terminal == has_terminal() {
+                pipeline = reloader.reload(pipeline).await;
+            }
+            ending = reloader.ending;
             ExitCode::SUCCESS
         }
         Some(command) => command.run(&mut stop).await.map_err(|error| {
@@ -167,9 +218,10 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     if !matches!(joined, Ok(Ok(()))) {
         log::error!("the capture thread ended badly: please report this");
     }
-    let left = pipeline.shutdown(SHUTDOWN).await;
-    if left > 0 {
-        log::warn!("{left} spans could not be sent before the deadline");
+    farewell(&pipeline.shutdown(config.shutdown_timeout).await);
+    for old in ending {
+        // It says itself what it could not send.
+        old.await.ok();
     }
     if let Some(server) = server {
         server.abort();
@@ -201,17 +253,47 @@ fn snapshot(kernel: &Kernel) -> Snapshot {
 fn greet(config: &Config, shared: &Mutex<Snapshot>) {
     let profile = shared.lock().unwrap_or_else(PoisonError::into_inner).profile;
     let to = match (&config.otlp, config.console) {
-        (Some(otlp), _) => format!("spans go to {}", otlp.endpoint),
+        (Some(otlp), _) => format!("spans go to {}", otlp.shown()),
+        _ if !config.more.is_empty() => {
+            let names: Vec<_> = config.more.iter().map(|one| one.name.as_str()).collect();
+            format!("spans go to {}", names.join(", "))
+        }
         (None, crate::config::Console::Off) => "spans are only counted".to_owned(),
         (None, _) => "spans go to the terminal; --otlp-endpoint sends them to a backend".to_owned(),
     };
     log::info!("attached by the {profile} profile; {to}");
+    let missing = kernel::privilege::missing();
+    if !missing.is_empty() {
+        log::warn!(
+            "without {} running programs may not be found, and services go without their names: run as root, or \
+             grant what is missing; `spandrel doctor` tells more",
+            missing.join(" and ")
+        );
+    }
+}
+
+/// What the shutdown came to, if there was anything to decide.
+fn farewell(all: &[Farewell]) {
+    for Farewell { name, sent, saved, spilled, lost } in all {
+        if saved + lost + spilled == 0 {
+            continue;
+        }
+        log::warn!(
+            "{name}: at the end {sent} spans were sent, {saved} saved as dead letters, {spilled} are on disk for the \
+             next start, {lost} are lost"
+        );
+    }
 }
 
 fn tell(state: &str) {
     if let Err(error) = notify::notify(state) {
         log::warn!("the service manager was not told {state}: {error}");
     }
+}
+
+/// Whether the agent belongs to a terminal.
+fn has_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
 }
 
 /// The signals that end the agent.

@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
-use spandrel_common::sample::Policy;
+use spandrel_common::sample::{Policy, threshold};
 
 use crate::{
     config::{
         self, Config,
-        otlp::OtlpConfig,
-        settings::{HttpConfig, Root, SamplerConfig},
+        settings::{self, HttpConfig, MetricsConfig, Root, SamplerConfig},
     },
-    export,
+    export::telemetry,
     kernel::Profile,
+    sample::{Rule, Rules},
     span::{
         build::{Builder, ClockAnchor},
+        measure::{self, Measures},
         policy::{Field, Limits, OptIn, SpanPolicy},
-        semconv,
+        redact, semconv,
     },
     stats::Stats,
 };
@@ -38,55 +39,56 @@ pub(super) fn sampler(sampler: &SamplerConfig) -> Policy {
     if sampler.parent_based { policy.parent_based() } else { policy }
 }
 
-/// What is not said is left as the exporter has it.
-pub(super) fn export(config: &Config) -> export::Config {
-    let defaults = export::Config::default();
-    let batch = &config.batch;
-    let queue = batch.max_queue_size.unwrap_or(defaults.queue.spans);
-    export::Config {
-        otlp: config.otlp.as_ref().map(otlp),
-        metrics: config.metrics.as_ref().map(otlp),
-        console: match config.console {
-            config::Console::Text => export::config::Console::Text,
-            config::Console::Json => export::config::Console::Json,
-            config::Console::Off => export::config::Console::Off,
+/// The sampler as the kernel side has it: with rules, it leaves roots to userspace.
+pub(super) fn kernel_sampler(config: &Config) -> Policy {
+    let policy = sampler(&config.sampler);
+    let ruled = !config.sampling.rules.is_empty() && !config.sampling.dry_run;
+    if ruled { policy.open() } else { policy }
+}
+
+/// What is measured of requests. Who neither serves nor sends metrics pays for none.
+pub(super) fn measures(config: &Config) -> Option<Arc<Measures>> {
+    let MetricsConfig { requests, max_series, exponential, exemplars, .. } = config.measures;
+    let wanted = requests && (config.listen.is_some() || config.metrics.is_some());
+    wanted.then(|| Measures::new(measure::Limits { max_series, exponential, exemplars }))
+}
+
+/// How metrics are sent.
+pub(super) fn telemetry(config: &MetricsConfig) -> telemetry::Options {
+    let defaults = telemetry::Options::default();
+    telemetry::Options {
+        interval: config.interval.unwrap_or(defaults.interval),
+        temporality: match config.temporality {
+            settings::Temporality::Cumulative => telemetry::Temporality::Cumulative,
+            settings::Temporality::Delta => telemetry::Temporality::Delta,
+            settings::Temporality::LowMemory => telemetry::Temporality::LowMemory,
         },
-        queue: export::config::Queue { spans: queue, ..defaults.queue },
-        batch: export::config::Batch {
-            delay: batch.schedule_delay.unwrap_or(defaults.batch.delay),
-            // A batch that is larger than its queue would never be full.
-            spans: batch.max_export_batch_size.unwrap_or(defaults.batch.spans).min(queue),
-            ..defaults.batch
-        },
-        export_timeout: batch.export_timeout.unwrap_or(defaults.export_timeout),
-        requests_in_flight: defaults.requests_in_flight,
     }
 }
 
-fn otlp(otlp: &OtlpConfig) -> export::config::Otlp {
-    use export::config::{Compression, Otlp, Protocol, Tls};
-    let OtlpConfig { endpoint, protocol, headers, timeout, compression, certificate, client } = otlp.clone();
-    let protocol = match protocol {
-        config::otlp::Protocol::Grpc => Protocol::Grpc,
-        config::otlp::Protocol::HttpProtobuf => Protocol::HttpProtobuf,
-    };
-    Otlp {
-        headers,
-        compression: match compression {
-            config::otlp::Compression::None => Compression::None,
-            config::otlp::Compression::Gzip => Compression::Gzip,
-        },
-        timeout,
-        tls: Tls { certificate, client },
-        ..Otlp::new(protocol, endpoint)
-    }
+/// The rules before the sampler.
+pub(super) fn rules(config: &Config) -> Rules {
+    let boxed = |text: &Option<String>| text.as_deref().map(Box::from);
+    let rules = config.sampling.rules.iter().map(|rule| Rule {
+        name: rule.name.as_str().into(),
+        service: boxed(&rule.service),
+        method: boxed(&rule.method),
+        path: boxed(&rule.path),
+        header: rule.header.as_ref().map(|(name, value)| (name.as_str().into(), value.as_str().into())),
+        // Checked to be a share; all is the answer that loses nothing.
+        threshold: threshold(rule.ratio).unwrap_or(0),
+        per_second: rule.per_second,
+    });
+    Rules::new(rules.collect(), config.sampling.dry_run)
 }
 
-pub(super) fn spans(config: &Config, stats: Arc<Stats>) -> Builder {
-    Builder::new(span_policy(config), sampler(&config.sampler), clock(), stats)
+pub(super) fn spans(config: &Config, stats: Arc<Stats>, rules: Rules) -> Builder {
+    let mut builder = Builder::new(span_policy(config), sampler(&config.sampler), clock(), stats);
+    builder.set_policy(span_policy(config), sampler(&config.sampler), rules);
+    builder
 }
 
-fn span_policy(config: &Config) -> SpanPolicy {
+pub(super) fn span_policy(config: &Config) -> SpanPolicy {
     let HttpConfig {
         known_methods,
         server_request_headers,
@@ -117,7 +119,12 @@ fn span_policy(config: &Config) -> SpanPolicy {
     let defaults = SpanPolicy::default();
     SpanPolicy {
         known_methods: known_methods.as_ref().map(boxed),
-        sensitive_query: sensitive_query_parameters.as_ref().map_or(defaults.sensitive_query, boxed),
+        redaction: redact::Policy {
+            sensitive_query: sensitive_query_parameters
+                .as_ref()
+                .map_or(defaults.redaction.sensitive_query, boxed),
+            ..config.redaction.clone()
+        },
         server: opt_in(server_request_headers, server_response_headers, *server_body_sizes),
         client: opt_in(client_request_headers, client_response_headers, *client_body_sizes),
         limits: Limits {

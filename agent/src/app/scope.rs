@@ -83,3 +83,38 @@ pub(super) fn apply(
     log::info!("{traced} running processes are traced");
     Ok(())
 }
+
+/// Other selectors of the same scope, for a running agent.
+pub(super) fn reselect(
+    kernel: &mut Kernel,
+    registry: &mut Registry,
+    selectors: Selectors,
+    scope: Scope,
+) -> Result<(), MapFailure> {
+    if scope == Scope::Tree {
+        return Ok(());
+    }
+    let ports = selectors.ports.clone();
+    let before = registry.reselect(selectors);
+    for port in before.ports.difference(&ports) {
+        kernel.forget_port(*port)?;
+    }
+    for port in ports.difference(&before.ports) {
+        kernel.watch_port(*port)?;
+    }
+    let mut traced = 0_u32;
+    for decision in registry.scan() {
+        match decision.verdict {
+            Verdict::Yes(_) => {
+                traced += 1;
+                kernel.select(decision.pid, SELECT_YES)?;
+            }
+            Verdict::No(_) => {
+                registry.forget(decision.pid);
+                kernel.forget(decision.pid)?;
+            }
+        }
+    }
+    log::info!("{traced} running processes are traced");
+    Ok(())
+}

@@ -20,6 +20,12 @@ itself and known telemetry agents and collectors.
 GLOB: as in a shell, but `*` and `?` match `/` too.
 The OTEL_* variables of the OpenTelemetry specification set sampler, exporter, batches and limits.";
 
+const REPLAY_HELP: &str = "\
+The OTEL_EXPORTER_OTLP_* variables set protocol, headers, TLS and compression, as for `spandrel run`. What is \
+sent is marked at once: interrupted, the next replay goes on where this one ended. Files that an agent is \
+writing are left to it.
+Exit code: 0 if everything was printed or sent, 75 if something is left, 65 if something cannot be read.";
+
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(
@@ -43,8 +49,38 @@ pub enum Command {
     /// Trace the HTTP requests of processes until interrupted.
     #[command(after_help = RUN_EXAMPLES, override_usage = "spandrel run [OPTIONS] [-- COMMAND ARGS...]")]
     Run(Box<Run>),
+    /// Print spans that are on disk (dead letters, or a queue that nobody sends) as OTLP/JSON, or send them
+    #[command(after_help = REPLAY_HELP)]
+    Replay(Replay),
     /// Say what works on this kernel, what does not, and what to do about it.
     Doctor(Doctor),
+    /// Check a configuration file, or show what file, variables and flags come to.
+    #[command(subcommand)]
+    Config(Configuration),
+    /// Make a running agent read its configuration file again.
+    Reload(Reload),
+}
+
+/// `spandrel config`, as typed.
+#[derive(Debug, Subcommand)]
+pub enum Configuration {
+    /// Say everything that is wrong with a file, each with its line; exit code 0 if nothing is.
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+    /// Show every setting that `run` would have with the same flags, and where it comes from.
+    Show(Box<Run>),
+    /// Print the JSON Schema of what is this agent's own, under distribution.spandrel.
+    Schema,
+}
+
+/// `spandrel reload`, as typed.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Reload {
+    /// The agent; the only one that runs if none is given
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<u32>,
 }
 
 /// `spandrel run`, as typed.
@@ -90,6 +126,10 @@ pub struct Run {
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub report: Option<PathBuf>,
 
+    /// How long spans may take to leave at the end; what is left is saved, spilled or lost, and said (default 10)
+    #[arg(long, value_name = "SECONDS", help_heading = "Output")]
+    pub shutdown_timeout: Option<String>,
+
     /// Which kernel hooks to use; auto takes the socket profile where the kernel has it
     #[arg(long, value_name = "auto|socket|syscall")]
     pub profile: Option<String>,
@@ -106,6 +146,18 @@ pub struct Run {
     /// Start this program, trace it and its descendants only, and exit with its code
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+/// `spandrel replay`, as typed.
+#[derive(Args, Clone, Debug)]
+pub struct Replay {
+    /// The folder of dead_letters or spill, or one of those in it
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+
+    /// Send them here by OTLP, and remove what the backend took; without it they are printed and stay
+    #[arg(long, value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
 }
 
 /// `spandrel doctor`, as typed.

@@ -8,7 +8,7 @@ use super::{
 };
 
 /// Every rule.
-const ALL: u32 = u32::MAX & !STRICT;
+const ALL: u32 = !STRICT;
 /// Evidence that can be wrong, if rarely: it does not count under `strict`.
 const WEAK: u32 = 1 << Rule::Single as u32;
 
@@ -30,6 +30,20 @@ pub(super) fn read(typed: Option<&str>, ours: &Distribution, findings: &mut Find
         }
     }
     mask
+}
+
+/// The mask as `config show` prints it: the mode, and the rules that it leaves on.
+pub(super) fn show(mask: u32) -> String {
+    let on: Vec<_> = Rule::ALL
+        .iter()
+        .filter(|rule| **rule > Rule::Carried && mask & (1 << **rule as u32) != 0)
+        .map(|rule| rule.label())
+        .collect();
+    match (on.is_empty(), mask & STRICT != 0) {
+        (true, _) => "off".to_owned(),
+        (false, true) => format!("strict: {}", on.join(", ")),
+        (false, false) => format!("default: {}", on.join(", ")),
+    }
 }
 
 fn mode(place: &str, text: &str, code: u8, findings: &mut Findings) -> Option<u32> {

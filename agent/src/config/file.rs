@@ -1,15 +1,15 @@
 //! The declarative configuration file (specification, configuration/data-model.md; schema 1.1): what of it
-//! concerns spans, and what is this agent's own under `distribution.spandrel`. Keys of the schema that have
-//! no effect here are noted; keys of ours that do not exist are mistakes.
+//! concerns spans and the agent's own metrics, and what is this agent's own under `distribution.spandrel`.
+//! A key that has no effect here is a mistake, whether the schema knows it or not.
 
 use std::path::Path;
 
 use super::{
     env::Env,
-    file_http, file_traces,
+    file_http, file_metrics, file_ours, file_traces,
     mistake::{Findings, exit},
     pairs,
-    settings::{Distribution, LimitsConfig, ResourceConfig, Settings},
+    settings::{LimitsConfig, ResourceConfig, Settings},
     walk::{Table, Walk},
     yaml,
 };
@@ -70,15 +70,25 @@ pub(super) fn parse(text: &str, file: &str, env: &dyn Env, findings: &mut Findin
         file_traces::read(&mut walk, &mut traces, &mut settings);
         walk.unused(&traces);
     }
+    if let Some(mut metrics) = walk.sub(&mut root, "meter_provider") {
+        file_metrics::read(&mut walk, &mut metrics, &mut settings);
+        walk.unused(&metrics);
+    }
+    if let Some(mut propagator) = walk.sub(&mut root, "propagator") {
+        propagators(&mut walk, &mut propagator);
+        walk.unused(&propagator);
+    }
     for key in ["instrumentation", "instrumentation/development"] {
         if let Some(mut instrumentation) = walk.sub(&mut root, key) {
             file_http::read(&mut walk, &mut instrumentation, &mut settings.http);
+            walk.unused(&instrumentation);
         }
     }
-    if let Some(mut distribution) = walk.sub(&mut root, "distribution")
-        && let Some(mut ours) = walk.sub(&mut distribution, "spandrel")
-    {
-        settings.distribution = ours_of(&mut walk, &mut ours, &mut settings);
+    if let Some(mut distribution) = walk.sub(&mut root, "distribution") {
+        if let Some(mut ours) = walk.sub(&mut distribution, "spandrel") {
+            file_ours::read(&mut walk, &mut ours, &mut settings);
+        }
+        walk.unused(&distribution);
     }
     walk.unused(&root);
     Some(settings)
@@ -96,7 +106,7 @@ fn version(walk: &mut Walk<'_>, root: &mut Table<'_>) {
         Some((Ok(1), Ok(0 | 1))) => {}
         Some((Ok(1), Ok(_))) => {
             walk.findings.note(format!(
-                "{}: file_format {version} is newer than 1.1; new keys have no effect",
+                "{}: file_format {version} is newer than 1.1, the newest that this agent knows",
                 walk.file
             ));
         }
@@ -122,14 +132,14 @@ fn resource_of(walk: &mut Walk<'_>, table: &mut Table<'_>) -> ResourceConfig {
         let name = walk.text(&mut attribute, "name");
         let _type = attribute.take("type");
         if matches!(attribute.take("value").map(|value| &value.kind), Some(yaml::Kind::List(_))) {
-            let place = walk.place(&attribute.path, item.line);
-            walk.findings.note(format!("{place}: lists have no effect here"));
+            walk.wrong(&attribute.path, item.line, "is a list", "write one value; lists are not supported");
             continue;
         }
         match (name, walk.text(&mut attribute, "value")) {
             (Some(name), Some(value)) => attributes.push((name, value)),
             _ => walk.wrong(&attribute.path, item.line, "has no name or no value", "write both"),
         }
+        walk.unused(&attribute);
     }
     let line = table.line;
     if let Some(list) = walk.text(table, "attributes_list") {
@@ -151,36 +161,31 @@ fn resource_of(walk: &mut Walk<'_>, table: &mut Table<'_>) -> ResourceConfig {
     ResourceConfig { service_name, attributes, command_args: false }
 }
 
-fn ours_of(walk: &mut Walk<'_>, table: &mut Table<'_>, settings: &mut Settings) -> Distribution {
-    let mut ours = Distribution {
-        place: format!("{}: {}.", walk.file, table.path),
-        console: walk.text(table, "console"),
-        listen: walk.text(table, "listen"),
-        report: walk.text(table, "report"),
-        profile: walk.text(table, "profile"),
-        causality: walk.text(table, "causality"),
-        causality_without: walk.texts(table, "causality_without").unwrap_or_default(),
-        ..Distribution::default()
-    };
-    if let Some(mut select) = walk.sub(table, "select") {
-        let mut list = |key| walk.texts(&mut select, key).unwrap_or_default();
-        (ours.pid, ours.exe, ours.cmd) = (list("pid"), list("exe"), list("cmd"));
-        (ours.port, ours.cgroup) = (list("port"), list("cgroup"));
-        walk.unknown(&select, "pid, exe, cmd, port, cgroup");
+/// `propagator`: the agent reads and writes W3C Trace Context, and leaves baggage as it is.
+fn propagators(walk: &mut Walk<'_>, table: &mut Table<'_>) {
+    let mut named = Vec::new();
+    for item in walk.list(table, "composite").unwrap_or_default() {
+        let Some(propagator) = walk.table(item, table.at("composite")) else { continue };
+        named.extend(propagator.rest().map(|(name, node)| (name.to_owned(), node.line)));
     }
-    if let Some(sizes) = walk.boolean(table, "body_sizes") {
-        settings.http.server_body_sizes = sizes;
-        settings.http.client_body_sizes = sizes;
+    let line = table.line;
+    if let Some(list) = walk.text(table, "composite_list") {
+        named.extend(list.split(',').map(|name| (name.trim().to_owned(), line)));
     }
-    if let Some(fields) = walk.texts(table, "redacted_headers") {
-        let place = walk.place(&table.at("redacted_headers"), table.line);
-        super::headers::redact(&place, &fields, &mut settings.http, walk.findings);
+    let (mut ours, mut last) = (false, line);
+    for (name, line) in &named {
+        last = *line;
+        match name.as_str() {
+            "tracecontext" => ours = true,
+            "baggage" | "" => {}
+            _ => {
+                let what = format!("{name:?} is not supported by this agent");
+                walk.wrong(&table.path, *line, what, "use tracecontext and baggage");
+            }
+        }
     }
-    settings.resource.command_args = walk.boolean(table, "command_args").unwrap_or(false);
-    walk.unknown(
-        table,
-        "select, console, listen, report, profile, causality, causality_without, body_sizes, redacted_headers, \
-         command_args",
-    );
-    ours
+    if !ours && !named.is_empty() {
+        let advice = "add tracecontext: this agent always reads W3C Trace Context";
+        walk.wrong(&table.path, last, "leaves out tracecontext", advice);
+    }
 }

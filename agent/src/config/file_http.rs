@@ -20,13 +20,16 @@ pub(super) fn read(walk: &mut Walk<'_>, instrumentation: &mut Table<'_>, http: &
             let _known = client.take("known_methods");
             walk.unused(&client);
         }
+        walk.unused(&table);
     }
-    if let Some(mut sanitization) = walk.sub(&mut general, "sanitization")
-        && let Some(mut url) = walk.sub(&mut sanitization, "url")
-    {
-        http.sensitive_query_parameters = walk.texts(&mut url, "sensitive_query_parameters");
-        walk.unused(&url);
+    if let Some(mut sanitization) = walk.sub(&mut general, "sanitization") {
+        if let Some(mut url) = walk.sub(&mut sanitization, "url") {
+            http.sensitive_query_parameters = walk.texts(&mut url, "sensitive_query_parameters");
+            walk.unused(&url);
+        }
+        walk.unused(&sanitization);
     }
+    walk.unused(&general);
 }
 
 fn headers_of(walk: &mut Walk<'_>, table: &mut Table<'_>, key: &str, all: &mut Vec<String>) {

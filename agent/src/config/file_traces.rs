@@ -1,8 +1,9 @@
 //! `tracer_provider` of the configuration file: sampler, limits, processors and their exporters.
 
 use super::{
+    destination::{DestinationConfig, DestinationOptions, ToConfig},
     file::attribute_limits,
-    otlp::{self, Compression, Given, OtlpConfig, Protocol, Signal},
+    otlp::{self, Compression, Given, OtlpConfig, OtlpOptions, Protocol, Signal},
     settings::{BatchConfig, Root, SamplerConfig, Settings},
     walk::{Table, Walk},
     yaml::Node,
@@ -14,6 +15,8 @@ pub(super) fn read(walk: &mut Walk<'_>, table: &mut Table<'_>, settings: &mut Se
         for (key, limit) in [
             ("event_count_limit", &mut settings.limits.event_count),
             ("link_count_limit", &mut settings.limits.link_count),
+            ("event_attribute_count_limit", &mut settings.limits.event_attribute_count),
+            ("link_attribute_count_limit", &mut settings.limits.link_attribute_count),
         ] {
             if let Some(count) = walk.number(&mut limits, key) {
                 *limit = usize::try_from(count).unwrap_or(usize::MAX);
@@ -21,10 +24,9 @@ pub(super) fn read(walk: &mut Walk<'_>, table: &mut Table<'_>, settings: &mut Se
         }
         walk.unused(&limits);
     }
-    if let Some(node) = table.take("sampler")
-        && let Some(sampler) = sampler(walk, node, &table.at("sampler"))
-    {
-        settings.sampler = sampler;
+    if let Some(node) = table.take("sampler") {
+        walk.given(table, "sampler", node);
+        settings.sampler = sampler(walk, node, &table.at("sampler")).unwrap_or(settings.sampler);
     }
     for item in walk.list(table, "processors").unwrap_or_default() {
         if let Some(mut processor) = walk.table(item, table.at("processors")) {
@@ -94,19 +96,20 @@ fn parent_based(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Option<SamplerCon
 
 fn read_processor(walk: &mut Walk<'_>, processor: &mut Table<'_>, settings: &mut Settings) {
     if let Some(mut batch) = walk.sub(processor, "batch") {
-        batch_sizes(walk, &mut batch, &mut settings.batch);
-        exporter(walk, &mut batch, settings);
+        let mut sizes = BatchConfig::default();
+        batch_sizes(walk, &mut batch, &mut sizes);
+        exporter(walk, &mut batch, &sizes, settings);
         walk.unused(&batch);
     }
     // Every destination has one queue; `simple` is a batch that is sent at once.
     if let Some(mut simple) = walk.sub(processor, "simple") {
-        exporter(walk, &mut simple, settings);
+        exporter(walk, &mut simple, &BatchConfig::default(), settings);
         walk.unused(&simple);
     }
     walk.unused(processor);
 }
 
-fn batch_sizes(walk: &mut Walk<'_>, table: &mut Table<'_>, batch: &mut BatchConfig) {
+pub(super) fn batch_sizes(walk: &mut Walk<'_>, table: &mut Table<'_>, batch: &mut BatchConfig) {
     let above_zero = |text: &str| text.parse::<usize>().ok().filter(|number| *number > 0);
     if let Some(delay) = walk.number(table, "schedule_delay") {
         batch.schedule_delay = Some(otlp::delay(delay));
@@ -127,23 +130,29 @@ fn batch_sizes(walk: &mut Walk<'_>, table: &mut Table<'_>, batch: &mut BatchConf
     }
 }
 
-fn exporter(walk: &mut Walk<'_>, processor: &mut Table<'_>, settings: &mut Settings) {
+/// Each OTLP exporter is a destination with its own batches. The first one is the one that flags know.
+fn exporter(walk: &mut Walk<'_>, processor: &mut Table<'_>, batch: &BatchConfig, settings: &mut Settings) {
     let Some(mut table) = walk.sub(processor, "exporter") else { return };
-    settings.exporters.console |= table.take("console").is_some();
+    if table.take("console").is_some() {
+        settings.exporters.console = true;
+    }
+    if settings.exporters.otlp.is_none() && *batch != BatchConfig::default() {
+        settings.batch = batch.clone();
+    }
     for (key, protocol) in [("otlp_http", Protocol::HttpProtobuf), ("otlp_grpc", Protocol::Grpc)] {
         let Some(mut given) = walk.sub(&mut table, key) else { continue };
-        let (path, line) = (given.path.clone(), given.line);
-        let destination = destination(walk, &mut given, protocol);
+        let destination = destination(walk, &mut given, protocol, false);
         walk.unused(&given);
-        if settings.exporters.otlp.is_some() {
-            walk.wrong(
-                &path,
-                line,
-                "is a second OTLP destination",
-                "keep one; a collector can send to several",
-            );
-        } else {
+        if settings.exporters.otlp.is_none() {
             settings.exporters.otlp = destination;
+        } else if let Some(otlp) = destination {
+            let more = &mut settings.exporters.more;
+            more.push(DestinationConfig {
+                name: format!("otlp-{}", more.len() + 2),
+                to: ToConfig::Otlp(Box::new(otlp)),
+                batch: batch.clone(),
+                ours: DestinationOptions::default(),
+            });
         }
     }
     for (key, node) in table.rest() {
@@ -157,15 +166,22 @@ fn exporter(walk: &mut Walk<'_>, processor: &mut Table<'_>, settings: &mut Setti
     }
 }
 
-fn destination(walk: &mut Walk<'_>, table: &mut Table<'_>, protocol: Protocol) -> Option<OtlpConfig> {
+/// An OTLP exporter. `extended`: with the keys that only this agent has.
+pub(super) fn destination(
+    walk: &mut Walk<'_>,
+    table: &mut Table<'_>,
+    protocol: Protocol,
+    extended: bool,
+) -> Option<OtlpConfig> {
     let place = walk.place(&table.path, table.line);
     let default = (protocol == Protocol::HttpProtobuf).then(|| "http://localhost:4318/v1/traces".to_owned());
     let endpoint = walk.text(table, "endpoint").or(default);
     if walk.text(table, "encoding").is_some_and(|encoding| encoding != "protobuf") {
         walk.wrong(&table.at("encoding"), table.line, "is not sent by this agent", "write protobuf");
     }
-    let compression = walk.value(table, "compression", "gzip or none", |text| match text {
+    let compression = walk.value(table, "compression", "gzip, zstd or none", |text| match text {
         "gzip" => Some(Compression::Gzip),
+        "zstd" => Some(Compression::Zstd),
         "none" => Some(Compression::None),
         _ => None,
     });
@@ -183,12 +199,22 @@ fn destination(walk: &mut Walk<'_>, table: &mut Table<'_>, protocol: Protocol) -
     }
     let mut insecure = false;
     let mut files = [None, None, None];
+    let mut ours = OtlpOptions::default();
+    if extended {
+        for (key, file) in [("headers_file", &mut ours.headers_file), ("token_file", &mut ours.token_file)] {
+            let place = walk.place(&table.at(key), table.line);
+            *file = walk.text(table, key).and_then(|path| otlp::readable(&place, &path, walk.findings));
+        }
+    }
     if let Some(mut tls) = walk.sub(table, "tls") {
         for (file, key) in files.iter_mut().zip(["ca_file", "key_file", "cert_file"]) {
             let place = walk.place(&tls.at(key), tls.line);
             *file = walk.text(&mut tls, key).and_then(|path| otlp::readable(&place, &path, walk.findings));
         }
         insecure = walk.boolean(&mut tls, "insecure").unwrap_or(false);
+        if extended {
+            ours.server_name = walk.text(&mut tls, "server_name");
+        }
         walk.unused(&tls);
     }
     let [certificate, key, cert] = files;
@@ -197,7 +223,7 @@ fn destination(walk: &mut Walk<'_>, table: &mut Table<'_>, protocol: Protocol) -
     let address = otlp::endpoint(&place, given, endpoint.as_deref(), Some(protocol), insecure, walk.findings);
     let (endpoint, protocol) = address?;
     let compression = compression.unwrap_or(Compression::None);
-    let config = OtlpConfig { endpoint, protocol, headers, timeout, compression, certificate, client };
+    let config = OtlpConfig { endpoint, protocol, headers, timeout, compression, certificate, client, ours };
     otlp::check(&place, &config, walk.findings);
     Some(config)
 }

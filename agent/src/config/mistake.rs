@@ -1,7 +1,7 @@
 //! Mistakes: what is wrong with what a person typed or wrote, and what to do about it. They are collected,
 //! so that one run shows them all, and they are all found before anything is attached to the kernel.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 /// Exit codes of `sysexits.h`.
 pub mod exit {
@@ -15,6 +15,8 @@ pub mod exit {
     pub const UNAVAILABLE: u8 = 69;
     /// An output file cannot be created.
     pub const CANTCREAT: u8 = 73;
+    /// Not all could be done now; trying again may help.
+    pub const TEMPFAIL: u8 = 75;
     /// Not enough privilege.
     pub const NOPERM: u8 = 77;
     /// Something was found in an unconfigured or misconfigured state (variables, the configuration file).
@@ -46,6 +48,8 @@ pub struct Findings {
     pub mistakes: Vec<Mistake>,
     /// Worth saying, but no reason to stop.
     pub notes: Vec<String>,
+    /// What a file gave: the keys with dots between them, and their lines.
+    pub given: BTreeMap<String, usize>,
 }
 
 impl Findings {

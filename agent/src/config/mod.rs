@@ -4,16 +4,24 @@
 
 pub mod args;
 mod causality;
+pub mod destination;
+#[cfg(test)]
+mod destination_tests;
 pub mod env;
 mod file;
+mod file_destinations;
 mod file_http;
+mod file_metrics;
+mod file_ours;
 mod file_traces;
 mod headers;
 pub mod mistake;
 pub mod otlp;
 mod otlp_variables;
 pub mod pairs;
+pub mod schema;
 pub mod settings;
+pub mod show;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -27,20 +35,27 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use log::LevelFilter;
 
 use self::{
     args::Run,
+    destination::{DestinationConfig, StoreConfig},
     env::{Env, Reader},
-    mistake::{Findings, Mistakes, exit},
+    mistake::{Findings, Mistake, Mistakes, exit},
     otlp::{OtlpConfig, Signal},
     settings::{
-        BatchConfig, Distribution, HttpConfig, LimitsConfig, ResourceConfig, SamplerConfig, Settings,
+        BatchConfig, Distribution, HttpConfig, LimitsConfig, MetricsConfig, ResourceConfig, SamplerConfig,
+        SamplingConfig, Settings,
     },
+    show::Sources,
 };
-use crate::discover::select::Selectors;
+use crate::{discover::select::Selectors, span::redact};
+
+/// How long spans may take to leave when the agent stops. Kubernetes kills after 30 seconds, systemd after 90.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How standard output shows traces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +94,13 @@ pub struct Config {
     pub report: Option<PathBuf>,
     pub console: Console,
     pub otlp: Option<OtlpConfig>,
+    /// Destinations besides `otlp`.
+    pub more: Vec<DestinationConfig>,
+    /// Where queues are on disk, and what cannot be delivered; a folder for each destination.
+    pub spill: Option<StoreConfig>,
+    pub dead_letters: Option<StoreConfig>,
+    /// How long spans may take to leave at the end.
+    pub shutdown_timeout: Duration,
     /// Where the agent's own metrics go, if `OTEL_METRICS_EXPORTER` says so; `listen` serves them anyway.
     pub metrics: Option<OtlpConfig>,
     pub sampler: SamplerConfig,
@@ -86,6 +108,14 @@ pub struct Config {
     pub limits: LimitsConfig,
     pub http: HttpConfig,
     pub resource: ResourceConfig,
+    /// What spans may not show, but for [`HttpConfig::sensitive_query_parameters`].
+    pub redaction: redact::Policy,
+    /// Rules before the sampler.
+    pub sampling: SamplingConfig,
+    /// What is measured, and how `metrics` gets it.
+    pub measures: MetricsConfig,
+    /// Where the values came from.
+    pub sources: Sources,
     /// For the log: what has no effect, what was guessed.
     pub notes: Vec<String>,
 }
@@ -117,12 +147,25 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
     let typed_profile =
         run.profile.as_deref().and_then(|text| profile("--profile", text, exit::USAGE, &mut findings));
     let typed_level = run.log_level.as_deref().and_then(|text| level(text, &mut findings));
+    let typed_timeout = run.shutdown_timeout.as_deref().and_then(|text| seconds(text, &mut findings));
     let typed_report = run.report.as_deref().and_then(|path| writable("--report", path, &mut findings));
     check_command(command, env, &mut findings);
 
     let settings = settings(file.as_deref(), otlp_endpoint.as_deref(), env, &mut findings);
-    let Settings { disabled, log_level, sampler, exporters, batch, limits, http, resource, distribution } =
-        settings;
+    let Settings {
+        disabled,
+        log_level,
+        sampler,
+        exporters,
+        batch,
+        limits,
+        http,
+        resource,
+        redaction,
+        sampling,
+        metrics: measures,
+        distribution,
+    } = settings;
     let ours = distribution.place.clone();
     let selectors = if typed {
         own
@@ -134,6 +177,7 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
     let Distribution { console: text, listen: address, report: path, profile: hooks, .. } = distribution;
     let place = |key: &str| format!("{ours}{key}");
     let text = text.and_then(|text| console(&place("console"), &text, exit::CONFIG, &mut findings));
+    let address = address.or_else(|| measures.prometheus.clone());
     let address = address.and_then(|text| listen(&place("listen"), &text, exit::CONFIG, &mut findings));
     let hooks = hooks.and_then(|text| profile(&place("profile"), &text, exit::CONFIG, &mut findings));
     let path = path.filter(|_| run.report.is_none());
@@ -141,13 +185,21 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
 
     // Without any destination the console is one, terminal or not: an agent that is started and shows
     // nothing is the one thing that nobody wants. A destination switches it off.
-    let silent = exporters.none || exporters.otlp.is_some();
+    let silent = exporters.none || exporters.otlp.is_some() || !exporters.more.is_empty();
     let default = if exporters.console || !silent { Console::Text } else { Console::Off };
     let console = typed_console.or(text).unwrap_or(default);
-    if console == Console::Off && exporters.otlp.is_none() {
+    if console == Console::Off && exporters.otlp.is_none() && exporters.more.is_empty() {
         findings.note("spans go nowhere: no OTLP endpoint, and the console is off; they are only counted");
     }
-    let Findings { mistakes, notes } = findings;
+    let address = typed_listen.or(address);
+    if let Some(address) = address.filter(|address| !address.ip().is_loopback()) {
+        findings.note(format!(
+            "listening on {address}, which others can reach: metrics name services, hosts and paths; a port \
+             alone is on loopback"
+        ));
+    }
+    let sources = Sources::of(&run, file.as_deref(), env, std::mem::take(&mut findings.given));
+    let Findings { mistakes, notes, given: _ } = findings;
     if !mistakes.is_empty() {
         return Err(Mistakes(mistakes));
     }
@@ -158,27 +210,66 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
         causality,
         disabled,
         log_level: typed_level.or(log_level).unwrap_or(LevelFilter::Info),
-        listen: typed_listen.or(address),
+        listen: address,
         report: typed_report.or(path),
         console,
         otlp: exporters.otlp,
+        more: exporters.more,
+        spill: exporters.spill,
+        dead_letters: exporters.dead_letters,
+        shutdown_timeout: typed_timeout.or(exporters.shutdown_timeout).unwrap_or(SHUTDOWN_TIMEOUT),
         metrics: exporters.metrics,
         sampler,
         batch,
         limits,
         http,
         resource,
+        redaction,
+        sampling,
+        measures,
+        sources,
         notes,
     })
 }
 
+/// The variable that names the file.
+const CONFIG_FILE: &str = "OTEL_CONFIG_FILE";
+
+/// The file that the variable names.
+fn named_file(env: &dyn Env) -> Option<PathBuf> {
+    env.get(CONFIG_FILE).filter(|path| !path.trim().is_empty()).map(PathBuf::from)
+}
+
+/// Judges a file alone, as `spandrel config check` does: gives its notes.
+pub fn check(path: &Path, env: &dyn Env) -> Result<Vec<String>, Mistakes> {
+    let run = Run { config: Some(path.to_owned()), ..Run::default() };
+    load(run, env).map(|config| config.notes)
+}
+
+/// Judges the text of a file: gives all that is wrong in it.
+pub fn judge(text: &str, env: &dyn Env) -> Vec<Mistake> {
+    let mut findings = Findings::default();
+    // What it says does not matter here.
+    drop(file::parse(text, "file", env, &mut findings));
+    findings.mistakes
+}
+
+/// The destination of a command that sends something by hand: the flag and the variables, without a file.
+pub fn otlp_of(flag: &str, env: &dyn Env) -> Result<OtlpConfig, Mistakes> {
+    let mut findings = Findings::default();
+    let reader = &mut Reader { env, findings: &mut findings };
+    let otlp = otlp_variables::read(Signal::Traces, Some(flag), true, reader);
+    match otlp {
+        Some(otlp) if findings.mistakes.is_empty() => Ok(otlp),
+        _ => Err(Mistakes(findings.mistakes)),
+    }
+}
+
 /// The file if one is named, else the variables.
 fn settings(file: Option<&Path>, endpoint: Option<&str>, env: &dyn Env, findings: &mut Findings) -> Settings {
-    const VARIABLE: &str = "OTEL_CONFIG_FILE";
-    let named = env.get(VARIABLE).filter(|path| !path.trim().is_empty()).map(PathBuf::from);
-    let (place, path) = match (file, named) {
+    let (place, path) = match (file, named_file(env)) {
         (Some(path), _) => ("--config", path.to_owned()),
-        (None, Some(path)) => (VARIABLE, path),
+        (None, Some(path)) => (CONFIG_FILE, path),
         (None, None) => return variables::read(endpoint, &mut Reader { env, findings }),
     };
     let vain: Vec<_> = variables::REPLACED
@@ -227,6 +318,16 @@ fn profile(place: &str, text: &str, code: u8, findings: &mut Findings) -> Option
             None
         }
     }
+}
+
+/// A number of seconds, with a fraction or not.
+fn seconds(text: &str, findings: &mut Findings) -> Option<Duration> {
+    let seconds = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    if seconds.is_none() {
+        let advice = "write seconds, like 10 or 0.5";
+        findings.mistake(exit::USAGE, "--shutdown-timeout", format!("{text:?} is no time"), advice);
+    }
+    seconds.map(|seconds| seconds.min(otlp::NO_LIMIT))
 }
 
 fn level(text: &str, findings: &mut Findings) -> Option<LevelFilter> {

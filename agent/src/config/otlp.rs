@@ -22,6 +22,8 @@ pub enum Protocol {
 pub enum Compression {
     None,
     Gzip,
+    /// Not in the specification's list; the Collector takes it.
+    Zstd,
 }
 
 /// One OTLP destination.
@@ -39,6 +41,26 @@ pub struct OtlpConfig {
     pub certificate: Option<PathBuf>,
     /// Certificate and private key of this client.
     pub client: Option<(PathBuf, PathBuf)>,
+    /// What only this agent has; only the configuration file says it.
+    pub ours: OtlpOptions,
+}
+
+/// What the specification has no name for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OtlpOptions {
+    /// The name that the server's certificate is for, if it is not the endpoint's host.
+    pub server_name: Option<String>,
+    /// A file with one header a line, and one with a bearer token. Both are read again when they change.
+    pub headers_file: Option<PathBuf>,
+    pub token_file: Option<PathBuf>,
+}
+
+impl OtlpConfig {
+    /// The endpoint for people: a query may hold a key, so it is not shown.
+    pub fn shown(&self) -> String {
+        let text = self.endpoint.to_string();
+        text.split_once('?').map_or(text.clone(), |(shown, _)| format!("{shown}?(hidden)"))
+    }
 }
 
 /// The timeout where none is written (protocol/exporter.md).

@@ -3,12 +3,13 @@
 
 use super::{
     env::Reader,
-    otlp::{self, Compression, DEFAULT_TIMEOUT, Given, OtlpConfig, Protocol, Signal},
+    otlp::{self, Compression, DEFAULT_TIMEOUT, Given, OtlpConfig, OtlpOptions, Protocol, Signal},
 };
 
 const PROTOCOLS: [(&str, Option<Protocol>); 3] =
     [("http/protobuf", Some(Protocol::HttpProtobuf)), ("grpc", Some(Protocol::Grpc)), ("http/json", None)];
-const COMPRESSIONS: [(&str, Compression); 2] = [("gzip", Compression::Gzip), ("none", Compression::None)];
+const COMPRESSIONS: [(&str, Compression); 3] =
+    [("gzip", Compression::Gzip), ("none", Compression::None), ("zstd", Compression::Zstd)];
 
 /// Reads the destination of a signal. `flag` is `--otlp-endpoint`. `None` if neither flag nor variables name
 /// an endpoint and `wanted` is false.
@@ -51,6 +52,7 @@ pub(super) fn read(
         compression: compression.unwrap_or(Compression::None),
         certificate,
         client,
+        ours: OtlpOptions::default(),
     };
     otlp::check(&place, &config, vars.findings);
     Some(config)

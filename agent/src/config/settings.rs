@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::otlp::OtlpConfig;
+use super::{
+    destination::{DestinationConfig, StoreConfig},
+    otlp::OtlpConfig,
+};
+use crate::span::redact;
 
 /// Everything that variables or the file can set.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +24,9 @@ pub struct Settings {
     pub limits: LimitsConfig,
     pub http: HttpConfig,
     pub resource: ResourceConfig,
+    pub redaction: redact::Policy,
+    pub sampling: SamplingConfig,
+    pub metrics: MetricsConfig,
     /// What only the configuration file says, under `distribution.spandrel`.
     pub distribution: Distribution,
 }
@@ -33,6 +40,13 @@ pub struct Exporters {
     pub console: bool,
     /// Nothing shall be exported.
     pub none: bool,
+    /// More destinations than `otlp`: only the file has them.
+    pub more: Vec<DestinationConfig>,
+    /// Where queues are on disk, and what cannot be delivered.
+    pub spill: Option<StoreConfig>,
+    pub dead_letters: Option<StoreConfig>,
+    /// How long spans may take to leave at the end.
+    pub shutdown_timeout: Option<Duration>,
 }
 
 /// The flags' counterparts in the configuration file, as written.
@@ -77,6 +91,78 @@ impl Default for SamplerConfig {
     }
 }
 
+/// Rules for the roots of traces (`distribution.spandrel.sampling`).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SamplingConfig {
+    /// The rules are counted, and not applied.
+    pub dry_run: bool,
+    pub rules: Vec<RuleConfig>,
+}
+
+impl SamplingConfig {
+    /// Rules at most: each request may be compared with all of them.
+    pub const MAX_RULES: usize = 64;
+}
+
+/// One rule. What is not said matches anything.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RuleConfig {
+    /// For metrics.
+    pub name: String,
+    /// Glob over `service.name`.
+    pub service: Option<String>,
+    pub method: Option<String>,
+    /// Glob over the path.
+    pub path: Option<String>,
+    /// Name in lower case, and a glob over the value.
+    pub header: Option<(String, String)>,
+    /// The share of traces that is kept, 0 to 1.
+    pub ratio: f64,
+    /// Traces kept a second at most, for each service.
+    pub per_second: Option<u32>,
+}
+
+/// How OTLP metrics are summed (metrics/sdk_exporters/otlp.md).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Temporality {
+    #[default]
+    Cumulative,
+    Delta,
+    LowMemory,
+}
+
+/// What is measured and how it is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// Durations of requests and the service graph.
+    pub requests: bool,
+    /// Series of each metric at most, the overflow series not counted.
+    pub max_series: usize,
+    /// Durations as exponential histograms over OTLP.
+    pub exponential: bool,
+    pub temporality: Temporality,
+    /// Ids of traces beside buckets.
+    pub exemplars: bool,
+    /// Between two exports over OTLP.
+    pub interval: Option<Duration>,
+    /// Where Prometheus asks, if `listen` does not say it.
+    pub prometheus: Option<String>,
+}
+
+impl Default for MetricsConfig {
+    fn default() -> Self {
+        Self {
+            requests: true,
+            max_series: 2000,
+            exponential: false,
+            temporality: Temporality::default(),
+            exemplars: true,
+            interval: None,
+            prometheus: None,
+        }
+    }
+}
+
 /// The batch span processor (`OTEL_BSP_*`): what was said; `None` leaves the choice to the exporter, which
 /// knows what one queue for a whole machine needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,11 +192,21 @@ pub struct LimitsConfig {
     pub attribute_value_length: Option<usize>,
     pub event_count: usize,
     pub link_count: usize,
+    /// Attributes of one event, and of one link.
+    pub event_attribute_count: usize,
+    pub link_attribute_count: usize,
 }
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { attribute_count: 128, attribute_value_length: None, event_count: 128, link_count: 128 }
+        Self {
+            attribute_count: 128,
+            attribute_value_length: None,
+            event_count: 128,
+            link_count: 128,
+            event_attribute_count: 128,
+            link_attribute_count: 128,
+        }
     }
 }
 

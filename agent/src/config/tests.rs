@@ -13,6 +13,8 @@ use super::{
     *,
 };
 
+mod ours;
+
 fn map(pairs: &[(&str, &str)]) -> HashMap<String, String> {
     let path = ("PATH".to_owned(), "/usr/bin:/bin".to_owned());
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).chain([path]).collect()
@@ -55,7 +57,7 @@ impl Drop for Scratch {
     }
 }
 
-fn from_file(text: &str, line: &str, variables: &[(&str, &str)]) -> Result<Config, Mistakes> {
+pub(super) fn from_file(text: &str, line: &str, variables: &[(&str, &str)]) -> Result<Config, Mistakes> {
     let file = Scratch::new(text);
     load_line(&format!("--config {} {line}", file.path()), variables)
 }
@@ -284,16 +286,16 @@ fn the_rest_of_the_exporter() {
     let ca = Scratch::new("pem");
     let variables = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://h:4318"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "a=b,Authorization=Basic%20secret"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a=b,Authorization=Basic%20hunter2"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "2500"),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", ca.path()),
     ];
     let config = good("", &variables);
-    assert!(!format!("{config:?}").contains("secret"));
+    assert!(!format!("{config:?}").contains("hunter2"));
     let otlp = config.otlp.unwrap();
     assert_eq!(otlp.headers[1].0, "authorization");
-    assert_eq!(otlp.headers[1].1, "Basic secret");
+    assert_eq!(otlp.headers[1].1, "Basic hunter2");
     assert_eq!((otlp.timeout, otlp.compression), (Duration::from_millis(2500), Compression::Gzip));
     assert_eq!(otlp.certificate.as_deref(), Some(ca.0.as_path()));
     let half = [variables[0], ("OTEL_EXPORTER_OTLP_CLIENT_KEY", ca.path())];
@@ -488,6 +490,7 @@ fn mistakes_in_a_file_come_at_once_with_their_lines() {
         "6 (tracer_provider.processors.batch.exporter.zipkin)",
         "10 (distribution.spandrel.select.prot)",
         "9 (distribution.spandrel.selct)",
+        "2 (unknown)",
         " distribution.spandrel.select.port 99999",
     ];
     assert_eq!(places, expected, "{mistakes}");
@@ -513,9 +516,38 @@ proptest::proptest! {
 }
 
 #[test]
-fn keys_that_have_no_effect_are_noted() {
-    let text = "file_format: \"1.0\"\nmeter_provider: {readers: []}\npropagator: {composite: []}\n";
-    let config = from_file(text, "", &[]).unwrap();
-    assert_eq!(config.notes.len(), 2, "{:?}", config.notes);
+fn what_is_given_and_not_supported_is_a_mistake_with_its_line() {
+    let text = "file_format: \"1.0\"\n\
+                logger_provider: {processors: []}\n\
+                propagator: {composite: [b3: ]}\n\
+                meter_provider:\n  \
+                  views: []\n  \
+                  readers: [{periodic: {exporter: {console: }}}]\n\
+                instrumentation/development:\n  \
+                  java: {}\n  \
+                  general: {peer: {service_mapping: []}}\n\
+                resource: {schema_url: x, attributes: [{name: a, value: [b]}]}\n";
+    let mistakes = from_file(text, "", &[]).unwrap_err();
+    let places: Vec<_> =
+        mistakes.0.iter().filter_map(|m| m.place.split_once(".yaml:")).map(|(_, p)| p).collect();
+    assert_eq!(
+        places,
+        [
+            "10 (resource.attributes)",
+            "10 (resource.schema_url)",
+            "6 (meter_provider.readers.periodic.exporter.console)",
+            "5 (meter_provider.views)",
+            "3 (propagator)",
+            "3 (propagator)",
+            "9 (instrumentation/development.general.peer)",
+            "8 (instrumentation/development.java)",
+            "2 (logger_provider)",
+        ],
+        "{mistakes}"
+    );
     assert!(from_file("file_format: \"1.7\"\n", "", &[]).unwrap().notes[0].contains("newer"));
+    let both = "file_format: \"1.1\"\npropagator: {composite: [tracecontext: , baggage: ]}\n";
+    assert!(from_file(both, "", &[]).is_ok());
+    assert_eq!(bad("", &[("OTEL_PROPAGATORS", "b3,tracecontext")]).0.len(), 1);
+    assert_eq!(bad("", &[("OTEL_PROPAGATORS", "none")]).0.len(), 2);
 }

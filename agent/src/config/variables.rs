@@ -11,9 +11,12 @@ use super::{
     otlp::{self, OtlpConfig, Signal},
     otlp_variables, pairs,
     settings::{
-        BatchConfig, Exporters, HttpConfig, LimitsConfig, ResourceConfig, Root, SamplerConfig, Settings,
+        BatchConfig, Exporters, HttpConfig, LimitsConfig, MetricsConfig, ResourceConfig, Root, SamplerConfig,
+        SamplingConfig, Settings, Temporality,
     },
 };
+
+use crate::span::redact;
 
 /// Names of log levels, those of OpenTelemetry and those of this agent's flag.
 pub(super) const LEVELS: [(&str, LevelFilter); 8] = [
@@ -28,7 +31,7 @@ pub(super) const LEVELS: [(&str, LevelFilter); 8] = [
 ];
 
 /// The variables that a configuration file replaces, so that it can be said when one is set in vain.
-pub(super) const REPLACED: [&str; 16] = [
+pub(super) const REPLACED: [&str; 22] = [
     "OTEL_SDK_DISABLED",
     "OTEL_LOG_LEVEL",
     "OTEL_TRACES_SAMPLER",
@@ -45,10 +48,61 @@ pub(super) const REPLACED: [&str; 16] = [
     "OTEL_SERVICE_NAME",
     "OTEL_RESOURCE_ATTRIBUTES",
     "OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS",
+    "OTEL_PROPAGATORS",
+    "OTEL_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_METRIC_EXPORT_INTERVAL",
 ];
+
+/// Which propagators exist; that the agent can do (configuration/sdk-environment-variables.md).
+fn propagators(vars: &mut Reader<'_>) {
+    const NAME: &str = "OTEL_PROPAGATORS";
+    let Some(named) = vars.list(NAME) else { return };
+    for name in &named {
+        if !matches!(name.as_str(), "tracecontext" | "baggage") {
+            vars.wrong(NAME, name, "is not supported by this agent", "use tracecontext,baggage, or unset it");
+        }
+    }
+    if !named.iter().any(|name| name == "tracecontext") {
+        vars.wrong(NAME, &named.join(","), "leaves out tracecontext", "add it: this agent always reads it");
+    }
+}
+
+/// How the agent's metrics are sent (metrics/sdk_exporters/otlp.md and prometheus.md).
+fn metrics_of(vars: &mut Reader<'_>) -> MetricsConfig {
+    const PREFERENCE: &str = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE";
+    const AGGREGATION: &str = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION";
+    const EXEMPLARS: &str = "OTEL_METRICS_EXEMPLAR_FILTER";
+    let default = MetricsConfig::default();
+    let temporality = [
+        ("cumulative", Temporality::Cumulative),
+        ("delta", Temporality::Delta),
+        ("lowmemory", Temporality::LowMemory),
+    ];
+    let aggregation = [("explicit_bucket_histogram", false), ("base2_exponential_bucket_histogram", true)];
+    let exemplars = [("trace_based", true), ("always_on", true), ("always_off", false)];
+    let scraped =
+        vars.list("OTEL_METRICS_EXPORTER").unwrap_or_default().iter().any(|name| name == "prometheus");
+    let prometheus = scraped.then(|| {
+        let host = vars.text("OTEL_EXPORTER_PROMETHEUS_HOST").unwrap_or_else(|| "localhost".to_owned());
+        let port = vars.text("OTEL_EXPORTER_PROMETHEUS_PORT").unwrap_or_else(|| "9464".to_owned());
+        format!("{host}:{port}")
+    });
+    MetricsConfig {
+        temporality: vars.word(PREFERENCE, &temporality).unwrap_or(default.temporality),
+        exponential: vars.word(AGGREGATION, &aggregation).unwrap_or(default.exponential),
+        exemplars: vars.word(EXEMPLARS, &exemplars).unwrap_or(default.exemplars),
+        interval: vars.number("OTEL_METRIC_EXPORT_INTERVAL").map(|ms| otlp::delay(ms.max(1))),
+        prometheus,
+        ..default
+    }
+}
 
 /// Reads them all. `endpoint` is `--otlp-endpoint`.
 pub(super) fn read(endpoint: Option<&str>, vars: &mut Reader<'_>) -> Settings {
+    propagators(vars);
     Settings {
         disabled: vars.boolean("OTEL_SDK_DISABLED").unwrap_or(false),
         log_level: vars.word("OTEL_LOG_LEVEL", &LEVELS),
@@ -58,6 +112,9 @@ pub(super) fn read(endpoint: Option<&str>, vars: &mut Reader<'_>) -> Settings {
         limits: limits(vars),
         http: http(vars),
         resource: resource(vars),
+        redaction: redact::Policy::default(),
+        sampling: SamplingConfig::default(),
+        metrics: metrics_of(vars),
         distribution: super::settings::Distribution::default(),
     }
 }
@@ -164,6 +221,10 @@ fn limits(vars: &mut Reader<'_>) -> LimitsConfig {
         ]),
         event_count: limit(&["OTEL_SPAN_EVENT_COUNT_LIMIT"]).unwrap_or(default.event_count),
         link_count: limit(&["OTEL_SPAN_LINK_COUNT_LIMIT"]).unwrap_or(default.link_count),
+        event_attribute_count: limit(&["OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"])
+            .unwrap_or(default.event_attribute_count),
+        link_attribute_count: limit(&["OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"])
+            .unwrap_or(default.link_attribute_count),
     }
 }
 

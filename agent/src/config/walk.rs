@@ -2,6 +2,7 @@
 
 use super::{
     mistake::{Findings, exit},
+    schema::Key,
     yaml::{Kind, Node},
 };
 
@@ -27,12 +28,17 @@ impl<'a> Table<'a> {
         Some(entry.1)
     }
 
+    /// Whether a key is there.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|(name, ..)| *name == key)
+    }
+
     /// The path of a key.
     pub(super) fn at(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    /// The first key that was not taken.
+    /// The keys that were not taken.
     pub(super) fn rest(&self) -> impl Iterator<Item = (&'a str, &'a Node)> {
         self.entries.iter().filter(|(_, _, taken)| !taken).map(|(key, node, _)| (*key, *node))
     }
@@ -70,12 +76,14 @@ impl Walk<'_> {
     /// The mapping behind a key.
     pub(super) fn sub<'n>(&mut self, table: &mut Table<'n>, key: &str) -> Option<Table<'n>> {
         let node = table.take(key)?;
+        self.given(table, key, node);
         self.table(node, table.at(key))
     }
 
     /// Text behind a key.
     pub(super) fn text(&mut self, table: &mut Table<'_>, key: &str) -> Option<String> {
         let node = table.take(key)?;
+        self.given(table, key, node);
         match &node.kind {
             Kind::Null => None,
             Kind::Scalar(text) => Some(text.clone()),
@@ -108,6 +116,12 @@ impl Walk<'_> {
         self.value(table, key, "a whole number from 0 on", |text| text.parse().ok())
     }
 
+    /// A number within bounds.
+    pub(super) fn number_to(&mut self, table: &mut Table<'_>, key: &str, from: u64, to: u64) -> Option<u64> {
+        let kind = format!("a whole number from {from} to {to}");
+        self.value(table, key, &kind, |text| text.parse().ok().filter(|number| (from..=to).contains(number)))
+    }
+
     /// `true` or `false`.
     pub(super) fn boolean(&mut self, table: &mut Table<'_>, key: &str) -> Option<bool> {
         self.value(table, key, "true or false", |text| text.to_ascii_lowercase().parse().ok())
@@ -134,6 +148,7 @@ impl Walk<'_> {
     /// The items of a list.
     pub(super) fn list<'n>(&mut self, table: &mut Table<'n>, key: &str) -> Option<&'n [Node]> {
         let node = table.take(key)?;
+        self.given(table, key, node);
         match &node.kind {
             Kind::Null => None,
             Kind::List(items) => Some(items),
@@ -144,18 +159,25 @@ impl Walk<'_> {
         }
     }
 
-    /// Says which keys of a mapping have no effect.
+    /// Remembers where a value stands.
+    pub(super) fn given(&mut self, table: &Table<'_>, key: &str, node: &Node) {
+        self.findings.given.entry(table.at(key)).or_insert(node.line);
+    }
+
+    /// Reports the keys of a mapping of the specification that have no effect here: what is given and not
+    /// done would be something false.
     pub(super) fn unused(&mut self, table: &Table<'_>) {
         for (key, node) in table.rest() {
-            let place = self.place(&table.at(key), node.line);
-            self.findings.note(format!("{place} has no effect here"));
+            let advice = "take it out, or give it to the programs that it is for";
+            self.wrong(&table.at(key), node.line, "is not supported by this agent", advice);
         }
     }
 
     /// Reports the keys of a mapping of ours that do not exist.
-    pub(super) fn unknown(&mut self, table: &Table<'_>, known: &str) {
+    pub(super) fn unknown(&mut self, table: &Table<'_>, known: &[Key]) {
+        let names = known.iter().map(|key| key.name).collect::<Vec<_>>().join(", ");
         for (key, node) in table.rest() {
-            self.wrong(&table.at(key), node.line, "there is no such key", &format!("use one of {known}"));
+            self.wrong(&table.at(key), node.line, "there is no such key", &format!("use one of {names}"));
         }
     }
 }

@@ -112,6 +112,16 @@ impl Registry {
         self.insert(pid, command);
     }
 
+    /// Takes other selectors for what is decided from now on; gives those before. Follow it by a [`Self::scan`].
+    pub fn reselect(&mut self, selectors: Selectors) -> Selectors {
+        std::mem::replace(&mut self.selectors, selectors)
+    }
+
+    /// A process is no longer traced.
+    pub fn forget(&mut self, pid: u32) {
+        self.traced.remove(&pid);
+    }
+
     /// Looks at all running processes and decides about each.
     pub fn scan(&mut self) -> Vec<Decision> {
         let selectors = std::mem::take(&mut self.selectors);

@@ -13,7 +13,11 @@ use uuid::{Uuid, uuid};
 use super::{container, facts::Facts, files::Files, host::Host, name, runtime};
 use crate::{
     config::settings::ResourceConfig,
-    span::{Attribute, Value},
+    span::{
+        Attribute, Value,
+        redact::{Names, Policy, Redactor, SECRET_NAMES},
+    },
+    stats::Stats,
 };
 
 /// The resource of one process.
@@ -81,8 +85,7 @@ impl Describer {
         }
         all.text("process.command", facts.args.first().map_or("", String::as_str));
         if *command_args && !facts.args.is_empty() {
-            let args = facts.args.iter().map(|arg| arg.as_str().into()).collect();
-            all.add(Cow::Borrowed("process.command_args"), Value::Strs(args));
+            all.add(Cow::Borrowed("process.command_args"), Value::Strs(shown(&facts.args)));
         }
         if let Some(uid) = facts.uid {
             all.text("process.owner", &owner(uid, files).unwrap_or_default());
@@ -102,6 +105,21 @@ impl Describer {
         }
         Resource { id: *last, service: service.into(), attributes: all.0 }
     }
+}
+
+/// Arguments without what looks like a secret: the values of options with such names, and what shows it by its form.
+fn shown(args: &[String]) -> Box<[Box<str>]> {
+    let (redactor, names) = (Redactor::new(Policy::default()), Names::new(SECRET_NAMES));
+    // Resources are no spans; what is hidden in them is not counted.
+    let uncounted = Stats::default();
+    let mut value = false;
+    args.iter()
+        .map(|arg| {
+            let option = arg.starts_with('-') && !arg.contains('=');
+            let hide = std::mem::replace(&mut value, option && names.has(arg.as_bytes())) && !option;
+            if hide { "REDACTED".into() } else { redactor.text(arg.as_str(), &uncounted).into() }
+        })
+        .collect()
 }
 
 /// Attributes by rank: the first value of a key stays.
@@ -147,6 +165,24 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+
+    #[test]
+    fn arguments_show_no_secrets() {
+        let args = ["app", "--password", "a", "--token=b", "-v", "--api-key", "--x", "c", "http://u:d@h/"];
+        let args: Vec<_> = args.map(str::to_owned).into();
+        let expect = [
+            "app",
+            "--password",
+            "REDACTED",
+            "--token=REDACTED",
+            "-v",
+            "--api-key",
+            "--x",
+            "c",
+            "http://REDACTED:REDACTED@h/",
+        ];
+        assert_eq!(shown(&args).iter().map(|arg| &**arg).collect::<Vec<_>>(), expect);
+    }
 
     fn host() -> Host {
         Host {

@@ -77,6 +77,8 @@ pub(crate) enum Match {
     Request,
     Withheld,
     Orphan,
+    /// One of several: the client pipelines, or responses were missed.
+    Ambiguous,
 }
 
 /// Whose bytes of the response side are that come behind something that was not understood.
@@ -190,10 +192,14 @@ impl Pairing {
         }
     }
 
-    /// A final response's head is complete.
-    pub(crate) fn response(&mut self, status: u16, head: Head, start_ns: u64) -> Match {
+    /// A final response's head is complete. `unseen`: responses before it may have moved unseen.
+    pub(crate) fn response(&mut self, status: u16, head: Head, start_ns: u64, unseen: bool) -> Match {
         let begun = |slot: &Slot| matches!(slot, Slot::Open(open) if open.begin.start_ns <= start_ns);
         if self.slots.get(1).is_some_and(begun) {
+            if unseen && !self.pipelined {
+                self.answer = Answer::Orphan;
+                return Match::Ambiguous;
+            }
             self.pipelined = true;
         }
         match self.slots.front_mut() {

@@ -1,8 +1,11 @@
 //! Where spans go and within which bounds: plain data, filled in by `config`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use globset::GlobSet;
 use http::{HeaderName, HeaderValue, Uri};
+
+use crate::span::{Kind, Span, Status};
 
 /// The specification's default for `OTEL_BSP_MAX_QUEUE_SIZE` is 2,048: made for one process's own spans. Here
 /// one queue carries a node: at 50,000 spans a second it bridges 1.3 seconds, the time of a slow request.
@@ -16,33 +19,55 @@ const BATCH_BYTES: usize = 3 << 20;
 /// with 512 spans and 20 ms, 100,000 spans a second.
 const REQUESTS_IN_FLIGHT: usize = 4;
 
+/// A JSON file is renamed and begun anew at this size: `grep` still reads it in well under a second.
+const FILE_BYTES: u64 = 64 << 20;
+/// Rotated JSON files that are kept besides the one that is written.
+const FILES: usize = 4;
+
 /// Everything that [`super::start`] needs to know.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Config {
-    /// The OTLP backend of spans; none if no endpoint is configured.
-    pub otlp: Option<Otlp>,
+    /// Where spans go. The ledger counts each span once, by the first of them that wants it; each keeps its own
+    /// account besides.
+    pub destinations: Vec<Destination>,
     /// Where the agent's own metrics go. Off unless `OTEL_METRICS_EXPORTER=otlp`: a backend for traces alone
     /// would refuse them, forever, and `/metrics` serves them in any case.
     pub metrics: Option<Otlp>,
     /// What is written to standard output.
     pub console: Console,
+    /// The queues on disk, a folder for each destination by its name. None keeps them in memory.
+    pub spill: Option<Store>,
+    /// What can never be delivered, a folder for each destination by its name.
+    pub dead_letters: Option<Store>,
+}
+
+/// One destination: its queue, its connection and its retries are its own.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// In metrics, in the report and as the name of its folders.
+    pub name: Arc<str>,
+    pub to: To,
+    pub filter: Filter,
     pub queue: Queue,
+    pub policy: Policy,
     pub batch: Batch,
     /// How long one batch may take with all its retries before it is dropped (`OTEL_BSP_EXPORT_TIMEOUT`).
     /// The specification's 30 seconds do not bridge the restart of a backend; ours is five minutes, like the
-    /// Collector's.
+    /// Collector's. Batches that are on disk wait as long as there is room for them.
     pub export_timeout: Duration,
-    /// Requests in flight to one destination, at least 1.
+    /// Requests in flight, at least 1.
     pub requests_in_flight: usize,
 }
 
-impl Default for Config {
-    fn default() -> Self {
+impl Destination {
+    /// A destination with the defaults.
+    pub fn new(name: &str, to: To) -> Self {
         Self {
-            otlp: None,
-            metrics: None,
-            console: Console::Off,
+            name: name.into(),
+            to,
+            filter: Filter::default(),
             queue: Queue::default(),
+            policy: Policy::default(),
             batch: Batch::default(),
             export_timeout: Duration::from_secs(300),
             requests_in_flight: REQUESTS_IN_FLIGHT,
@@ -50,7 +75,91 @@ impl Default for Config {
     }
 }
 
-/// The bounds of one destination's queue. What is beyond them is dropped (the newest) and counted.
+/// The kind of a destination.
+#[derive(Clone, Debug)]
+pub enum To {
+    Otlp(Box<Otlp>),
+    /// OTLP/JSON, one object a line, as the Collector's file exporter writes it.
+    File(JsonFile),
+}
+
+/// A file that is rotated: `traces.json`, `traces.json.1`, `traces.json.2`, ..., the newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JsonFile {
+    pub path: PathBuf,
+    /// At this size it is renamed and begun anew.
+    pub max_bytes: u64,
+    /// Renamed files that are kept.
+    pub max_files: usize,
+}
+
+impl JsonFile {
+    /// A file with the default rotation.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, max_bytes: FILE_BYTES, max_files: FILES }
+    }
+}
+
+/// A folder and the most that may be in it for one destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    pub folder: PathBuf,
+    pub max_bytes: u64,
+}
+
+impl Store {
+    /// The folder of one destination.
+    pub(super) fn of(&self, destination: &str) -> PathBuf {
+        let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+        // Never `.` or `..`, and never a name that is already that of a file.
+        self.folder.join(format!("to-{}", destination.chars().map(safe).collect::<String>()))
+    }
+}
+
+/// Which spans a destination wants: those that pass every one of these.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// By `service.name`.
+    pub services: Option<GlobSet>,
+    pub kind: Option<Kind>,
+    /// Only spans with the status `Error`.
+    pub errors: bool,
+    /// Only spans that took at least so long.
+    pub min_duration: Duration,
+}
+
+impl Filter {
+    /// Whether it lets everything through.
+    pub fn is_empty(&self) -> bool {
+        let Self { services, kind, errors, min_duration } = self;
+        services.is_none() && kind.is_none() && !errors && min_duration.is_zero()
+    }
+
+    /// Whether it wants a span.
+    pub fn wants(&self, span: &Span) -> bool {
+        let Self { services, kind, errors, min_duration } = self;
+        services.as_ref().is_none_or(|globs| globs.is_match(&*span.resource.service))
+            && kind.is_none_or(|kind| kind == span.kind)
+            && (!errors || span.status == Status::Error)
+            && Duration::from_nanos(span.end_ns.saturating_sub(span.start_ns)) >= *min_duration
+    }
+}
+
+/// What is lost when a queue is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// What comes. The default: it costs nothing, touches nothing that is already encoded, and what is kept is
+    /// one stretch of time without holes, the beginning of the trouble included.
+    #[default]
+    Newest,
+    /// The batches that wait longest: who looks at a dashboard sees now.
+    Oldest,
+    /// Traces as a whole. From half of the queue on, spans are kept by their trace id: a share that shrinks to
+    /// nothing as the queue fills. Every agent that is short of room picks the same traces.
+    Traces,
+}
+
+/// The bounds of one destination's queue. What is beyond them is dropped by its [`Policy`], and counted.
 #[derive(Clone, Copy, Debug)]
 pub struct Queue {
     /// Spans, requests in flight included (`OTEL_BSP_MAX_QUEUE_SIZE`).
@@ -93,6 +202,10 @@ pub struct Otlp {
     pub endpoint: Uri,
     /// Headers of every request. Mark secret values as sensitive, so that no log shows them.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// More headers, one `Name: value` a line; read again when the file changes.
+    pub headers_file: Option<PathBuf>,
+    /// A file with nothing but the token for `Authorization: Bearer`; read again when it changes.
+    pub token_file: Option<PathBuf>,
     pub compression: Compression,
     /// How long one request may take, from the connection to the last byte of the answer.
     pub timeout: Duration,
@@ -106,6 +219,8 @@ impl Otlp {
             protocol,
             endpoint,
             headers: Vec::new(),
+            headers_file: None,
+            token_file: None,
             compression: Compression::None,
             timeout: Duration::from_secs(10),
             tls: Tls::default(),
@@ -127,9 +242,11 @@ pub enum Protocol {
 pub enum Compression {
     None,
     Gzip,
+    /// Not in the specification's list, but the Collector takes it over both transports.
+    Zstd,
 }
 
-/// TLS of one backend; PEM files, each with one or more certificates.
+/// TLS of one backend; PEM files, each with one or more certificates. They are read again when they change.
 #[derive(Clone, Debug, Default)]
 pub struct Tls {
     /// Authorities to trust instead of the system's (`OTEL_EXPORTER_OTLP_CERTIFICATE`).
@@ -137,11 +254,14 @@ pub struct Tls {
     /// This client's certificate chain and key (`OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`, `..._CLIENT_KEY`).
     /// Only together.
     pub client: Option<(PathBuf, PathBuf)>,
+    /// The name that the server's certificate has to be for, if it is not the endpoint's host.
+    pub server_name: Option<String>,
 }
 
 /// `--console`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Console {
+    #[default]
     Off,
     /// Traces as trees.
     Text,

@@ -27,6 +27,12 @@ pub enum Code {
     Broken,
     /// No answer within the timeout.
     Timeout,
+    /// Written to a file.
+    Written,
+    /// Not written to a file.
+    Unwritten,
+    /// It was known without a request.
+    NotSent,
 }
 
 /// The names of gRPC's status codes, in their order.
@@ -58,6 +64,9 @@ impl fmt::Display for Code {
             Self::Connect => f.write_str("connect"),
             Self::Broken => f.write_str("broken"),
             Self::Timeout => f.write_str("timeout"),
+            Self::Written => f.write_str("written"),
+            Self::Unwritten => f.write_str("unwritten"),
+            Self::NotSent => f.write_str("not sent"),
         }
     }
 }
@@ -77,6 +86,12 @@ pub struct Counters {
     pub batches: AtomicU64,
     /// Their spans.
     pub batch_spans: AtomicU64,
+    /// Batches that were cut in two because they were too large for the backend.
+    pub splits: AtomicU64,
+    /// Batches that could not be written to the queue on disk and waited in memory.
+    pub spill_errors: AtomicU64,
+    /// Batches on disk that could not be read at the start.
+    pub spill_damaged: AtomicU64,
 }
 
 impl Counters {

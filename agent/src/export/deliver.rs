@@ -1,116 +1,380 @@
-//! One destination over OTLP: a batch is sent until the backend has it, refuses it, or time is up.
+//! One destination: a batch is sent until it is there, is refused for good, or time is up.
 
 use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use tokio::{
-    sync::Semaphore,
+    sync::watch,
     time::{Instant, sleep_until},
 };
 
 use super::{
-    client::{Client, Failure, Payload, Verdict},
-    config::Config,
+    client::{Failure, Payload, Verdict},
+    complain::Complaints,
+    config::{Destination as Config, Policy},
     counters::Counters,
+    queue::{Body, Job, Queue},
     retry::Backoff,
-    room::{Claim, Fate},
+    room::{Claim, Fate, Room},
+    store::{
+        dead::DeadLetters,
+        spill::{Error as SpillError, Slot, Spill},
+    },
+    transport::Transport,
 };
 use crate::stats::Drop as Cause;
 
-/// A condition that lasts is said again after this time, with what it cost since.
-const SAY_AGAIN: Duration = Duration::from_secs(60);
+/// Batches on disk are tried for as long as this: a year.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// A backend, with what all its batches share.
+/// A destination, with what all its batches share.
 #[derive(Debug)]
 pub(super) struct Destination {
-    pub client: Client,
-    pub counters: Arc<Counters>,
-    /// Requests in flight. Batches wait here in order.
-    slots: Semaphore,
+    pub(super) transport: Transport,
+    pub(super) counters: Arc<Counters>,
+    pub(super) queue: Queue,
+    pub(super) room: Arc<Room>,
+    pub(super) spill: Option<Arc<Spill>>,
+    pub(super) dead: Option<Arc<DeadLetters>>,
+    policy: Policy,
     /// How long one batch may take.
     limit: Duration,
     /// The backend asked for silence until then, from everybody.
     quiet_until: Mutex<Option<Instant>>,
-    log: Mutex<Log>,
+    complaints: Complaints,
+    stop: watch::Sender<bool>,
 }
 
-/// What has been said about a destination.
-#[derive(Debug, Default)]
-struct Log {
-    failing_since: Option<Instant>,
-    said: Option<Instant>,
-    unsaid_spans: usize,
+/// What became of a batch, but for what the backend rejected of it.
+enum Outcome {
+    Exported {
+        rejected: usize,
+    },
+    /// Its parts may be sent.
+    TooLarge(Failure),
+    /// It cannot be delivered.
+    Failed(Cause),
 }
 
 impl Destination {
-    pub(super) fn new(client: Client, config: &Config, counters: Arc<Counters>) -> Self {
+    pub(super) fn new(
+        transport: Transport,
+        config: &Config,
+        room: Arc<Room>,
+        spill: Option<Arc<Spill>>,
+        dead: Option<Arc<DeadLetters>>,
+    ) -> Self {
+        let complaints = Complaints::new(format!("export to {}", transport.describe()));
         Self {
-            client,
-            counters,
-            slots: Semaphore::new(config.requests_in_flight.clamp(1, Semaphore::MAX_PERMITS)),
+            transport,
+            counters: Arc::default(),
+            queue: Queue::default(),
+            room,
+            spill,
+            dead,
+            policy: config.policy,
             limit: config.export_timeout,
             quiet_until: Mutex::default(),
-            log: Mutex::default(),
+            complaints,
+            stop: watch::Sender::new(false),
         }
     }
 
-    /// Sends one batch and settles its claim.
-    pub(super) async fn deliver(&self, payload: &Payload, mut claim: Claim) {
-        let Ok(_slot) = self.slots.acquire().await else { return };
+    /// Sends what is in the queue, one batch after another, until the queue is closed and empty or [`Self::stop`]
+    /// is called. Several of these run at the same time.
+    pub(super) async fn work(self: Arc<Self>) {
+        while let Some(job) = self.queue.pop().await {
+            if *self.stop.borrow() {
+                return self.leave(job).await;
+            }
+            self.deliver(job).await;
+        }
+    }
+
+    /// What is being sent is given up, and what waits is not begun.
+    pub(super) fn stop(&self) {
+        self.stop.send_replace(true);
+        self.queue.close();
+    }
+
+    /// Writes a batch to disk, if there is one for it, and lets it wait.
+    pub(super) fn enqueue(&self, payload: Payload, mut claim: Claim) {
+        let body = match &self.spill {
+            None => Body::Memory(payload),
+            Some(spill) => match self.write(spill, &payload, claim.spans()) {
+                Ok(slot) => {
+                    claim.store();
+                    Body::Disk(slot)
+                }
+                Err(SpillError::Full(limit)) => {
+                    let what = format_args!("the limit of {limit} bytes on disk is reached");
+                    self.complaints.lost(claim.spans(), what);
+                    return claim.settle(Fate::Dropped(Cause::QueueFull));
+                }
+                // Memory is better than nothing.
+                Err(SpillError::Io(error)) => {
+                    self.counters.spill_errors.fetch_add(1, Relaxed);
+                    self.complaints.trouble(format_args!(
+                        "the queue on disk cannot be written, batches wait in memory: {error}"
+                    ));
+                    Body::Memory(payload)
+                }
+            },
+        };
+        if let Body::Memory(payload) = &body {
+            claim.resize(payload.len());
+        }
+        self.queue.push(Job { body, claim, too_large: None });
+    }
+
+    /// Writes, and makes room first if that is the policy.
+    fn write(&self, spill: &Spill, payload: &Payload, spans: usize) -> Result<Slot, SpillError> {
+        loop {
+            match spill.append(payload.encoding(), spans, &payload.body()) {
+                Err(SpillError::Full(_)) if self.policy == Policy::Oldest && self.evict() => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Says that spans found no room.
+    pub(super) fn full(&self, spans: usize) {
+        self.complaints.lost(spans, format_args!("the queue is full"));
+    }
+
+    /// Drops the batch that waits longest. False if none waits.
+    pub(super) fn evict(&self) -> bool {
+        let Some(Job { body, claim, .. }) = self.queue.take() else { return false };
+        self.complaints.lost(claim.spans(), format_args!("the queue is full, the oldest go"));
+        if let (Body::Disk(slot), Some(spill)) = (body, &self.spill) {
+            spill.done(slot, false);
+        }
+        claim.settle(Fate::Dropped(Cause::QueueFull));
+        true
+    }
+
+    /// Sends one batch and settles its claim, or gives it up because of [`Self::stop`].
+    async fn deliver(&self, job: Job) {
+        let Job { body, mut claim, too_large } = job;
+        let payload = match self.load(&body).await {
+            Ok(payload) => payload,
+            Err(error) => {
+                self.complaints.lost(claim.spans(), format_args!("a batch on disk cannot be used: {error}"));
+                self.forget(&body, true).await;
+                return claim.settle(Fate::Dropped(Cause::SpillDamaged));
+            }
+        };
+        if claim.is_stored() {
+            // What is on its way takes memory again.
+            claim.resize(payload.len());
+        }
         self.counters.batches.fetch_add(1, Relaxed);
         self.counters.batch_spans.fetch_add(claim.spans() as u64, Relaxed);
-        let end = Instant::now() + self.limit;
+        let mut stop = self.stop.subscribe();
+        let stopped = async {
+            // The other end is in `self`: it is there as long as this is.
+            stop.wait_for(|stop| *stop).await.ok();
+        };
+        let outcome = tokio::select! {
+            biased;
+            outcome = self.attempts(&payload, &claim, too_large.as_deref()) => Some(outcome),
+            () = stopped => None,
+        };
+        let Some(outcome) = outcome else {
+            // What was read from disk is there.
+            return self.leave(Job { body, claim, too_large }).await;
+        };
+        match outcome {
+            Outcome::Exported { rejected } => {
+                self.forget(&body, false).await;
+                claim.split(rejected, 0).settle(Fate::Dropped(Cause::Rejected));
+                claim.settle(Fate::Exported);
+            }
+            Outcome::TooLarge(failure) => self.cut(body, &payload, claim, too_large, failure).await,
+            Outcome::Failed(cause) => {
+                self.bury(&payload, claim, cause).await;
+                self.forget(&body, false).await;
+            }
+        }
+    }
+
+    /// Sends one batch as often as OTLP allows.
+    async fn attempts(&self, payload: &Payload, claim: &Claim, too_large: Option<&AtomicUsize>) -> Outcome {
+        let spans = claim.spans();
+        let limit = if claim.is_stored() { FOREVER } else { self.limit };
+        let end = Instant::now() + limit;
         let mut backoff = Backoff::default();
+        // A single span of this size was too large: so is this, nobody has to be asked.
+        if too_large.is_some_and(|size| payload.message_len() >= size.load(Relaxed)) {
+            let what = "as large as a span that was too large".to_owned();
+            return Outcome::TooLarge(Failure { code: super::counters::Code::NotSent, message: what });
+        }
         loop {
             if !self.silence(end).await {
-                let what = format_args!("the backend wants silence for longer than {:?}", self.limit);
-                self.complain(claim.spans(), what);
-                return claim.settle(Fate::Dropped(Cause::ExportFailed));
+                let what = format_args!("the backend wants silence for longer than {limit:?}");
+                self.complaints.lost(spans, what);
+                return Outcome::Failed(Cause::ExportFailed);
             }
             let start = Instant::now();
-            let verdict = self.client.send(payload).await;
+            let (verdict, generation) = self.transport.send(payload).await;
             self.counters.request(verdict.code(), start.elapsed(), payload.len());
             match verdict {
                 Verdict::Accepted { rejected, message, .. } => {
-                    self.works();
-                    let rejected = usize::try_from(rejected).unwrap_or(usize::MAX).min(claim.spans());
-                    if rejected > 0 || !message.is_empty() {
-                        self.complain(rejected, format_args!("rejected by the backend: {message}"));
+                    self.complaints.works();
+                    let rejected = usize::try_from(rejected).unwrap_or(usize::MAX).min(spans);
+                    if rejected > 0 {
+                        self.complaints.lost(rejected, format_args!("rejected by the backend: {message}"));
+                    } else if !message.is_empty() {
+                        self.complaints.trouble(format_args!("the backend warns: {message}"));
                     }
-                    claim.split(rejected, 0).settle(Fate::Dropped(Cause::Rejected));
-                    return claim.settle(Fate::Exported);
+                    return Outcome::Exported { rejected };
+                }
+                Verdict::TooLarge(failure) => return Outcome::TooLarge(failure),
+                Verdict::Unauthorized(failure) => {
+                    let Failure { code, message } = &failure;
+                    let left = end.saturating_duration_since(Instant::now());
+                    // With the same credentials it must not be sent again; with others it is another request.
+                    if self.transport.renews() {
+                        self.complaints.trouble(format_args!(
+                            "refused with {code}: {message}; waiting for the files with its credentials to change"
+                        ));
+                        if self.transport.renewed(generation, left).await {
+                            self.counters.retries.fetch_add(1, Relaxed);
+                            continue;
+                        }
+                    }
+                    let hint = "check the credentials (headers, token or client certificate)";
+                    self.complaints.lost(spans, format_args!("refused with {code}: {message}; {hint}"));
+                    return Outcome::Failed(Cause::Unauthorized);
                 }
                 Verdict::Refused(Failure { code, message }) => {
                     let hint = match code.to_string().as_str() {
-                        "401" | "403" | "UNAUTHENTICATED" | "PERMISSION_DENIED" => {
-                            "; check the credentials in OTEL_EXPORTER_OTLP_HEADERS"
-                        }
                         "404" | "UNIMPLEMENTED" => "; check endpoint, path and protocol",
                         _ => "",
                     };
-                    self.complain(claim.spans(), format_args!("refused with {code}: {message}{hint}"));
-                    return claim.settle(Fate::Dropped(Cause::ExportRefused));
+                    self.complaints.lost(spans, format_args!("refused with {code}: {message}{hint}"));
+                    return Outcome::Failed(Cause::ExportRefused);
                 }
                 Verdict::Retry { after, failure } => {
                     let now = Instant::now();
                     let next = now + backoff.next(after, fastrand::f64());
-                    self.fails(now, &failure);
+                    let Failure { code, message } = failure;
+                    self.complaints.fails(format_args!("{code}: {message}"), limit);
                     if let Some(after) = after {
                         self.hush(now + after);
                     }
                     if next > end {
-                        let Failure { code, message } = failure;
                         let what = format_args!("retries are used up, last {code}: {message}");
-                        self.complain(claim.spans(), what);
-                        return claim.settle(Fate::Dropped(Cause::ExportFailed));
+                        self.complaints.lost(spans, what);
+                        return Outcome::Failed(Cause::ExportFailed);
                     }
                     sleep_until(next).await;
                     self.counters.retries.fetch_add(1, Relaxed);
                 }
             }
+        }
+    }
+
+    /// Puts the halves of a batch that is too large before all others, or gives up a single span.
+    async fn cut(
+        &self,
+        body: Body,
+        payload: &Payload,
+        mut claim: Claim,
+        too_large: Option<Arc<AtomicUsize>>,
+        failure: Failure,
+    ) {
+        let too_large = too_large.unwrap_or_else(|| Arc::new(AtomicUsize::new(usize::MAX)));
+        let Some(halves) = self.transport.halves(payload) else {
+            too_large.fetch_min(payload.message_len(), Relaxed);
+            let Failure { code, message } = failure;
+            let size = payload.message_len();
+            self.complaints
+                .lost(claim.spans(), format_args!("one of {size} bytes is too large ({code}: {message})"));
+            self.bury(payload, claim, Cause::TooLarge).await;
+            return self.forget(&body, false).await;
+        };
+        self.counters.splits.fetch_add(1, Relaxed);
+        let mut parts = Vec::with_capacity(halves.len());
+        for (payload, spans) in halves {
+            let mut part = claim.split(spans, 0);
+            let on_disk = match (&body, &self.spill) {
+                (Body::Disk(_), Some(spill)) => {
+                    let (spill, payload) = (Arc::clone(spill), payload.clone());
+                    let write = move || spill.append(payload.encoding(), spans, &payload.body()).ok();
+                    tokio::task::spawn_blocking(write).await.ok().flatten()
+                }
+                _ => None,
+            };
+            let body = on_disk.map_or_else(|| Body::Memory(payload.clone()), Body::Disk);
+            if on_disk.is_none() {
+                part.load(payload.len());
+            }
+            parts.push(Job { body, claim: part, too_large: Some(Arc::clone(&too_large)) });
+        }
+        self.queue.push_first(parts.into_iter());
+        // Both halves are on disk before the whole is not.
+        self.forget(&body, false).await;
+        // Nothing is left of it but the memory that the whole took.
+        claim.settle(Fate::Exported);
+    }
+
+    /// A batch that nobody sends any more: on disk it stays, and in memory it may be saved.
+    async fn leave(&self, job: Job) {
+        let Job { body, claim, .. } = job;
+        match body {
+            Body::Disk(_) => drop(claim),
+            Body::Memory(payload) => self.bury(&payload, claim, Cause::Shutdown).await,
+        }
+    }
+
+    /// Gives up what still waits.
+    pub(super) async fn leave_all(&self) {
+        while let Some(job) = self.queue.take() {
+            self.leave(job).await;
+        }
+    }
+
+    /// Settles a batch that cannot be delivered, in the dead letters if there are any.
+    async fn bury(&self, payload: &Payload, claim: Claim, cause: Cause) {
+        let Some(dead) = self.dead.clone() else { return claim.settle(Fate::Dropped(cause)) };
+        let (payload, spans) = (payload.clone(), claim.spans());
+        let save = move || dead.save(payload.encoding(), spans, &payload.body());
+        match tokio::task::spawn_blocking(save).await.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok(()) => claim.settle(Fate::Saved(cause)),
+            Err(error) => {
+                self.complaints
+                    .trouble(format_args!("{spans} spans are not among the dead letters: {error}"));
+                claim.settle(Fate::Dropped(cause));
+            }
+        }
+    }
+
+    async fn load(&self, body: &Body) -> io::Result<Payload> {
+        match (body, &self.spill) {
+            (Body::Memory(payload), _) => Ok(payload.clone()),
+            (Body::Disk(slot), Some(spill)) => {
+                let (spill, slot) = (Arc::clone(spill), *slot);
+                let read = tokio::task::spawn_blocking(move || spill.read(slot)).await;
+                let (encoding, message) = read.map_err(io::Error::other)??;
+                self.transport.restore(encoding, &message)
+            }
+            (Body::Disk(_), None) => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// A batch need not be on disk any more.
+    async fn forget(&self, body: &Body, damaged: bool) {
+        if let (Body::Disk(slot), Some(spill)) = (body, &self.spill) {
+            let (spill, slot) = (Arc::clone(spill), *slot);
+            // It only fails if the process ends.
+            tokio::task::spawn_blocking(move || spill.done(slot, damaged)).await.ok();
         }
     }
 
@@ -133,40 +397,5 @@ impl Destination {
             sleep_until(until).await;
         }
         true
-    }
-
-    /// Batches that wait for their turn are given up.
-    pub(super) fn close(&self) {
-        self.slots.close();
-    }
-
-    fn log(&self) -> std::sync::MutexGuard<'_, Log> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn works(&self) {
-        if let Some(since) = self.log().failing_since.take() {
-            log::info!("export to {} works again after {:.1?}", self.client.uri(), since.elapsed());
-        }
-    }
-
-    fn fails(&self, now: Instant, Failure { code, message }: &Failure) {
-        let mut log = self.log();
-        if log.failing_since.is_none() {
-            log.failing_since = Some(now);
-            let (uri, limit) = (self.client.uri(), self.limit);
-            log::warn!("export to {uri} fails ({code}: {message}); a batch is retried for up to {limit:?}");
-        }
-    }
-
-    /// Says that spans are lost, once in a while.
-    fn complain(&self, spans: usize, what: fmt::Arguments<'_>) {
-        let mut log = self.log();
-        log.unsaid_spans += spans;
-        if log.said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
-            log.said = Some(Instant::now());
-            let spans = std::mem::take(&mut log.unsaid_spans);
-            log::warn!("export to {}: {spans} spans lost, {what}", self.client.uri());
-        }
     }
 }

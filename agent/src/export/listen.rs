@@ -13,7 +13,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::metrics::{Source, prometheus};
+use super::{
+    metrics::{Source, prometheus},
+    text::Format,
+};
 
 /// Connections at a time. A few scrapers and probes need one each; strangers must not take our descriptors.
 const MAX_CONNECTIONS: usize = 32;
@@ -78,8 +81,9 @@ fn respond(request: &Request<Incoming>, source: &Source) -> Response<Full<Bytes>
     }
     match request.uri().path() {
         "/metrics" => {
-            let kind = "text/plain; version=0.0.4; charset=utf-8";
-            answer(StatusCode::OK, kind, prometheus(source))
+            let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+            let format = Format::accepted(accept.unwrap_or_default());
+            answer(StatusCode::OK, format.content_type(), prometheus(source, format))
         }
         "/healthz" => answer(StatusCode::OK, TEXT, "ok\n".into()),
         "/readyz" if source.snapshot().ready => answer(StatusCode::OK, TEXT, "ready\n".into()),

@@ -1,16 +1,19 @@
 //! The agent's own numbers: where they come from, and as Prometheus text.
 
-use std::{
-    fmt::{Display, Write as _},
-    sync::{Arc, atomic::Ordering::Relaxed},
-};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, atomic::Ordering::Relaxed};
 
 use super::{
     VERSION,
     counters::{BOUNDS, Counters},
+    durations,
     pipeline::Watched,
+    text::{Format, Text},
 };
-use crate::stats::{Count, Drop as Cause, Stats};
+use crate::{
+    sample::Rules,
+    span::measure::Measures,
+    stats::{Count, Drop as Cause, Redaction, Stats},
+};
 
 /// What the rest of the agent knows at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,7 +33,9 @@ pub struct Snapshot {
 /// Everything that `/metrics`, the report and the OTLP metrics read.
 pub struct Source {
     stats: Arc<Stats>,
-    destinations: Vec<Watched>,
+    destinations: RwLock<Arc<[Watched]>>,
+    rules: RwLock<Rules>,
+    measures: OnceLock<Arc<Measures>>,
     snapshot: Box<dyn Fn() -> Snapshot + Send + Sync>,
 }
 
@@ -47,7 +52,13 @@ impl Source {
         destinations: Vec<Watched>,
         snapshot: impl Fn() -> Snapshot + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self { stats, destinations, snapshot: Box::new(snapshot) })
+        Arc::new(Self {
+            stats,
+            destinations: RwLock::new(destinations.into()),
+            rules: RwLock::default(),
+            measures: OnceLock::new(),
+            snapshot: Box::new(snapshot),
+        })
     }
 
     /// The ledger and the counts.
@@ -56,8 +67,34 @@ impl Source {
     }
 
     /// Where spans go.
-    pub fn destinations(&self) -> &[Watched] {
-        &self.destinations
+    pub fn destinations(&self) -> Arc<[Watched]> {
+        Arc::clone(&self.destinations.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The sampling rules in force.
+    pub fn rules(&self) -> Rules {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Other rules are in force from now on.
+    pub fn set_rules(&self, rules: Rules) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+    }
+
+    /// What is measured of requests, if anything is.
+    pub fn measures(&self) -> Option<&Arc<Measures>> {
+        self.measures.get()
+    }
+
+    /// Requests are measured there. Once is enough.
+    pub fn set_measures(&self, measures: Arc<Measures>) {
+        // What is there already stays.
+        self.measures.set(measures).ok();
+    }
+
+    /// Spans go elsewhere from now on.
+    pub fn replace(&self, destinations: Vec<Watched>) {
+        *self.destinations.write().unwrap_or_else(PoisonError::into_inner) = destinations.into();
     }
 
     /// What the rest of the agent knows now.
@@ -66,12 +103,12 @@ impl Source {
     }
 }
 
-/// Prometheus text (exposition format 0.0.4).
-pub fn prometheus(source: &Source) -> String {
+/// All metrics as text.
+pub fn prometheus(source: &Source, format: Format) -> String {
     let (stats, snapshot) = (source.stats(), source.snapshot());
-    let mut text = Text(String::with_capacity(8192));
+    let mut text = Text::new(format);
 
-    text.family("spandrel_build_info", "gauge", "What is running; the value is always 1.");
+    text.family("spandrel_build_info", "info", "What is running; the value is always 1.");
     let Snapshot { ready, kernel, kernel_release, profile, hooks } = &snapshot;
     let build = [("version", VERSION), ("kernel_release", kernel_release), ("profile", profile)];
     text.sample("spandrel_build_info", &build, 1);
@@ -99,16 +136,36 @@ pub fn prometheus(source: &Source) -> String {
     for what in Count::ALL {
         text.sample("spandrel_capture_total", &[("what", what.label())], stats.counted(*what));
     }
+    text.family("spandrel_redactions_total", "counter", "Values that were not shown in a span, by rule.");
+    for rule in Redaction::ALL {
+        text.sample("spandrel_redactions_total", &[("rule", rule.label())], stats.redactions(*rule));
+    }
+    let rules = source.rules();
+    text.family("spandrel_sampling_rule_total", "counter", "Roots that a sampling rule decided about.");
+    for (rule, counts) in rules.counts() {
+        let dry_run = if rules.dry_run { "true" } else { "false" };
+        for (decision, count) in
+            [("kept", &counts.kept), ("dropped", &counts.dropped), ("limited", &counts.limited)]
+        {
+            let labels = [("rule", &*rule.name), ("decision", decision), ("dry_run", dry_run)];
+            text.sample("spandrel_sampling_rule_total", &labels, count.load(Relaxed));
+        }
+    }
     text.family("spandrel_kernel_total", "counter", "What the kernel side counted.");
     for (what, n) in kernel {
         text.sample("spandrel_kernel_total", &[("what", what)], n);
     }
-    destinations(&mut text, source.destinations());
-    text.0
+    destinations(&mut text, &source.destinations());
+    process(&mut text);
+    if let Some(measures) = source.measures() {
+        durations::write(&mut text, &measures.snapshot());
+    }
+    text.finish()
 }
 
 type Gauge = fn(&Watched) -> usize;
 type Counter = fn(&Counters) -> u64;
+type Stored = fn(&Watched) -> Option<u64>;
 
 fn destinations(text: &mut Text, all: &[Watched]) {
     let gauges: [(&str, &str, Gauge); 4] = [
@@ -120,10 +177,12 @@ fn destinations(text: &mut Text, all: &[Watched]) {
     for (name, help, value) in gauges {
         text.family(name, "gauge", help);
         for destination in all {
-            text.sample(name, &[("destination", destination.name)], value(destination));
+            text.sample(name, &[("destination", &*destination.name)], value(destination));
         }
     }
-    let with_requests = || all.iter().filter_map(|d| Some((("destination", d.name), d.counters.as_deref()?)));
+    accounts(text, all);
+    let with_requests =
+        || all.iter().filter_map(|d| Some((("destination", &*d.name), d.counters.as_deref()?)));
 
     text.family("spandrel_export_requests_total", "counter", "Requests to a backend, by how they ended.");
     for (destination, counters) in with_requests() {
@@ -132,11 +191,16 @@ fn destinations(text: &mut Text, all: &[Watched]) {
             text.sample("spandrel_export_requests_total", &labels, n);
         }
     }
-    let counters: [(&str, &str, Counter); 4] = [
+    let counters: [(&str, &str, Counter); 7] = [
         ("spandrel_export_retries_total", "Requests that were sent again.", |c| c.retries.load(Relaxed)),
         ("spandrel_export_sent_bytes_total", "Bytes of request bodies.", |c| c.sent_bytes.load(Relaxed)),
         ("spandrel_export_batches_total", "Batches.", |c| c.batches.load(Relaxed)),
         ("spandrel_export_batch_spans_total", "Spans in batches.", |c| c.batch_spans.load(Relaxed)),
+        ("spandrel_export_splits_total", "Batches cut in two for their size.", |c| c.splits.load(Relaxed)),
+        ("spandrel_spill_errors_total", "Writes to disk that failed.", |c| c.spill_errors.load(Relaxed)),
+        ("spandrel_spill_damaged_total", "Batches that the disk gave back damaged.", |c| {
+            c.spill_damaged.load(Relaxed)
+        }),
     ];
     for (name, help, value) in counters {
         text.family(name, "counter", help);
@@ -147,35 +211,89 @@ fn destinations(text: &mut Text, all: &[Watched]) {
     let name = "spandrel_export_request_duration_seconds";
     text.family(name, "histogram", "How long a request to a backend took.");
     for (destination, counters) in with_requests() {
-        let (counts, sum) = counters.latency();
-        let bounds = BOUNDS.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
-        for (bound, n) in bounds.zip(counts) {
-            text.sample(&format!("{name}_bucket"), &[destination, ("le", &bound)], n);
-        }
-        text.sample(&format!("{name}_sum"), &[destination], sum);
-        text.sample(&format!("{name}_count"), &[destination], counts.last().unwrap_or(&0));
+        let (cumulative, sum) = counters.latency();
+        let mut before = 0;
+        let counts = cumulative.map(|total| total - std::mem::replace(&mut before, total));
+        text.histogram(name, &[destination], (&BOUNDS, &counts, sum), None);
     }
 }
 
-struct Text(String);
-
-impl Text {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        // Writing to memory cannot fail, here and below.
-        writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}").ok();
+/// What each destination did with its spans. Each counts all that it wants, the ledger counts a span once.
+fn accounts(text: &mut Text, all: &[Watched]) {
+    let name = "spandrel_destination_spans_exported_total";
+    text.family(name, "counter", "Spans that a destination acknowledged.");
+    for one in all {
+        text.sample(name, &[("destination", &*one.name)], one.room.account().exported());
     }
+    let name = "spandrel_destination_spans_dropped_total";
+    text.family(name, "counter", "Spans that a destination did not get, by cause.");
+    for one in all {
+        for cause in Cause::ALL {
+            let labels = [("destination", &*one.name), ("cause", cause.label())];
+            text.sample(name, &labels, one.room.account().dropped(*cause));
+        }
+    }
+    let name = "spandrel_destination_spans_saved_total";
+    text.family(name, "counter", "Those of them that are among the dead letters.");
+    for one in all {
+        text.sample(name, &[("destination", &*one.name)], one.room.account().saved());
+    }
+    let stores: [(&str, &str, &str, Stored); 4] = [
+        ("spandrel_spill_bytes", "gauge", "Bytes of a destination's queue on disk.", |one| {
+            one.spill.as_ref().map(|spill| spill.bytes())
+        }),
+        ("spandrel_spill_bytes_limit", "gauge", "How many there may be.", |one| {
+            one.spill.as_ref().map(|spill| spill.limit())
+        }),
+        ("spandrel_dead_letter_bytes", "gauge", "Bytes of a destination's dead letters.", |one| {
+            one.dead_letters.as_ref().map(|dead| dead.bytes())
+        }),
+        (
+            "spandrel_dead_letters_lost_total",
+            "counter",
+            "Spans for which there was no room among them.",
+            |one| one.dead_letters.as_ref().map(|dead| dead.lost()),
+        ),
+    ];
+    for (name, kind, help, value) in stores {
+        text.family(name, kind, help);
+        for one in all {
+            if let Some(value) = value(one) {
+                text.sample(name, &[("destination", &*one.name)], value);
+            }
+        }
+    }
+}
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
-        self.0.push_str(name);
-        for (n, (label, value)) in labels.iter().enumerate() {
-            self.0.push(if n == 0 { '{' } else { ',' });
-            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            write!(self.0, "{label}=\"{value}\"").ok();
-        }
-        if !labels.is_empty() {
-            self.0.push('}');
-        }
-        writeln!(self.0, " {value}").ok();
+/// The agent as a process, by Prometheus' names for it (writing_clientlibs, "Process metrics").
+fn process(text: &mut Text) {
+    let Some(usage) = Usage::read() else { return };
+    text.family("process_cpu_seconds_total", "counter", "Processor time of the agent.");
+    text.sample("process_cpu_seconds_total", &[], usage.cpu_seconds);
+    text.family("process_resident_memory_bytes", "gauge", "Resident memory of the agent.");
+    text.sample("process_resident_memory_bytes", &[], usage.resident_bytes);
+    text.family("process_open_fds", "gauge", "Open file descriptors of the agent.");
+    text.sample("process_open_fds", &[], usage.descriptors);
+}
+
+/// What the agent takes of the machine.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Usage {
+    pub(super) cpu_seconds: f64,
+    pub(super) resident_bytes: u64,
+    pub(super) descriptors: usize,
+}
+
+impl Usage {
+    /// Now; `None` without `/proc`.
+    pub(super) fn read() -> Option<Self> {
+        let me = procfs::process::Process::myself().ok()?;
+        let stat = me.stat().ok()?;
+        Some(Self {
+            cpu_seconds: (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64,
+            resident_bytes: stat.rss * procfs::page_size(),
+            descriptors: me.fd_count().ok()?,
+        })
     }
 }
 
@@ -193,11 +311,12 @@ mod tests {
         stats.exported(2);
         Stats::drop(&stats, Cause::QueueFull, 1);
         stats.count(Count::NotHttp);
-        let room = Room::new(10, 1000, None);
+        let room = Room::new(10, 1000, Arc::clone(&stats));
         let counters = Arc::<Counters>::default();
         counters.request(Code::Http(503), Duration::from_millis(20), 100);
-        let claim = room.admit([7, 8].into_iter());
-        let watched = Watched { name: "otlp", room, counters: Some(counters) };
+        let claim = room.admit(false, [7, 8].into_iter());
+        let watched =
+            Watched { name: "otlp".into(), room, counters: Some(counters), spill: None, dead_letters: None };
         let source = Source::new(stats, vec![watched], || Snapshot {
             ready: true,
             kernel: vec![("events", 7)],
@@ -205,7 +324,7 @@ mod tests {
             profile: "socket",
             hooks: vec!["sys_enter".to_owned()],
         });
-        let text = prometheus(&source);
+        let text = prometheus(&source, Format::Prometheus);
         for line in [
             "spandrel_requests_seen_total 5",
             "spandrel_spans_exported_total 2",
@@ -242,3 +361,7 @@ mod tests {
         drop(claim);
     }
 }
+
+#[cfg(test)]
+#[path = "metrics_tests.rs"]
+mod page_tests;

@@ -1,33 +1,46 @@
 //! Export: finished spans in, OTLP (or a readable tree) out, and every span accounted for exactly once.
 //!
 //! ```text
-//! Sender::try_send -> room (bounds) -> batch -> encode, compress -> requests in flight -> backend
-//!                                  \-> console (tree or OTLP/JSON lines)
+//! Sender::try_send -> filter -> room (bounds) -> batch -> encode, compress -> queue (memory or disk)
+//!                                            \-> console (tree or OTLP/JSON lines)
+//!                  queue -> requests in flight -> backend or file;  what cannot be delivered -> dead letters
 //! ```
 //!
 //! [`start`] gives a [`Sender`] for the capture thread, which never blocks, and a [`Pipeline`] to watch and
-//! to shut down. Each destination has its own bounded room, so that one cannot hold up another; the first of
-//! them (OTLP before the console) settles the ledger. A span is counted when its [`room::Claim`] is settled,
-//! and a claim that is lost in any way counts as dropped at shutdown, so that the ledger closes by type.
+//! to shut down. Each destination has its own bounded room, queue, connection and retries, so that one cannot hold up
+//! another; the first of them that wants a span (the console last) settles the ledger for it. A span is counted when
+//! its [`room::Claim`] is settled, and a claim that is lost in any way counts as dropped at shutdown, so that the
+//! ledger closes by type.
 
 pub mod batch;
+mod batcher;
 pub mod client;
+mod complain;
 pub mod config;
 pub mod console;
 pub mod counters;
 mod deliver;
+mod durations;
+mod durations_otlp;
+mod file;
 pub mod json;
 pub mod listen;
 pub mod metrics;
 pub mod notify;
 pub mod otlp;
 pub mod pipeline;
+mod queue;
+pub mod replay;
 pub mod report;
 pub mod retry;
 pub mod room;
+mod route;
+pub mod store;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;
+pub mod text;
+mod transport;
 
 pub use config::Config;
 pub use pipeline::{Pipeline, Sender, start};

@@ -4,6 +4,7 @@ use std::{
     borrow::Cow,
     sync::{
         Arc,
+        atomic::Ordering::Relaxed,
         mpsc::{self, Receiver, RecvTimeoutError},
     },
     thread,
@@ -13,26 +14,39 @@ use std::{
 use tokio::{runtime::Handle, sync::oneshot, task::JoinSet};
 
 use super::{
-    batch::Batch,
-    client::{self, Client},
+    batcher::Batcher,
+    client,
     config::{self, Config, Console},
     console,
     counters::Counters,
     deliver::Destination,
-    otlp,
-    room::{Claim, Fate, Room},
+    queue::{Body, Job},
+    room::{Claim, Room},
+    route::Route,
+    store::{
+        dead::DeadLetters,
+        spill::{Found, Spill},
+    },
+    transport::Transport,
 };
 use crate::{
     span::{Attribute, Span, Value},
     stats::{Drop as Cause, Stats},
 };
 
+/// How long batches may take to reach the dead letters after the deadline of a shutdown: they are few and small,
+/// and whoever set the deadline waits.
+const LEAVE: Duration = Duration::from_secs(2);
+
 /// Why export cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The OTLP backend's configuration.
+    /// An OTLP backend's configuration.
     #[error(transparent)]
     Client(#[from] client::Error),
+    /// A folder for batches.
+    #[error("{what} in {folder}: {error}; make it a folder that this user can write, on a disk with room")]
+    Store { what: &'static str, folder: String, error: std::io::Error },
     /// The system has no thread for us.
     #[error("no thread for export: {0}")]
     Thread(#[from] std::io::Error),
@@ -42,6 +56,9 @@ pub enum Error {
 #[derive(Debug)]
 pub(super) enum Message {
     Spans(Vec<Span>, Claim),
+    /// Batches are made of what is there, whatever their size; then the answer is given.
+    #[cfg(test)]
+    Flush(oneshot::Sender<()>),
     /// Nothing comes behind it.
     Close,
 }
@@ -54,15 +71,6 @@ pub(super) fn next(from: &Receiver<Message>, due: Option<Instant>) -> Result<Mes
     }
 }
 
-/// One destination as the capture thread sees it.
-#[derive(Clone, Debug)]
-struct Route {
-    name: &'static str,
-    room: Arc<Room>,
-    to: mpsc::Sender<Message>,
-    counters: Option<Arc<Counters>>,
-}
-
 /// Takes finished spans. Never blocks.
 #[derive(Debug)]
 pub struct Sender {
@@ -71,25 +79,40 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Hands spans over. Those that find no room are dropped and counted.
+    /// Hands spans over to every destination that wants them. Those that find no room are dropped and counted.
+    /// The first destination that wants a span settles the ledger for it.
     pub fn try_send(&self, mut spans: Vec<Span>) {
-        let Some((main, others)) = self.routes.split_first() else {
+        let Some((last, others)) = self.routes.split_last() else {
             return Stats::drop(&self.stats, Cause::NoDestination, spans.len() as u64);
         };
-        for other in others {
-            other.take(spans.clone());
+        let mut taken = vec![false; spans.len()];
+        for route in others {
+            let (mut own, mut guests) = (Vec::new(), Vec::new());
+            for (span, taken) in spans.iter().zip(&mut taken) {
+                if route.filter.wants(span) {
+                    if std::mem::replace(taken, true) { &mut guests } else { &mut own }.push(span.clone());
+                }
+            }
+            route.take(own, true);
+            route.take(guests, false);
         }
-        spans.shrink_to_fit();
-        main.take(spans);
-    }
-}
-
-impl Route {
-    fn take(&self, mut spans: Vec<Span>) {
-        if let Some(claim) = self.room.admit(spans.iter().map(footprint)) {
-            spans.truncate(claim.spans());
-            // A thread that is gone gives the claim back, and so it counts as lost at shutdown.
-            self.to.send(Message::Spans(spans, claim)).ok();
+        if last.filter.is_empty() && !taken.contains(&true) {
+            spans.shrink_to_fit();
+            return last.take(spans, true);
+        }
+        let (mut own, mut guests, mut unwanted) = (Vec::new(), Vec::new(), 0);
+        for (span, taken) in spans.into_iter().zip(taken) {
+            match (last.filter.wants(&span), taken) {
+                (true, false) => own.push(span),
+                (true, true) => guests.push(span),
+                (false, false) => unwanted += 1,
+                (false, true) => {}
+            }
+        }
+        last.take(own, true);
+        last.take(guests, false);
+        if unwanted > 0 {
+            Stats::drop(&self.stats, Cause::Filtered, unwanted);
         }
     }
 }
@@ -113,194 +136,175 @@ pub fn footprint(span: &Span) -> usize {
     size_of::<Span>() + owned(&span.name) + text(span.trace_state.len()) + table + attributes
 }
 
-/// A destination, for metrics.
+/// A destination, for metrics and the report.
 #[derive(Clone, Debug)]
 pub struct Watched {
-    /// `otlp` or `console`.
-    pub name: &'static str,
+    /// Its configured name, or `console`.
+    pub name: Arc<str>,
     pub room: Arc<Room>,
     /// Of requests; the console makes none.
     pub counters: Option<Arc<Counters>>,
+    pub spill: Option<Arc<Spill>>,
+    pub dead_letters: Option<Arc<DeadLetters>>,
 }
 
-/// The threads behind a [`Sender`].
+/// What a destination's last moments came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Farewell {
+    pub name: Arc<str>,
+    /// Spans that it got since the shutdown began.
+    pub sent: u64,
+    /// Spans that are among the dead letters since then.
+    pub saved: u64,
+    /// Spans that are on disk: the next start sends them.
+    pub spilled: u64,
+    /// Spans that are lost since then.
+    pub lost: u64,
+}
+
+/// The threads and tasks behind a [`Sender`].
 #[derive(Debug)]
 pub struct Pipeline {
     routes: Vec<Route>,
-    destination: Option<Arc<Destination>>,
-    batcher: Option<oneshot::Receiver<JoinSet<()>>>,
+    batchers: Vec<oneshot::Receiver<()>>,
+    workers: JoinSet<()>,
     console: Option<oneshot::Receiver<()>>,
 }
 
 /// Starts export. Connections are made when the first batch is ready; what can be wrong with the
 /// configuration alone is said here.
 pub fn start(config: &Config, stats: Arc<Stats>, runtime: &Handle) -> Result<(Sender, Pipeline), Error> {
-    let config::Queue { spans, bytes } = config.queue;
-    let mut pipeline = Pipeline { routes: Vec::new(), destination: None, batcher: None, console: None };
-    let mut route = |name, counters: Option<Arc<Counters>>| {
-        let ledger = pipeline.routes.is_empty().then(|| Arc::clone(&stats));
-        let room = Room::new(spans, bytes, ledger);
-        let (to, from) = mpsc::channel();
-        pipeline.routes.push(Route { name, room, to, counters });
-        from
-    };
-    if let Some(otlp) = &config.otlp {
-        let _inside = runtime.enter();
-        let client = Client::new(otlp, client::TRACES)?;
-        let counters = Arc::<Counters>::default();
-        let from = route("otlp", Some(Arc::clone(&counters)));
-        let destination = Arc::new(Destination::new(client, config, counters));
-        pipeline.destination = Some(Arc::clone(&destination));
-        let (done, batcher) = oneshot::channel();
-        let worker = Batcher {
-            destination,
-            limits: config.batch,
-            runtime: runtime.clone(),
-            tasks: JoinSet::new(),
-            batch: Batch::default(),
-            claim: None,
-            due: None,
-        };
-        thread::Builder::new().name("spandrel-export".to_owned()).spawn(move || {
-            // Nobody waits for it if the pipeline was dropped; its requests end with it.
-            done.send(worker.run(&from)).ok();
-        })?;
-        pipeline.batcher = Some(batcher);
+    let _inside = runtime.enter();
+    let mut pipeline =
+        Pipeline { routes: Vec::new(), batchers: Vec::new(), workers: JoinSet::new(), console: None };
+    for one in &config.destinations {
+        pipeline.add(config, one, &stats, runtime)?;
     }
     if config.console != Console::Off {
-        let from = route("console", None);
+        let config::Queue { spans, bytes } = config::Queue::default();
+        let room = Room::new(spans, bytes, Arc::clone(&stats));
+        let (to, from) = mpsc::channel();
         pipeline.console = Some(console::start(config.console, from)?);
+        pipeline.routes.push(Route::console(room, to));
     }
     Ok((Sender { routes: pipeline.routes.clone(), stats }, pipeline))
 }
 
 impl Pipeline {
-    /// Destinations, for metrics. The first one settles the ledger.
-    pub fn watch(&self) -> Vec<Watched> {
-        let watched = |route: &Route| Watched {
-            name: route.name,
-            room: Arc::clone(&route.room),
-            counters: route.counters.clone(),
+    fn add(
+        &mut self,
+        config: &Config,
+        one: &config::Destination,
+        stats: &Arc<Stats>,
+        runtime: &Handle,
+    ) -> Result<(), Error> {
+        let transport = Transport::new(&one.to)?;
+        let room = Room::new(one.queue.spans, one.queue.bytes, Arc::clone(stats));
+        let store = |what, store: &config::Store, error| {
+            let folder = store.of(&one.name).display().to_string();
+            Error::Store { what, folder, error }
         };
-        self.routes.iter().map(watched).collect()
+        // A file needs no queue on disk: when it cannot be written, that cannot either.
+        let wanted = config.spill.as_ref().filter(|_| matches!(one.to, config::To::Otlp(_)));
+        let (spill, found) = match wanted {
+            None => (None, Found::default()),
+            Some(at) => {
+                let opened = Spill::open(&at.of(&one.name), at.max_bytes);
+                let (spill, found) = opened.map_err(|error| store("no queue on disk", at, error))?;
+                (Some(Arc::new(spill)), found)
+            }
+        };
+        let dead = match &config.dead_letters {
+            None => None,
+            Some(at) => {
+                let opened = DeadLetters::open(&at.of(&one.name), at.max_bytes);
+                Some(Arc::new(opened.map_err(|error| store("no dead letters", at, error))?))
+            }
+        };
+        let destination = Arc::new(Destination::new(transport, one, Arc::clone(&room), spill, dead));
+        recover(&destination, &one.name, &found);
+        for _ in 0..one.requests_in_flight.max(1) {
+            self.workers.spawn_on(Arc::clone(&destination).work(), runtime);
+        }
+        let (to, from) = mpsc::channel();
+        let (done, batcher) = oneshot::channel();
+        let worker = Batcher::new(Arc::clone(&destination), one.batch);
+        thread::Builder::new().name("spandrel-export".to_owned()).spawn(move || {
+            worker.run(&from);
+            // Nobody waits for it if the pipeline was dropped.
+            done.send(()).ok();
+        })?;
+        self.batchers.push(batcher);
+        self.routes.push(Route::new(one, destination, to));
+        Ok(())
     }
 
-    /// Takes nothing in any more, sends what is there, and gives up what is left after `limit`: it is counted
-    /// as dropped at shutdown. Afterwards the ledger does not change any more. Returns the number of
-    /// spans that the first destination did not get.
-    pub async fn shutdown(self, limit: Duration) -> usize {
-        for route in &self.routes {
+    /// Destinations, for metrics.
+    pub fn watch(&self) -> Vec<Watched> {
+        self.routes.iter().map(Route::watched).collect()
+    }
+
+    /// Takes nothing in any more, sends what is there, and gives up what is left after `limit`: what is on disk
+    /// stays there, the rest goes to the dead letters or is counted as dropped at shutdown. Afterwards the
+    /// ledger does not change any more. Says for each destination what came of it.
+    pub async fn shutdown(self, limit: Duration) -> Vec<Farewell> {
+        let Self { routes, batchers, mut workers, console } = self;
+        let before: Vec<_> = routes.iter().map(Route::settled).collect();
+        for route in &routes {
             route.room.close();
             // A thread that is gone needs no word.
             route.to.send(Message::Close).ok();
         }
-        let mut tasks = None;
         let drained = async {
-            if let Some(running) = wait_for(self.batcher).await {
-                let tasks = tasks.insert(running);
-                while tasks.join_next().await.is_some() {}
+            for batcher in batchers {
+                // It is gone without a word only if it panicked.
+                batcher.await.ok();
             }
-            wait_for(self.console).await;
+            while workers.join_next().await.is_some() {}
+            if let Some(console) = console {
+                console.await.ok();
+            }
         };
-        // What is left at the deadline is counted below.
-        tokio::time::timeout(limit, drained).await.ok();
-        if let Some(destination) = self.destination {
-            destination.close();
-        }
-        let left: Vec<usize> = self.routes.iter().map(|route| route.room.abandon()).collect();
-        left.first().copied().unwrap_or(0)
-    }
-}
-
-/// Waits for a thread, if there is one.
-async fn wait_for<T>(done: Option<oneshot::Receiver<T>>) -> Option<T> {
-    done?.await.ok()
-}
-
-/// Makes batches and encodes them, on a thread of its own: neither capture nor the runtime that serves
-/// metrics waits for compression.
-struct Batcher {
-    destination: Arc<Destination>,
-    limits: config::Batch,
-    runtime: Handle,
-    tasks: JoinSet<()>,
-    batch: Batch<Span>,
-    /// For the spans in `batch`.
-    claim: Option<Claim>,
-    /// When the batch is to be sent, if something is in it.
-    due: Option<Instant>,
-}
-
-impl Batcher {
-    /// Runs until everything has been handed over; returns the requests still in flight.
-    fn run(mut self, from: &Receiver<Message>) -> JoinSet<()> {
-        loop {
-            match next(from, self.due) {
-                Ok(Message::Spans(spans, claim)) => self.take(spans, claim),
-                Err(RecvTimeoutError::Timeout) => self.flush(),
-                Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => {
-                    self.flush();
-                    return self.tasks;
+        // What is left at the deadline is left below.
+        if tokio::time::timeout(limit, drained).await.is_err() {
+            let destinations = || routes.iter().filter_map(|route| route.destination.as_ref());
+            destinations().for_each(|destination| destination.stop());
+            let left = async {
+                while workers.join_next().await.is_some() {}
+                for destination in destinations() {
+                    destination.leave_all().await;
                 }
-            }
+            };
+            tokio::time::timeout(LEAVE, left).await.ok();
         }
+        let stores: Vec<_> = routes.iter().filter_map(|route| route.watched().spill).collect();
+        let end = tokio::task::spawn_blocking(move || stores.iter().for_each(|spill| spill.end()));
+        // A disk that hangs does not hold up the end.
+        tokio::time::timeout(LEAVE, end).await.ok();
+        routes.iter().zip(before).map(|(route, before)| route.farewell(before)).collect()
     }
+}
 
-    fn take(&mut self, spans: Vec<Span>, mut claim: Claim) {
-        let (mut taken, mut bytes) = (0, 0);
-        for span in spans {
-            let full = self.batch.bytes() + self.batch.cost(&span) > self.limits.bytes;
-            if full && !self.batch.is_empty() {
-                self.hold(claim.split(taken, bytes));
-                (taken, bytes) = (0, 0);
-                self.flush();
-            }
-            taken += 1;
-            bytes += footprint(&span);
-            self.batch.push(span);
-            if self.batch.len() >= self.limits.spans.max(1) {
-                self.hold(claim.split(taken, bytes));
-                (taken, bytes) = (0, 0);
-                self.flush();
-            }
-        }
-        if !self.batch.is_empty() {
-            self.hold(claim);
-            self.due.get_or_insert_with(|| Instant::now() + self.limits.delay);
-        }
+/// What an earlier process left comes first.
+fn recover(destination: &Destination, name: &str, found: &Found) {
+    for batch in &found.batches {
+        let claim = destination.room.recover(batch.spans);
+        destination.queue.push(Job { body: Body::Disk(batch.slot), claim, too_large: None });
     }
-
-    fn hold(&mut self, claim: Claim) {
-        match &mut self.claim {
-            Some(held) => held.merge(claim),
-            None => self.claim = Some(claim),
-        }
+    destination.counters.spill_damaged.fetch_add(found.damaged, Relaxed);
+    if found.damaged > 0 {
+        log::warn!("{name}: {} batches on disk cannot be read; their files are set aside", found.damaged);
     }
-
-    /// Encodes the batch and starts its request.
-    fn flush(&mut self) {
-        self.due = None;
-        let batch = std::mem::take(&mut self.batch);
-        let Some(mut claim) = self.claim.take() else { return };
-        while self.tasks.try_join_next().is_some() {}
-        let mut message = Vec::new();
-        otlp::encode_batch(&batch, &mut message);
-        drop(batch);
-        match self.destination.client.prepare(message) {
-            Ok(payload) => {
-                claim.resize(payload.len());
-                let destination = Arc::clone(&self.destination);
-                let send = async move { destination.deliver(&payload, claim).await };
-                self.tasks.spawn_on(send, &self.runtime);
-            }
-            Err(error) => {
-                log::error!("a batch cannot be encoded: {error}");
-                claim.settle(Fate::Dropped(Cause::ExportRefused));
-            }
-        }
+    if !found.batches.is_empty() {
+        let spans: usize = found.batches.iter().map(|batch| batch.spans).sum();
+        log::info!("{name}: {spans} spans of an earlier run are on disk and are sent now");
     }
 }
 
 #[cfg(test)]
 #[path = "pipeline_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "delivery_tests.rs"]
+mod delivery_tests;

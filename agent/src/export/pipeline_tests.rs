@@ -3,6 +3,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use config::Destination;
 use tokio::net::TcpListener;
 
 use super::*;
@@ -11,36 +12,62 @@ use crate::export::{
     testing::{self, Answer, Backend, Wire},
 };
 
-const SOON: Duration = Duration::from_millis(20);
-const LONG: Duration = Duration::from_secs(20);
+pub(super) const SOON: Duration = Duration::from_millis(20);
+pub(super) const LONG: Duration = Duration::from_secs(20);
 
-struct Rig {
-    stats: Arc<Stats>,
-    sender: Sender,
-    pipeline: Pipeline,
+pub(super) fn one(backend: &Backend, edit: impl FnOnce(&mut Destination)) -> Destination {
+    let mut destination = backend.destination();
+    destination.batch.delay = SOON;
+    edit(&mut destination);
+    destination
+}
+
+pub(super) struct Rig {
+    pub(super) stats: Arc<Stats>,
+    pub(super) sender: Sender,
+    pub(super) pipeline: Pipeline,
 }
 
 impl Rig {
-    fn start(config: &Config) -> Self {
+    pub(super) fn start(config: &Config) -> Self {
         let stats = Arc::<Stats>::default();
         let (sender, pipeline) = start(config, Arc::clone(&stats), &Handle::current()).unwrap();
         Self { stats, sender, pipeline }
     }
 
-    fn to(backend: &Backend, edit: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config { otlp: Some(backend.otlp()), ..Config::default() };
-        config.batch.delay = SOON;
-        edit(&mut config);
-        Self::start(&config)
+    pub(super) fn to(backend: &Backend, edit: impl FnOnce(&mut Destination)) -> Self {
+        Self::start(&Config { destinations: vec![one(backend, edit)], ..Config::default() })
     }
 
-    fn send(&self, spans: u64) {
+    pub(super) fn send(&self, spans: u64) {
+        self.send_from(0, spans);
+    }
+
+    /// Spans with the ids that follow `first`.
+    pub(super) fn send_from(&self, first: u64, spans: u64) {
         (0..spans).for_each(|_| self.stats.saw());
-        self.sender.try_send(testing::spans(spans));
+        self.sender.try_send(testing::spans(first + spans).split_off(first as usize));
+    }
+
+    /// Waits until every span that was sent is in a batch, or settled.
+    pub(super) async fn settled(&self) {
+        for route in &self.pipeline.routes {
+            let (done, waits) = oneshot::channel();
+            route.to.send(Message::Flush(done)).unwrap();
+            waits.await.unwrap();
+        }
+    }
+
+    /// Waits until a request has failed.
+    pub(super) async fn refused(&self) {
+        let counters = self.pipeline.watch().remove(0).counters.unwrap();
+        while counters.requests().is_empty() {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Exported and dropped by cause, after a flush.
-    async fn end(self, limit: Duration) -> (u64, Vec<(Cause, u64)>) {
+    pub(super) async fn end(self, limit: Duration) -> (u64, Vec<(Cause, u64)>) {
         self.pipeline.shutdown(limit).await;
         let ledger = Ledger::read(&self.stats);
         assert!(ledger.closes(), "{ledger:?}");
@@ -266,7 +293,7 @@ async fn after_shutdown_nothing_is_taken() {
     let Rig { stats, sender, pipeline } = Rig::to(&backend, |_| ());
     (0..7).for_each(|_| stats.saw());
     sender.try_send(testing::spans(3));
-    assert_eq!(pipeline.shutdown(LONG).await, 0);
+    assert_eq!(pipeline.shutdown(LONG).await[0].lost, 0);
     sender.try_send(testing::spans(4));
     assert_eq!((stats.exported.load(Relaxed), stats.dropped(Cause::Shutdown)), (3, 4));
     assert!(Ledger::read(&stats).closes());

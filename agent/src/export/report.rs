@@ -5,14 +5,16 @@ use std::{
     fs::{self, File},
     io::{self, Write as _},
     path::Path,
-    sync::atomic::Ordering::Relaxed,
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 use serde::Serialize;
 
 use super::{
     VERSION,
+    counters::Counters,
     metrics::{Snapshot, Source},
+    pipeline::Watched,
 };
 use crate::stats::{Count, Drop as Cause, Stats};
 
@@ -46,6 +48,41 @@ impl Ledger {
     }
 }
 
+/// What became of a destination's spans. Each destination counts all that it wants, so several of these may count
+/// the same span; the ledger counts it once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Account {
+    pub exported: u64,
+    /// The causes that happened.
+    pub dropped: BTreeMap<&'static str, u64>,
+    /// How many of the dropped ones are in the dead letters.
+    pub saved: u64,
+    /// Spans on disk that an earlier run left; they are in no ledger of this one.
+    pub recovered: u64,
+    /// Batches on disk that could not be read at the start.
+    pub damaged_batches: u64,
+    /// Bytes of the queue on disk and of the dead letters.
+    pub spill_bytes: u64,
+    pub dead_letter_bytes: u64,
+}
+
+impl Account {
+    fn read(destination: &Watched) -> Self {
+        let account = destination.room.account();
+        let dropped = Cause::ALL.iter().map(|cause| (cause.label(), account.dropped(*cause)));
+        let damaged = |counters: &Arc<Counters>| counters.spill_damaged.load(Relaxed);
+        Self {
+            exported: account.exported(),
+            dropped: dropped.filter(|(_, spans)| *spans > 0).collect(),
+            saved: account.saved(),
+            recovered: account.recovered(),
+            damaged_batches: destination.counters.as_ref().map_or(0, damaged),
+            spill_bytes: destination.spill.as_ref().map_or(0, |spill| spill.bytes()),
+            dead_letter_bytes: destination.dead_letters.as_ref().map_or(0, |dead| dead.bytes()),
+        }
+    }
+}
+
 /// The whole report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
@@ -55,7 +92,9 @@ pub struct Report {
     /// What capture met besides requests.
     pub counts: BTreeMap<&'static str, u64>,
     /// Requests to backends, by destination and how they ended.
-    pub requests: BTreeMap<&'static str, BTreeMap<String, u64>>,
+    pub requests: BTreeMap<String, BTreeMap<String, u64>>,
+    /// What became of the spans that each destination wants.
+    pub destinations: BTreeMap<String, Account>,
     pub version: &'static str,
     pub kernel_release: String,
     pub profile: &'static str,
@@ -67,12 +106,18 @@ impl Report {
     pub fn read(source: &Source) -> Self {
         let Snapshot { ready: _, kernel, kernel_release, profile, hooks } = source.snapshot();
         let counts = Count::ALL.iter().map(|what| (what.label(), source.stats().counted(*what)));
-        let requests = source.destinations().iter().filter_map(|destination| {
+        let destinations = source.destinations();
+        let requests = destinations.iter().filter_map(|destination| {
             let requests = destination.counters.as_ref()?.requests();
-            Some((destination.name, requests.into_iter().map(|(code, n)| (code.to_string(), n)).collect()))
+            Some((
+                destination.name.to_string(),
+                requests.into_iter().map(|(code, n)| (code.to_string(), n)).collect(),
+            ))
         });
+        let accounts = destinations.iter().map(|one| (one.name.to_string(), Account::read(one)));
         Self {
             ledger: Ledger::read(source.stats()),
+            destinations: accounts.collect(),
             kernel: kernel.into_iter().collect(),
             counts: counts.collect(),
             requests: requests.collect(),
@@ -106,8 +151,6 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     #[test]

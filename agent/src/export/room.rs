@@ -1,30 +1,121 @@
 //! How much a destination may hold, and what became of each span that it took.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use crate::stats::{Drop as Cause, Stats};
 
-/// The bounds of one destination and what is in it now.
+/// The bounds of one destination, what is in it now, and its account.
 #[derive(Debug)]
 pub struct Room {
     max_spans: usize,
     max_bytes: usize,
-    /// None if another destination settles the ledger.
-    ledger: Option<Arc<Stats>>,
-    held: Mutex<Held>,
+    ledger: Arc<Stats>,
+    state: Mutex<State>,
+    account: Account,
 }
 
-/// What a destination holds.
+/// Spans by who settles the ledger for them: each span is counted there once, by one destination.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Held {
-    /// Spans waiting or in flight.
-    pub spans: usize,
-    /// Their bytes.
-    pub bytes: usize,
+struct Spans {
+    /// This one does.
+    own: usize,
+    /// Another destination does, or an earlier process has seen them.
+    guests: usize,
+}
+
+impl Spans {
+    fn total(self) -> usize {
+        self.own + self.guests
+    }
+
+    fn add(&mut self, other: Self) {
+        self.own += other.own;
+        self.guests += other.guests;
+    }
+
+    fn take(&mut self, other: Self) {
+        self.own = self.own.saturating_sub(other.own);
+        self.guests = self.guests.saturating_sub(other.guests);
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    memory: Spans,
+    bytes: usize,
+    disk: Spans,
     /// Nothing more is taken in.
     closed: bool,
     /// What was held has been given up: claims that are still around mean nothing any more.
     abandoned: bool,
+}
+
+/// What a destination holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Spans waiting or in flight in memory.
+    pub spans: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// Spans waiting or in flight that are on disk.
+    pub stored: usize,
+}
+
+/// What was still held when a room was given up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Spans that are lost.
+    pub lost: usize,
+    /// Spans on disk: the next start sends them.
+    pub stored: usize,
+}
+
+/// What became of a destination's spans so far. Unlike the ledger it counts every span that this destination wants,
+/// those of an earlier process included.
+#[derive(Debug, Default)]
+pub struct Account {
+    exported: AtomicU64,
+    dropped: [AtomicU64; Cause::ALL.len()],
+    saved: AtomicU64,
+    recovered: AtomicU64,
+}
+
+impl Account {
+    /// Spans that the destination acknowledged.
+    pub fn exported(&self) -> u64 {
+        self.exported.load(Relaxed)
+    }
+
+    /// Spans that it did not get, by cause.
+    pub fn dropped(&self, cause: Cause) -> u64 {
+        self.dropped.get(cause as usize).map_or(0, |slot| slot.load(Relaxed))
+    }
+
+    /// How many of the dropped ones are in the dead letters.
+    pub fn saved(&self) -> u64 {
+        self.saved.load(Relaxed)
+    }
+
+    /// Spans that an earlier process left on disk.
+    pub fn recovered(&self) -> u64 {
+        self.recovered.load(Relaxed)
+    }
+
+    fn enter(&self, fate: Fate, spans: usize) {
+        let spans = spans as u64;
+        match fate {
+            Fate::Exported => self.exported.fetch_add(spans, Relaxed),
+            Fate::Dropped(cause) | Fate::Saved(cause) => {
+                if matches!(fate, Fate::Saved(_)) {
+                    self.saved.fetch_add(spans, Relaxed);
+                }
+                self.dropped.get(cause as usize).map_or(0, |slot| slot.fetch_add(spans, Relaxed))
+            }
+        };
+    }
 }
 
 /// How a claim on a room ends.
@@ -34,42 +125,76 @@ pub enum Fate {
     Exported,
     /// It has not.
     Dropped(Cause),
+    /// It has not, but the dead letters have.
+    Saved(Cause),
 }
 
 impl Room {
-    /// A room for so many spans and bytes, which settles `ledger`.
-    pub fn new(max_spans: usize, max_bytes: usize, ledger: Option<Arc<Stats>>) -> Arc<Self> {
-        Arc::new(Self { max_spans, max_bytes, ledger, held: Mutex::default() })
+    /// A room for so many spans and bytes in memory.
+    pub fn new(max_spans: usize, max_bytes: usize, ledger: Arc<Stats>) -> Arc<Self> {
+        let (state, account) = (Mutex::default(), Account::default());
+        Arc::new(Self { max_spans, max_bytes, ledger, state, account })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held; numbers are right in any case.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes in as many of the spans as there is room for, given their sizes in order. The others are
-    /// counted as dropped. None if there is room for none.
-    pub fn admit(self: &Arc<Self>, sizes: impl ExactSizeIterator<Item = usize>) -> Option<Claim> {
+    /// counted as dropped. None if there is room for none. `own`: this room settles the ledger for them.
+    pub fn admit(self: &Arc<Self>, own: bool, sizes: impl ExactSizeIterator<Item = usize>) -> Option<Claim> {
         let offered = sizes.len();
-        let mut held = self.lock();
-        let cause = if held.closed { Cause::Shutdown } else { Cause::QueueFull };
+        let mut state = self.lock();
+        let cause = if state.closed { Cause::Shutdown } else { Cause::QueueFull };
         let (mut spans, mut bytes) = (0, 0);
-        if !held.closed {
+        let held = state.memory.total();
+        if !state.closed {
             for size in sizes {
                 // One span alone always fits, so that no size can be refused for ever.
-                let fits = held.bytes + bytes + size <= self.max_bytes || held.spans + spans == 0;
-                if held.spans + spans >= self.max_spans || !fits {
+                let fits = state.bytes + bytes + size <= self.max_bytes || held + spans == 0;
+                if held + spans >= self.max_spans || !fits {
                     break;
                 }
                 spans += 1;
                 bytes += size;
             }
         }
-        held.spans += spans;
-        held.bytes += bytes;
-        drop(held);
-        self.enter(Fate::Dropped(cause), offered - spans);
-        (spans > 0).then(|| Claim { room: Arc::clone(self), spans, bytes })
+        let count =
+            |spans| if own { Spans { own: spans, guests: 0 } } else { Spans { own: 0, guests: spans } };
+        state.memory.add(count(spans));
+        state.bytes += bytes;
+        drop(state);
+        self.enter(Fate::Dropped(cause), count(offered - spans));
+        (spans > 0).then(|| Claim { room: Arc::clone(self), spans: count(spans), bytes, stored: false })
+    }
+
+    /// Whether these would all fit now.
+    pub fn fits(&self, sizes: impl ExactSizeIterator<Item = usize>) -> bool {
+        let (offered, bytes) = (sizes.len(), sizes.sum::<usize>());
+        let state = self.lock();
+        state.memory.total() + offered <= self.max_spans && state.bytes + bytes <= self.max_bytes
+    }
+
+    /// How full it is, 0 to 1, by the bound that is nearer.
+    pub fn fill(&self) -> f64 {
+        let state = self.lock();
+        let share = |held: usize, limit: usize| held as f64 / limit.max(1) as f64;
+        share(state.memory.total(), self.max_spans).max(share(state.bytes, self.max_bytes)).min(1.0)
+    }
+
+    /// Counts spans that are dropped before they are taken in.
+    pub fn refuse(&self, own: bool, spans: usize, cause: Cause) {
+        let (own, guests) = if own { (spans, 0) } else { (0, spans) };
+        self.enter(Fate::Dropped(cause), Spans { own, guests });
+    }
+
+    /// A claim for spans that an earlier process left on disk.
+    pub fn recover(self: &Arc<Self>, spans: usize) -> Claim {
+        let spans = Spans { own: 0, guests: spans };
+        self.lock().disk.add(spans);
+        self.account.recovered.fetch_add(spans.total() as u64, Relaxed);
+        Claim { room: Arc::clone(self), spans, bytes: 0, stored: true }
     }
 
     /// Takes nothing in any more.
@@ -77,19 +202,21 @@ impl Room {
         self.lock().closed = true;
     }
 
-    /// Gives up what is still held: it is counted as dropped at shutdown, and claims that some thread still
-    /// has mean nothing from now on. Returns how many spans there were.
-    pub fn abandon(&self) -> usize {
-        let mut held = self.lock();
-        let left = held.spans;
-        *held = Held { closed: true, abandoned: true, ..Held::default() };
-        self.enter(Fate::Dropped(Cause::Shutdown), left);
-        left
+    /// Gives up what is still held: what is in memory is counted as dropped at shutdown, what is on disk as
+    /// spilled, and claims that some thread still has mean nothing from now on.
+    pub fn abandon(&self) -> Left {
+        let mut state = self.lock();
+        let State { memory, disk, .. } = *state;
+        *state = State { closed: true, abandoned: true, ..State::default() };
+        self.enter(Fate::Dropped(Cause::Shutdown), memory);
+        self.enter(Fate::Dropped(Cause::Spilled), disk);
+        Left { lost: memory.total(), stored: disk.total() }
     }
 
     /// What is in it.
     pub fn held(&self) -> Held {
-        *self.lock()
+        let State { memory, bytes, disk, .. } = *self.lock();
+        Held { spans: memory.total(), bytes, stored: disk.total() }
     }
 
     /// The bounds: spans and bytes.
@@ -97,62 +224,96 @@ impl Room {
         (self.max_spans, self.max_bytes)
     }
 
-    fn enter(&self, fate: Fate, spans: usize) {
-        let Some(ledger) = self.ledger.as_deref().filter(|_| spans > 0) else { return };
-        match fate {
-            Fate::Exported => ledger.exported(spans as u64),
-            Fate::Dropped(cause) => ledger.drop(cause, spans as u64),
-        }
+    /// What became of its spans.
+    pub fn account(&self) -> &Account {
+        &self.account
     }
 
-    fn leave(&self, fate: Fate, spans: usize, bytes: usize) {
-        let mut held = self.lock();
-        if !held.abandoned {
-            held.spans = held.spans.saturating_sub(spans);
-            held.bytes = held.bytes.saturating_sub(bytes);
-            self.enter(fate, spans);
+    fn enter(&self, fate: Fate, spans: Spans) {
+        if spans.total() > 0 {
+            self.account.enter(fate, spans.total());
+        }
+        if spans.own > 0 {
+            match fate {
+                Fate::Exported => self.ledger.exported(spans.own as u64),
+                Fate::Dropped(cause) | Fate::Saved(cause) => {
+                    Stats::drop(&self.ledger, cause, spans.own as u64);
+                }
+            }
         }
     }
 }
 
 /// The right to some spans' place in a room. It is settled exactly once; if it is dropped before, its spans
-/// count as dropped at shutdown.
+/// count as dropped at shutdown, or as spilled if they are on disk.
 #[derive(Debug)]
 #[must_use]
 pub struct Claim {
     room: Arc<Room>,
-    spans: usize,
+    spans: Spans,
     bytes: usize,
+    stored: bool,
 }
 
 impl Claim {
     /// How many spans it is for.
     pub fn spans(&self) -> usize {
-        self.spans
+        self.spans.total()
     }
 
     /// Takes part of it: so many spans and bytes, at most what there is.
     pub fn split(&mut self, spans: usize, bytes: usize) -> Self {
-        let (spans, bytes) = (spans.min(self.spans), bytes.min(self.bytes));
-        self.spans -= spans;
+        let own = spans.min(self.spans.own);
+        let part = Spans { own, guests: (spans - own).min(self.spans.guests) };
+        let bytes = bytes.min(self.bytes);
+        self.spans.take(part);
         self.bytes -= bytes;
-        Self { room: Arc::clone(&self.room), spans, bytes }
+        Self { room: Arc::clone(&self.room), spans: part, bytes, stored: self.stored }
     }
 
-    /// Adds another claim on the same room.
+    /// Adds another claim on the same room, which is in the same place.
     pub fn merge(&mut self, mut other: Self) {
-        debug_assert!(Arc::ptr_eq(&self.room, &other.room));
-        self.spans += std::mem::take(&mut other.spans);
+        debug_assert!(Arc::ptr_eq(&self.room, &other.room) && self.stored == other.stored);
+        self.spans.add(std::mem::take(&mut other.spans));
         self.bytes += std::mem::take(&mut other.bytes);
     }
 
     /// The spans take another amount of memory now.
     pub fn resize(&mut self, bytes: usize) {
-        let mut held = self.room.lock();
-        if !held.abandoned {
-            held.bytes = held.bytes.saturating_sub(self.bytes) + bytes;
+        let mut state = self.room.lock();
+        if !state.abandoned {
+            state.bytes = state.bytes.saturating_sub(self.bytes) + bytes;
         }
         self.bytes = bytes;
+    }
+
+    /// The spans are on disk now, and take no memory.
+    pub fn store(&mut self) {
+        self.resize(0);
+        if !std::mem::replace(&mut self.stored, true) {
+            let mut state = self.room.lock();
+            if !state.abandoned {
+                state.memory.take(self.spans);
+                state.disk.add(self.spans);
+            }
+        }
+    }
+
+    /// The spans are not on disk any more, but take so many bytes of memory.
+    pub fn load(&mut self, bytes: usize) {
+        if std::mem::replace(&mut self.stored, false) {
+            let mut state = self.room.lock();
+            if !state.abandoned {
+                state.disk.take(self.spans);
+                state.memory.add(self.spans);
+            }
+        }
+        self.resize(bytes);
+    }
+
+    /// Whether they are.
+    pub fn is_stored(&self) -> bool {
+        self.stored
     }
 
     /// Ends the claim.
@@ -162,103 +323,24 @@ impl Claim {
 
     fn finish(&mut self, fate: Fate) {
         let (spans, bytes) = (std::mem::take(&mut self.spans), std::mem::take(&mut self.bytes));
-        if spans > 0 || bytes > 0 {
-            self.room.leave(fate, spans, bytes);
+        if spans.total() == 0 && bytes == 0 {
+            return;
+        }
+        let mut state = self.room.lock();
+        if !state.abandoned {
+            if self.stored { &mut state.disk } else { &mut state.memory }.take(spans);
+            state.bytes = state.bytes.saturating_sub(bytes);
+            self.room.enter(fate, spans);
         }
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.finish(Fate::Dropped(Cause::Shutdown));
+        self.finish(Fate::Dropped(if self.stored { Cause::Spilled } else { Cause::Shutdown }));
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn sums(stats: &Stats) -> (u64, u64, i64) {
-        use std::sync::atomic::Ordering::Relaxed;
-        let dropped = Cause::ALL.iter().map(|cause| stats.dropped(*cause)).sum();
-        (stats.exported.load(Relaxed), dropped, stats.open.load(Relaxed))
-    }
-
-    fn seen(n: usize) -> Arc<Stats> {
-        let stats = Arc::new(Stats::default());
-        (0..n).for_each(|_| stats.saw());
-        stats
-    }
-
-    #[test]
-    fn what_does_not_fit_is_dropped_and_counted() {
-        let stats = seen(16);
-        let room = Room::new(5, 100, Some(Arc::clone(&stats)));
-        let three = room.admit([10; 3].into_iter()).unwrap();
-        let two = room.admit([10; 4].into_iter()).unwrap();
-        assert_eq!((three.spans(), two.spans()), (3, 2));
-        assert!(room.admit([1].into_iter()).is_none());
-        assert_eq!(stats.dropped(Cause::QueueFull), 3);
-        three.settle(Fate::Exported);
-        let bytes = room.admit([40, 40, 1].into_iter()).unwrap();
-        assert_eq!(bytes.spans(), 2);
-        assert_eq!(stats.dropped(Cause::QueueFull), 4);
-        bytes.settle(Fate::Dropped(Cause::ExportFailed));
-        drop(two);
-        assert_eq!(stats.dropped(Cause::Shutdown), 2);
-        let huge = room.admit([1000, 1].into_iter()).unwrap();
-        assert_eq!(huge.spans(), 1);
-        huge.settle(Fate::Exported);
-        assert_eq!((room.held().spans, room.held().bytes), (0, 0));
-        assert_eq!(sums(&stats), (4, 9, 3));
-    }
-
-    #[test]
-    fn a_closed_room_counts_what_is_offered_as_lost_at_shutdown() {
-        let stats = seen(7);
-        let room = Room::new(10, 100, Some(Arc::clone(&stats)));
-        let mut claim = room.admit([1; 4].into_iter()).unwrap();
-        room.close();
-        assert!(room.admit([1; 3].into_iter()).is_none());
-        claim.split(1, 1).settle(Fate::Exported);
-        assert_eq!(room.abandon(), 3);
-        claim.settle(Fate::Exported);
-        assert_eq!(stats.dropped(Cause::Shutdown), 6);
-        assert_eq!(sums(&stats), (1, 6, 0));
-    }
-
-    proptest! {
-        /// Whatever is done with claims, each span is settled once.
-        #[test]
-        fn the_ledger_closes(steps in proptest::collection::vec((0..6_u8, 0..9_usize), 0..64)) {
-            let stats = Arc::new(Stats::default());
-            let room = Room::new(20, 200, Some(Arc::clone(&stats)));
-            let mut claims: Vec<Claim> = Vec::new();
-            let mut total = 0;
-            for (step, n) in steps {
-                match step {
-                    0 | 1 => {
-                        (0..n).for_each(|_| stats.saw());
-                        total += n as u64;
-                        claims.extend(room.admit(vec![n * 7; n].into_iter()));
-                    }
-                    2 => {
-                        let part = claims.last_mut().map(|claim| claim.split(n, n));
-                        claims.extend(part);
-                    }
-                    3 => if let (Some(a), Some(b)) = (claims.pop(), claims.first_mut()) { b.merge(a) },
-                    4 => if let Some(claim) = claims.last_mut() { claim.resize(n) },
-                    _ => if let Some(claim) = claims.pop() { claim.settle(Fate::Exported) },
-                }
-            }
-            let held = claims.iter().map(Claim::spans).sum::<usize>();
-            prop_assert_eq!(room.held().spans, held);
-            drop(claims);
-            let (exported, dropped, open) = sums(&stats);
-            prop_assert_eq!((exported + dropped, open), (total, 0));
-            prop_assert_eq!((room.held().spans, room.held().bytes), (0, 0));
-        }
-    }
-}
+#[path = "room_tests.rs"]
+mod tests;

@@ -4,7 +4,10 @@
 //! Off unless `OTEL_METRICS_EXPORTER=otlp`: a backend for traces alone would refuse them, and `/metrics` has
 //! the same numbers.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -14,16 +17,22 @@ use opentelemetry::{
 };
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{MetricExporter, Protocol, RetryPolicy, WithExportConfig as _, WithHttpConfig as _};
-use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider};
-use tokio::runtime::Handle;
+pub use opentelemetry_sdk::metrics::Temporality;
+use opentelemetry_sdk::{
+    Resource,
+    metrics::{PeriodicReader, SdkMeterProvider},
+};
+use tokio::{runtime::Handle, task::AbortHandle};
 
 use super::{
     SCOPE, VERSION,
     client::{self, Client, Verdict},
     config::Otlp,
-    metrics::Source,
+    counters::Counters,
+    durations_otlp::{self, Durations},
+    metrics::{Source, Usage},
 };
-use crate::stats::{Count, Drop as Cause};
+use crate::stats::{Count, Drop as Cause, Redaction};
 
 /// Why the agent's metrics cannot be exported.
 #[derive(Debug, thiserror::Error)]
@@ -36,17 +45,43 @@ pub enum Error {
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
 }
 
-/// The running exporter. It reads every minute (`OTEL_METRIC_EXPORT_INTERVAL`), on its own thread.
-#[derive(Debug)]
-pub struct Telemetry(SdkMeterProvider);
+/// Between two readings, if nothing else is said (`OTEL_METRIC_EXPORT_INTERVAL`).
+const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Starts it.
-pub fn start(config: &Otlp, source: &Arc<Source>, runtime: &Handle) -> Result<Telemetry, Error> {
+/// How metrics are sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    pub interval: Duration,
+    pub temporality: Temporality,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { interval: INTERVAL, temporality: Temporality::Cumulative }
+    }
+}
+
+/// The running exporters: that of the SDK reads on a thread of its own, that of durations on the runtime.
+#[derive(Debug)]
+pub struct Telemetry {
+    provider: SdkMeterProvider,
+    durations: Option<(Arc<Durations>, AbortHandle)>,
+    runtime: Handle,
+}
+
+/// Starts them.
+pub fn start(
+    config: &Otlp,
+    options: Options,
+    source: &Arc<Source>,
+    runtime: &Handle,
+) -> Result<Telemetry, Error> {
     let client = {
         let _inside = runtime.enter();
         Client::new(config, client::METRICS)?
     };
-    let transport = Transport { client: Arc::new(client), runtime: runtime.clone() };
+    let client = Arc::new(client);
+    let transport = Transport { client: Arc::clone(&client), runtime: runtime.clone() };
     let exporter = MetricExporter::builder()
         .with_http()
         .with_http_client(transport)
@@ -55,6 +90,7 @@ pub fn start(config: &Otlp, source: &Arc<Source>, runtime: &Handle) -> Result<Te
         // Nor does it compress or add headers: what it finds in the environment is for the transport.
         .with_protocol(Protocol::HttpBinary)
         .with_timeout(config.timeout)
+        .with_temporality(options.temporality)
         // A reading that is lost is made good by the next one: sums are cumulative.
         .with_retry_policy(RetryPolicy::disabled())
         .build()?;
@@ -65,20 +101,37 @@ pub fn start(config: &Otlp, source: &Arc<Source>, runtime: &Handle) -> Result<Te
         .with_attribute(KeyValue::new("service.name", SCOPE))
         .with_attribute(KeyValue::new("service.version", VERSION))
         .build();
-    let provider =
-        SdkMeterProvider::builder().with_resource(resource).with_periodic_exporter(exporter).build();
+    let reader = PeriodicReader::builder(exporter).with_interval(options.interval).build();
+    let provider = SdkMeterProvider::builder().with_resource(resource).with_reader(reader).build();
     instruments(&provider.meter(SCOPE), source);
-    Ok(Telemetry(provider))
+    let durations = source.measures().map(|measures| {
+        let own = vec![
+            durations_otlp::text("host.name", host.trim()),
+            durations_otlp::text("service.name", SCOPE),
+            durations_otlp::text("service.version", VERSION),
+        ];
+        let delta = options.temporality != Temporality::Cumulative;
+        let durations = Durations::new(client, Arc::clone(measures), delta, own);
+        let task = runtime.spawn(Arc::clone(&durations).run(options.interval));
+        (durations, task.abort_handle())
+    });
+    Ok(Telemetry { provider, durations, runtime: runtime.clone() })
 }
 
 impl Telemetry {
     /// Sends a last reading and ends. Blocks up to the exporter's timeout: call it where that is allowed.
     pub fn shutdown(self) {
-        if let Err(error) = self.0.shutdown() {
+        if let Some((durations, task)) = self.durations {
+            task.abort();
+            self.runtime.block_on(durations.send());
+        }
+        if let Err(error) = self.provider.shutdown() {
             log::warn!("the agent's own metrics: {error}");
         }
     }
 }
+
+type Read = fn(&Counters) -> u64;
 
 fn instruments(meter: &Meter, source: &Arc<Source>) {
     let of = |read: fn(&Source, &dyn AsyncInstrument<u64>)| {
@@ -117,11 +170,100 @@ fn instruments(meter: &Meter, source: &Arc<Source>) {
             to.observe(n, &[KeyValue::new("what", what)]);
         }
     });
+    counter("spandrel.redactions", "{value}", "Values that were not shown in a span.", |source, to| {
+        for rule in Redaction::ALL {
+            to.observe(source.stats().redactions(*rule), &[KeyValue::new("rule", rule.label())]);
+        }
+    });
+    counter(
+        "spandrel.sampling.rule",
+        "{request}",
+        "Roots that a sampling rule decided about.",
+        |source, to| {
+            let rules = source.rules();
+            for (rule, counts) in rules.counts() {
+                let decisions =
+                    [("kept", &counts.kept), ("dropped", &counts.dropped), ("limited", &counts.limited)];
+                for (decision, count) in decisions {
+                    let labels = [
+                        KeyValue::new("rule", rule.name.to_string()),
+                        KeyValue::new("decision", decision),
+                        KeyValue::new("dry_run", rules.dry_run),
+                    ];
+                    to.observe(count.load(Relaxed), &labels);
+                }
+            }
+        },
+    );
+    let exports: [(&str, &str, &str, Read); 4] = [
+        ("spandrel.export.retries", "{request}", "Requests that were sent again.", |c| {
+            c.retries.load(Relaxed)
+        }),
+        ("spandrel.export.sent", "By", "Bytes of request bodies.", |c| c.sent_bytes.load(Relaxed)),
+        ("spandrel.export.batches", "{batch}", "Batches.", |c| c.batches.load(Relaxed)),
+        ("spandrel.export.batch_spans", "{span}", "Spans in batches.", |c| c.batch_spans.load(Relaxed)),
+    ];
+    for (name, unit, text, read) in exports {
+        let source = Arc::clone(source);
+        meter
+            .u64_observable_counter(name)
+            .with_unit(unit)
+            .with_description(text)
+            .with_callback(move |to| {
+                for destination in source.destinations().iter() {
+                    if let Some(counters) = &destination.counters {
+                        to.observe(
+                            read(counters),
+                            &[KeyValue::new("destination", Arc::clone(&destination.name))],
+                        );
+                    }
+                }
+            })
+            .build();
+    }
+    let source_of_time = Arc::clone(source);
+    meter
+        .f64_observable_counter("spandrel.export.request.time")
+        .with_unit("s")
+        .with_description("Time that requests to a backend took; with their number, the mean latency.")
+        .with_callback(move |to| {
+            for destination in source_of_time.destinations().iter() {
+                if let Some(counters) = &destination.counters {
+                    to.observe(
+                        counters.latency().1,
+                        &[KeyValue::new("destination", Arc::clone(&destination.name))],
+                    );
+                }
+            }
+        })
+        .build();
+    meter
+        .f64_observable_counter("process.cpu.time")
+        .with_unit("s")
+        .with_description("Processor time of the agent.")
+        .with_callback(|to| {
+            if let Some(usage) = Usage::read() {
+                to.observe(usage.cpu_seconds, &[]);
+            }
+        })
+        .build();
+    meter
+        .u64_observable_gauge("process.memory.usage")
+        .with_unit("By")
+        .with_description("Resident memory of the agent.")
+        .with_callback(|to| {
+            if let Some(usage) = Usage::read() {
+                to.observe(usage.resident_bytes, &[]);
+            }
+        })
+        .build();
     counter("spandrel.export.requests", "{request}", "Requests to a backend.", |source, to| {
-        for destination in source.destinations() {
+        for destination in source.destinations().iter() {
             for (code, n) in destination.counters.iter().flat_map(|counters| counters.requests()) {
-                let labels =
-                    [KeyValue::new("destination", destination.name), KeyValue::new("code", code.to_string())];
+                let labels = [
+                    KeyValue::new("destination", Arc::clone(&destination.name)),
+                    KeyValue::new("code", code.to_string()),
+                ];
                 to.observe(n, &labels);
             }
         }
@@ -138,14 +280,20 @@ fn instruments(meter: &Meter, source: &Arc<Source>) {
         to.observe(u64::try_from(source.stats().open.load(Relaxed)).unwrap_or(0), &[]);
     });
     gauge("spandrel.queue.spans", "{span}", "Spans waiting or in flight.", |source, to| {
-        for destination in source.destinations() {
-            let labels = [KeyValue::new("destination", destination.name)];
+        for destination in source.destinations().iter() {
+            let labels = [KeyValue::new("destination", Arc::clone(&destination.name))];
             to.observe(destination.room.held().spans as u64, &labels);
         }
     });
+    gauge("spandrel.queue.spans.limit", "{span}", "How many may wait.", |source, to| {
+        for destination in source.destinations().iter() {
+            let labels = [KeyValue::new("destination", Arc::clone(&destination.name))];
+            to.observe(destination.room.limits().0 as u64, &labels);
+        }
+    });
     gauge("spandrel.queue.bytes", "By", "Memory that they take.", |source, to| {
-        for destination in source.destinations() {
-            let labels = [KeyValue::new("destination", destination.name)];
+        for destination in source.destinations().iter() {
+            let labels = [KeyValue::new("destination", Arc::clone(&destination.name))];
             to.observe(destination.room.held().bytes as u64, &labels);
         }
     });
@@ -178,7 +326,10 @@ impl HttpClient for Transport {
                     }
                     Ok(Response::new(Bytes::new()))
                 }
-                Verdict::Retry { failure, .. } | Verdict::Refused(failure) => {
+                Verdict::Retry { failure, .. }
+                | Verdict::TooLarge(failure)
+                | Verdict::Unauthorized(failure)
+                | Verdict::Refused(failure) => {
                     log::warn!("the agent's own metrics: {}: {}", failure.code, failure.message);
                     let mut response = Response::new(Bytes::new());
                     *response.status_mut() = StatusCode::BAD_REQUEST;
@@ -212,7 +363,7 @@ mod tests {
             (0..3).for_each(|_| stats.saw());
             Stats::drop(&stats, Cause::QueueFull, 2);
             let source = Source::new(stats, Vec::new(), Snapshot::default);
-            let telemetry = start(&backend.otlp(), &source, &Handle::current()).unwrap();
+            let telemetry = start(&backend.otlp(), Options::default(), &source, &Handle::current()).unwrap();
             tokio::task::spawn_blocking(|| telemetry.shutdown()).await.unwrap();
 
             let request = backend.last();

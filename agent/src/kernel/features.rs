@@ -4,7 +4,7 @@ use std::fs;
 
 use spandrel_common::layout::Need;
 
-use super::{BTF_PATH, HOOKS, Kernel, Options, btf::Btf, hooks::Profile, layout, loader};
+use super::{BTF_PATH, HOOKS, Kernel, Options, btf::Btf, hooks::Profile, layout, loader, privilege};
 
 /// Something that the agent uses, or would use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct Survey {
     pub programs: Vec<(&'static str, u32)>,
     /// Why loading failed.
     pub failure: Option<String>,
+    /// What the verifier said, if it refused a program.
+    pub verifier_log: Option<String>,
 }
 
 impl Survey {
@@ -53,6 +55,13 @@ pub fn survey() -> Survey {
         purpose: "programs and maps of the kernel side".to_owned(),
         advice: "Linux 5.15 or newer; 5.14 of RHEL 9".to_owned(),
     });
+    survey.features.extend(privilege::capabilities().map(|(capability, held)| Feature {
+        name: format!("capability {}", capability.name),
+        present: held,
+        required: capability.required,
+        purpose: capability.purpose.to_owned(),
+        advice: "run as root, or grant it".to_owned(),
+    }));
     let raw = fs::read(BTF_PATH).unwrap_or_default();
     let btf = Btf::parse(&raw);
     survey.features.push(Feature {
@@ -78,7 +87,7 @@ pub fn survey() -> Survey {
     survey.features.dedup_by(|a, b| a.name == b.name);
     survey.features.push(Feature {
         name: "helper bpf_loop".to_owned(),
-        present: btf.function("bpf_loop"),
+        present: loader::has_helper(&btf, "bpf_loop"),
         required: false,
         purpose: "searching heads in the kernel; without it whole calls are copied, unsampled ones too"
             .to_owned(),
@@ -117,6 +126,9 @@ fn try_loading(survey: &mut Survey) {
             survey.programs =
                 kernel.run_time().iter().map(|program| (program.program, program.instructions)).collect();
         }
-        Err(error) => survey.failure = Some(error.to_string()),
+        Err(error) => {
+            survey.failure = Some(error.to_string());
+            survey.verifier_log = error.verifier_log();
+        }
     }
 }

@@ -46,11 +46,9 @@ pub enum LoadError {
     NoMember(String),
     #[error("the kernel object was not built into this binary: build with `cargo xtask build`")]
     NoObject,
-    #[error(
-        "the kernel refused the kernel side: {0}. Run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"
-    )]
+    #[error("the kernel refused the kernel side: {0}. {advice}", advice = advice(.0.as_ref()))]
     Load(#[source] Box<aya::EbpfError>),
-    #[error("the kernel refused program {program}: {}. Please report this kernel", brief(source))]
+    #[error("the kernel refused program {program}: {}. {}", brief(source), advice(source.as_ref()))]
     Program {
         program: &'static str,
         #[source]
@@ -88,19 +86,41 @@ fn brief(error: &aya::programs::ProgramError) -> String {
     format!("{} {}", first.trim_end(), tail.join("; "))
 }
 
+/// What to do about a refusal.
+fn advice(error: &(dyn std::error::Error + 'static)) -> &'static str {
+    if is_denied(error) {
+        "Run as root, or with CAP_BPF and CAP_PERFMON"
+    } else {
+        "Please report this kernel"
+    }
+}
+
+/// Whether the kernel's answer was that this is not permitted.
+fn is_denied(error: &(dyn std::error::Error + 'static)) -> bool {
+    let denied = |error: &std::io::Error| error.raw_os_error() == Some(libc::EPERM);
+    std::iter::successors(Some(error), |error| error.source())
+        .any(|error| error.downcast_ref::<std::io::Error>().is_some_and(denied))
+}
+
 impl LoadError {
+    /// All that the verifier said of the program that it refused: thousands of lines, the last of which tell most.
+    pub fn verifier_log(&self) -> Option<String> {
+        match self {
+            Self::Program { source, .. } => Some(source.to_string()),
+            _ => None,
+        }
+    }
+
     /// Whether more privilege would help.
     pub fn is_privilege(&self) -> bool {
-        let mut source: Option<&dyn std::error::Error> = Some(self);
-        while let Some(error) = source {
-            let denied = |error: &std::io::Error| error.raw_os_error() == Some(libc::EPERM);
-            if error.downcast_ref::<std::io::Error>().is_some_and(denied) {
-                return true;
-            }
-            source = error.source();
-        }
-        false
+        is_denied(self)
     }
+}
+
+/// Whether a kernel has a helper: its own BTF function is the surest sign, whatever the version says. Tests of what
+/// happens without one name it in `SPANDREL_WITHOUT_HELPER`.
+pub(super) fn has_helper(btf: &Btf<'_>, name: &str) -> bool {
+    btf.function(name) && std::env::var_os("SPANDREL_WITHOUT_HELPER").is_none_or(|masked| masked != name)
 }
 
 /// The best profile of a kernel, by the tracepoints it has.
@@ -135,8 +155,7 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
             _ => log::info!("this kernel has no {}: something is less exact", member.name),
         }
     }
-    // The helper's own BTF function is the surest sign of it, whatever the version says.
-    let btf_has_loop = btf.function("bpf_loop");
+    let btf_has_loop = has_helper(&btf, "bpf_loop");
     drop(raw);
 
     let words = offsets.words();

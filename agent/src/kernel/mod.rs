@@ -5,6 +5,7 @@ pub mod features;
 pub mod hooks;
 pub mod layout;
 mod loader;
+pub mod privilege;
 mod ring;
 mod uprobe;
 
@@ -84,14 +85,8 @@ impl Kernel {
         }
         match state {
             Some(state) => map.insert(tgid, state, 0),
-            None => match map.remove(&tgid) {
-                // It ended in between, and the kernel side has removed it.
-                Err(MapError::KeyNotFound) => Ok(()),
-                Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => {
-                    Ok(())
-                }
-                other => other,
-            },
+            // It may have ended in between, and the kernel side has removed it.
+            None => absent(map.remove(&tgid)),
         }
     }
 
@@ -128,6 +123,18 @@ impl Kernel {
             // What is not there is the wished-for state, too.
             map.remove(&tgid).ok();
         }
+    }
+
+    /// No longer selects who listens on a port.
+    pub fn forget_port(&mut self, port: u16) -> Result<(), MapError> {
+        let mut map: HashMap<_, u16, u8> = HashMap::try_from(self.map_mut("PORTS")?)?;
+        absent(map.remove(&port))
+    }
+
+    /// Forgets what was decided about a process, so that the scope's default holds.
+    pub fn forget(&mut self, tgid: u32) -> Result<(), MapError> {
+        let mut map: HashMap<_, u32, u8> = HashMap::try_from(self.map_mut("PROCESSES")?)?;
+        absent(map.remove(&tgid))
     }
 
     /// Sets the sampling policy.
@@ -179,6 +186,15 @@ impl Kernel {
         if let Some(logger) = &mut self.log {
             logger.flush();
         }
+    }
+}
+
+/// What was not there need not be removed.
+fn absent(removed: Result<(), MapError>) -> Result<(), MapError> {
+    match removed {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        other => other,
     }
 }
 

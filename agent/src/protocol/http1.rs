@@ -12,7 +12,6 @@ mod tests;
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use spandrel_common::limits::HEAD_CAPTURE;
 
 use self::{
@@ -227,7 +226,7 @@ impl Http1 {
 
     /// A complete head.
     fn complete(&mut self, side: Side, bytes: &[u8], parsed: &Parsed, at: usize, out: &mut Vec<Message>) {
-        let head = Head { bytes: Bytes::copy_from_slice(bytes), truncated: false };
+        let head = Head::copy(bytes, false);
         let fields = parsed.fields;
         let end = at + bytes.len();
         match parsed.start {
@@ -305,7 +304,7 @@ impl Http1 {
         at: usize,
         out: &mut Vec<Message>,
     ) {
-        let head = Head { bytes: Bytes::copy_from_slice(bytes), truncated: true };
+        let head = Head::copy(bytes, true);
         match (start, side) {
             (Some(Start::Request(method)), _) => {
                 out.push(Message::Request { at, head });

@@ -1,6 +1,7 @@
 //! What a parser understands: heads, ends, and the end of understanding.
 
 use bytes::Bytes;
+use zeroize::Zeroizing;
 
 use super::Side;
 
@@ -11,6 +12,14 @@ pub struct Head {
     pub bytes: Bytes,
     /// The head went on beyond `bytes`.
     pub truncated: bool,
+}
+
+impl Head {
+    /// A copy of captured bytes, which is overwritten with zeros when its last owner drops it: a head holds
+    /// credentials, and what is freed lies in memory until it is used again.
+    pub fn copy(bytes: &[u8], truncated: bool) -> Self {
+        Self { bytes: Bytes::from_owner(Zeroizing::new(bytes.to_vec())), truncated }
+    }
 }
 
 /// One step of a conversation. `at` is an offset into the bytes of the `advance` call that gave it; an

@@ -3,39 +3,75 @@
 
 use std::borrow::Cow;
 
-use super::{Attribute, Value, policy::Limits};
+use super::{Attribute, Value, policy::Limits, redact::Redactor};
+use crate::stats::{Count, Stats};
 
 /// More than a span without captured fields has, so that the list is allocated once.
 const USUAL: usize = 20;
 
 /// Gathers attributes.
 #[derive(Debug)]
-pub(super) struct Attributes {
+pub(super) struct Attributes<'a> {
     list: Vec<Attribute>,
     limits: Limits,
+    redactor: &'a Redactor,
+    stats: &'a Stats,
     dropped: u32,
 }
 
-impl Attributes {
-    pub(super) fn new(limits: Limits) -> Self {
-        Self { list: Vec::with_capacity(USUAL), limits, dropped: 0 }
+impl<'a> Attributes<'a> {
+    pub(super) fn new(limits: Limits, redactor: &'a Redactor, stats: &'a Stats) -> Self {
+        Self { list: Vec::with_capacity(USUAL), limits, redactor, stats, dropped: 0 }
     }
 
-    /// Adds an attribute, or counts it where there are too many.
+    /// What takes out what may not be shown, and where that is counted.
+    pub(super) const fn redactor(&self) -> (&'a Redactor, &'a Stats) {
+        (self.redactor, self.stats)
+    }
+
+    /// Adds an attribute whose value may be shown, or counts it where there are too many.
     pub(super) fn push(&mut self, key: impl Into<Cow<'static, str>>, value: Value) {
+        let key = key.into();
+        if !self.redactor.allows(&key, self.stats) {
+            return;
+        }
         if self.list.len() >= self.limits.count {
             self.dropped = self.dropped.saturating_add(1);
+            self.stats.count(Count::AttributesDropped);
             return;
         }
         let value = match self.limits.value_length {
-            Some(limit) => cut_value(value, limit),
+            Some(limit) => self.cut(value, limit),
             None => value,
         };
-        self.list.push(Attribute { key: key.into(), value });
+        self.list.push(Attribute { key, value });
     }
 
-    pub(super) fn text(&mut self, key: &'static str, value: impl Into<Box<str>>) {
+    /// Adds text from the wire, without what may not be shown.
+    pub(super) fn text(&mut self, key: &'static str, value: Cow<'_, str>) {
+        let shown = self.redactor.text(value, self.stats);
+        self.clean(key, shown);
+    }
+
+    /// Adds text that may be shown.
+    pub(super) fn clean(&mut self, key: &'static str, value: impl Into<Box<str>>) {
         self.push(key, Value::Str(value.into()));
+    }
+
+    fn cut(&self, value: Value, limit: usize) -> Value {
+        let long = |text: &str| text.len() > limit && text.chars().nth(limit).is_some();
+        let cuts = match &value {
+            Value::Static(text) => long(text),
+            Value::Str(text) => long(text),
+            Value::Strs(texts) => texts.iter().any(|text| long(text)),
+            Value::Int(_) | Value::Double(_) | Value::Bool(_) => false,
+        };
+        if cuts {
+            self.stats.count(Count::ValuesCut);
+            cut_value(value, limit)
+        } else {
+            value
+        }
     }
 
     pub(super) fn int(&mut self, key: &'static str, value: impl Into<i64>) {
@@ -69,22 +105,28 @@ fn cut(text: &str, limit: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::span::redact::Policy;
 
     #[test]
     fn too_many_are_counted() {
-        let mut attributes = Attributes::new(Limits { count: 2, value_length: None });
+        let (redactor, stats) = (Redactor::new(Policy::default()), Stats::default());
+        let limits = Limits { count: 2, ..Limits::default() };
+        let mut attributes = Attributes::new(limits, &redactor, &stats);
         for key in ["a", "b", "c", "d"] {
             attributes.int(key, 1);
         }
         let (list, dropped) = attributes.finish();
         assert_eq!((list.len(), dropped), (2, 2));
+        assert_eq!(stats.counted(Count::AttributesDropped), 2);
     }
 
     #[test]
     fn long_ones_are_cut_by_characters() {
-        let mut attributes = Attributes::new(Limits { count: 128, value_length: Some(2) });
-        attributes.text("a", "日本語");
-        attributes.text("b", "xy");
+        let (redactor, stats) = (Redactor::new(Policy::default()), Stats::default());
+        let limits = Limits { value_length: Some(2), ..Limits::default() };
+        let mut attributes = Attributes::new(limits, &redactor, &stats);
+        attributes.text("a", "日本語".into());
+        attributes.text("b", "xy".into());
         attributes.push("c", Value::Static("abc"));
         attributes.push("d", Value::Strs(["abc".into(), "d".into()].into()));
         attributes.int("e", 12345);
@@ -97,5 +139,6 @@ mod tests {
             Value::Int(12345),
         ];
         assert_eq!(values, expect);
+        assert_eq!(stats.counted(Count::ValuesCut), 3);
     }
 }

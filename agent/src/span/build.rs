@@ -10,6 +10,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use spandrel_common::{
+    ids::TraceId,
     sample::Policy,
     w3c::{Context, Extract},
 };
@@ -20,16 +21,18 @@ use super::{
     attributes::Attributes,
     context,
     http::{Lines, RequestLine, request_line, text},
+    measure::{Exemplar, Key, Measures, Observed, is_server, scheme_label},
     outcome::judge,
     policy::{Field, OptIn, SpanPolicy},
-    redact::push_query,
+    redact::{Redactor, ShownPath},
     semconv as attr,
     target::{Place, Target, full_url, is_scheme, open_authority},
 };
 use crate::{
     discover::resource::Resource,
-    exchange::{Addr, Exchange, Role},
+    exchange::{Addr, Exchange, Outcome, Role},
     protocol::message::Head,
+    sample::{Asked, Rules},
     stats::{Count, Stats},
 };
 
@@ -56,9 +59,12 @@ impl ClockAnchor {
 #[derive(Debug)]
 pub struct Builder {
     policy: SpanPolicy,
+    redactor: Redactor,
     sampler: Policy,
+    rules: Rules,
     clock: ClockAnchor,
     stats: Arc<Stats>,
+    measures: Option<Arc<Measures>>,
 }
 
 /// What a request's head says that its span needs.
@@ -156,8 +162,22 @@ fn capture<'a>(captured: &mut Captured<'a>, fields: &[Field], name: &[u8], value
 
 impl Builder {
     /// A builder for these choices. Moments are converted by `clock`.
-    pub const fn new(policy: SpanPolicy, sampler: Policy, clock: ClockAnchor, stats: Arc<Stats>) -> Self {
-        Self { policy, sampler, clock, stats }
+    pub fn new(policy: SpanPolicy, sampler: Policy, clock: ClockAnchor, stats: Arc<Stats>) -> Self {
+        let redactor = Redactor::new(policy.redaction.clone());
+        Self { policy, redactor, sampler, rules: Rules::default(), clock, stats, measures: None }
+    }
+
+    /// Measures what it sees there, sampled or not.
+    pub fn measure(&mut self, measures: Option<Arc<Measures>>) {
+        self.measures = measures;
+    }
+
+    /// Takes other choices, for the exchanges that end from now on. What is as it was keeps its state.
+    pub fn set_policy(&mut self, policy: SpanPolicy, sampler: Policy, rules: Rules) {
+        if policy.redaction != self.policy.redaction {
+            self.redactor = Redactor::new(policy.redaction.clone());
+        }
+        (self.policy, self.sampler, self.rules) = (policy, sampler, rules);
     }
 
     /// Sets another anchor, for the spans that end from now on: the Unix clock may have been corrected.
@@ -173,17 +193,25 @@ impl Builder {
         if request.context.bad_parent {
             self.stats.count(Count::BadTraceparent);
         }
-        let Some(place) = context::place(exchange, &request.context, self.sampler) else {
+        let rules = |trace_id| self.rule(exchange, &request, &resource, trace_id);
+        let place = context::place(exchange, &request.context, self.sampler, rules);
+        self.observe(exchange, &request, &resource, place.as_ref());
+        let Some(place) = place else {
             self.stats.unsampled();
             return None;
         };
-        let mut out = Attributes::new(self.policy.limits);
-        let name = self.method(&mut out, request.line.method);
+        let mut out = Attributes::new(self.policy.limits, &self.redactor, &self.stats);
+        let mut name = self.method(&mut out, request.line.method);
         let target = String::from_utf8_lossy(request.line.target);
         let target = Target::of(&target, request.line.method == b"CONNECT");
+        let ShownPath { path, template } = self.redactor.path(target.path, &self.stats);
         match role {
-            Role::Server => self.server(&mut out, exchange, &request, &target),
-            Role::Client => self.client(&mut out, exchange, &request, &target),
+            Role::Server => self.server(&mut out, exchange, &request, &target, path),
+            Role::Client => self.client(&mut out, exchange, &request, &target, &path),
+        }
+        if let Some(template) = template {
+            name = format!("{name} {template}").into();
+            out.clean(attr::URL_TEMPLATE, template);
         }
         if let Some(version) = version(request.line.version) {
             out.push(attr::NETWORK_PROTOCOL_VERSION, version);
@@ -213,6 +241,13 @@ impl Builder {
             end_ns = start_ns;
             self.stats.count(Count::TimesAdjusted);
         }
+        if exchange.gap || exchange.request.truncated || exchange.outcome == Outcome::Unseen {
+            self.stats.count(Count::PartialSpans);
+        }
+        if role == Role::Server {
+            let found = request.context.parent.is_some();
+            self.stats.count(if found { Count::ServerWithParent } else { Count::ServerRoots });
+        }
         let (attributes, dropped_attributes) = out.finish();
         Some(Span {
             trace_id: place.trace_id,
@@ -220,7 +255,7 @@ impl Builder {
             parent_id: place.parent_id,
             parent_remote: place.remote,
             flags: place.flags,
-            trace_state: place.state,
+            trace_state: self.redactor.text(String::from(place.state), &self.stats).into(),
             name,
             kind: match role {
                 Role::Server => Kind::Server,
@@ -235,16 +270,112 @@ impl Builder {
         })
     }
 
-    /// Adds the method; gives the span's name.
-    fn method(&self, out: &mut Attributes, method: &[u8]) -> Cow<'static, str> {
+    /// Measures the request, unless nobody knows how long it took.
+    fn observe(
+        &self,
+        exchange: &Exchange,
+        request: &Request<'_>,
+        resource: &Arc<Resource>,
+        place: Option<&context::Place>,
+    ) {
+        let Some(measures) = self.measures.as_deref() else { return };
+        if exchange.outcome == Outcome::Unseen {
+            return self.stats.count(Count::Unmeasured);
+        }
+        let role = exchange.connection.role;
+        let code = exchange.response.as_ref().map(|(code, _)| *code);
+        let error = match judge(role, code, exchange.outcome).error {
+            Some(Value::Static(error)) => Cow::Borrowed(error),
+            Some(Value::Str(error)) => Cow::Owned(error.into()),
+            _ => Cow::Borrowed(""),
+        };
+        let mut key = Key {
+            method: self.known_method(request.line.method).unwrap_or(Cow::Borrowed(attr::OTHER)),
+            code: code.unwrap_or(0),
+            error,
+            version: match request.line.version {
+                b"1.1" => "1.1",
+                b"1.0" => "1.0",
+                _ => "",
+            },
+            service: 0,
+            ..Key::overflow(is_server(role))
+        };
+        let target = String::from_utf8_lossy(request.line.target);
+        let target = Target::of(&target, request.line.method == b"CONNECT");
+        if role == Role::Server {
+            key.scheme = scheme_label(&request.scheme(&target));
+        } else {
+            let scheme = scheme(target.scheme);
+            let named = target.authority.map(str::as_bytes).or(request.host).map(authority);
+            (key.address, key.port) =
+                match (named.filter(|named| !named.host.is_empty()), exchange.connection.peer) {
+                    (Some(named), _) => {
+                        let host = self.redactor.text(text(named.host), &self.stats);
+                        (host.into(), named.port.or_else(|| default_port(&scheme)).unwrap_or(0))
+                    }
+                    (None, Addr::Ip(addr)) => (ip_text(addr.ip()), addr.port()),
+                    (None, Addr::Unix) => (Box::default(), 0),
+                };
+        }
+        let unix_ns = self.clock.unix(exchange.end_ns);
+        measures.observe(Observed {
+            key,
+            resource,
+            connection: &exchange.connection,
+            start_ns: exchange.start_ns,
+            end_ns: exchange.end_ns,
+            exemplar: place.map(|place| Exemplar {
+                trace_id: place.trace_id,
+                span_id: place.span_id,
+                seconds: 0.0,
+                unix_ns,
+            }),
+        });
+    }
+
+    /// The name of a method that is known.
+    fn known_method(&self, method: &[u8]) -> Option<Cow<'static, str>> {
         let usual = attr::METHODS.into_iter().find(|known| known.as_bytes() == method);
-        let known = match &self.policy.known_methods {
+        match &self.policy.known_methods {
             None => usual.map(Cow::Borrowed),
             Some(list) => {
                 let listed = list.iter().find(|known| known.as_bytes() == method);
                 listed.map(|listed| usual.map_or_else(|| Cow::Owned(listed.to_string()), Cow::Borrowed))
             }
-        };
+        }
+    }
+
+    /// What the sampling rules say.
+    fn rule(
+        &self,
+        exchange: &Exchange,
+        request: &Request<'_>,
+        resource: &Resource,
+        trace_id: TraceId,
+    ) -> Option<bool> {
+        if self.rules.is_empty() {
+            return None;
+        }
+        let target = request.line.target;
+        let path = target.split(|byte| *byte == b'?').next().unwrap_or(target);
+        self.rules.decide(&Asked {
+            service: &resource.service,
+            method: request.line.method,
+            path,
+            header: &|name| {
+                let mut lines = Lines::of(&exchange.request);
+                lines.start();
+                lines.find(|(field, _)| field.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+            },
+            trace_id,
+            now_ns: exchange.start_ns,
+        })
+    }
+
+    /// Adds the method; gives the span's name.
+    fn method(&self, out: &mut Attributes<'_>, method: &[u8]) -> Cow<'static, str> {
+        let known = self.known_method(method);
         let Some(known) = known else {
             out.push(attr::HTTP_REQUEST_METHOD, Value::Static(attr::OTHER));
             if !method.is_empty() {
@@ -262,7 +393,14 @@ impl Builder {
         known
     }
 
-    fn server(&self, out: &mut Attributes, exchange: &Exchange, request: &Request<'_>, target: &Target<'_>) {
+    fn server(
+        &self,
+        out: &mut Attributes<'_>,
+        exchange: &Exchange,
+        request: &Request<'_>,
+        target: &Target<'_>,
+        path: Cow<'_, str>,
+    ) {
         let scheme = request.scheme(target);
         let named = request
             .through("host", request.forwarded_host)
@@ -270,11 +408,9 @@ impl Builder {
             .or(request.host)
             .map(authority)
             .filter(|authority| !authority.host.is_empty());
-        out.text(attr::URL_PATH, target.path);
+        out.clean(attr::URL_PATH, path);
         if let Some(query) = target.query {
-            let mut shown = String::with_capacity(query.len());
-            self.redacted(push_query(&mut shown, query, &self.policy.sensitive_query));
-            out.text(attr::URL_QUERY, shown);
+            out.clean(attr::URL_QUERY, self.redactor.query(query, &self.stats));
         }
         endpoint(out, named, &scheme, exchange.connection.local);
         out.push(
@@ -289,7 +425,7 @@ impl Builder {
         let older = request.forwarded_for.map(address::first_of_list);
         let newer = request.forwarded.and_then(|value| forwarded(value, "for"));
         let client = newer.and_then(node).or_else(|| older.and_then(node)).map(text);
-        if let Some(client) = client.or(peer) {
+        if let Some(client) = client.or(peer.map(|peer| Cow::Owned(peer.into()))) {
             out.text(attr::CLIENT_ADDRESS, client);
         }
         if let Some(agent) = request.user_agent {
@@ -297,7 +433,14 @@ impl Builder {
         }
     }
 
-    fn client(&self, out: &mut Attributes, exchange: &Exchange, request: &Request<'_>, target: &Target<'_>) {
+    fn client(
+        &self,
+        out: &mut Attributes<'_>,
+        exchange: &Exchange,
+        request: &Request<'_>,
+        target: &Target<'_>,
+        path: &str,
+    ) {
         let scheme = scheme(target.scheme);
         let named = target.authority.map(str::as_bytes).or(request.host).map(authority);
         let named = named.filter(|authority| !authority.host.is_empty());
@@ -306,23 +449,16 @@ impl Builder {
             (None, Addr::Ip(addr)) => Place::Peer(addr),
             (None, Addr::Unix) => Place::Nowhere,
         };
-        let (url, redacted) = full_url(&scheme, place, target, &self.policy.sensitive_query);
-        self.redacted(redacted);
-        out.text(attr::URL_FULL, url);
+        let url = full_url(&scheme, place, path, target, &self.redactor, &self.stats);
+        out.clean(attr::URL_FULL, url);
         endpoint(out, named, &scheme, exchange.connection.peer);
         peer(out, exchange.connection.peer);
-    }
-
-    fn redacted(&self, values: u32) {
-        for _ in 0..values {
-            self.stats.count(Count::Redacted);
-        }
     }
 }
 
 /// `server.address` and `server.port`: as named, with the scheme's port if none is; else the address of
 /// the socket.
-fn endpoint(out: &mut Attributes, named: Option<Authority<'_>>, scheme: &str, socket: Addr) {
+fn endpoint(out: &mut Attributes<'_>, named: Option<Authority<'_>>, scheme: &str, socket: Addr) {
     match (named, socket) {
         (Some(named), _) => {
             out.text(attr::SERVER_ADDRESS, text(named.host));
@@ -331,7 +467,7 @@ fn endpoint(out: &mut Attributes, named: Option<Authority<'_>>, scheme: &str, so
             }
         }
         (None, Addr::Ip(addr)) => {
-            out.text(attr::SERVER_ADDRESS, ip_text(addr.ip()));
+            out.clean(attr::SERVER_ADDRESS, ip_text(addr.ip()));
             out.int(attr::SERVER_PORT, addr.port());
         }
         (None, Addr::Unix) => {}
@@ -339,10 +475,10 @@ fn endpoint(out: &mut Attributes, named: Option<Authority<'_>>, scheme: &str, so
 }
 
 /// Adds the peer of the connection; gives its address. The names of Unix sockets are not known.
-fn peer(out: &mut Attributes, peer: Addr) -> Option<Box<str>> {
+fn peer(out: &mut Attributes<'_>, peer: Addr) -> Option<Box<str>> {
     let Addr::Ip(addr) = peer else { return None };
     let address = ip_text(addr.ip());
-    out.text(attr::NETWORK_PEER_ADDRESS, address.clone());
+    out.clean(attr::NETWORK_PEER_ADDRESS, address.clone());
     out.int(attr::NETWORK_PEER_PORT, addr.port());
     Some(address)
 }
@@ -353,14 +489,14 @@ fn version(version: &[u8]) -> Option<Value> {
         b"1.0" => Some(Value::Static("1.0")),
         // A digit, a dot, a digit (RFC 9112, section 2.3). Others are no version.
         [major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
-            Some(Value::Str(text(version)))
+            Some(Value::Str(text(version).into()))
         }
         _ => None,
     }
 }
 
 /// What the conventions have no name for.
-fn own(out: &mut Attributes, exchange: &Exchange) {
+fn own(out: &mut Attributes<'_>, exchange: &Exchange) {
     if exchange.wait_ns > 0 && exchange.connection.role == Role::Server {
         out.int(attr::SPANDREL_WAIT, i64::try_from(exchange.wait_ns).unwrap_or(i64::MAX));
     }
@@ -376,7 +512,7 @@ fn own(out: &mut Attributes, exchange: &Exchange) {
 }
 
 /// What was asked for by variables. Sizes behind a gap would be wrong and are left out.
-fn on_request(out: &mut Attributes, exchange: &Exchange, opt_in: &OptIn, captured: Captured<'_>) {
+fn on_request(out: &mut Attributes<'_>, exchange: &Exchange, opt_in: &OptIn, captured: Captured<'_>) {
     if opt_in.body_sizes && !exchange.gap {
         out.int(attr::HTTP_REQUEST_BODY_SIZE, i64::try_from(exchange.request_body).unwrap_or(i64::MAX));
         if exchange.response.is_some() {
@@ -396,13 +532,17 @@ fn on_request(out: &mut Attributes, exchange: &Exchange, opt_in: &OptIn, capture
 }
 
 /// One attribute for each field that came, with the values of all its lines.
-fn push_fields(out: &mut Attributes, fields: &[Field], mut captured: Captured<'_>) {
+fn push_fields(out: &mut Attributes<'_>, fields: &[Field], mut captured: Captured<'_>) {
     // Stable: the lines of one field stay in order.
     captured.sort_by_key(|(at, _)| *at);
     for same in captured.chunk_by(|a, b| a.0 == b.0) {
         let Some(field) = same.first().and_then(|(at, _)| fields.get(*at)) else { continue };
-        let shown = |value: &[u8]| if field.sanitize { "[REDACTED]".into() } else { text(value) };
-        out.push(field.key.to_string(), Value::Strs(same.iter().map(|(_, value)| shown(value)).collect()));
+        let (redactor, stats) = out.redactor();
+        let shown = |value: &[u8]| -> Box<str> {
+            redactor.header(&field.name, field.sanitize, text(value), stats).into()
+        };
+        let values = same.iter().map(|(_, value)| shown(value)).collect();
+        out.push(field.key.to_string(), Value::Strs(values));
     }
 }
 

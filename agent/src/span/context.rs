@@ -4,7 +4,7 @@
 use spandrel_common::{
     context::Rule,
     ids::{SpanId, TraceId, span_id, trace_id},
-    sample::Policy,
+    sample::{PARENT_BASED, Policy},
     w3c::{Context, FLAG_RANDOM, FLAG_SAMPLED},
 };
 
@@ -29,10 +29,16 @@ pub(super) struct Place {
 ///
 /// The random flag of a trace that began elsewhere stays as it came (W3C Trace Context Level 2, section
 /// 3.2.2.5.2); the traces that begin here are random by [`spandrel_common::ids`].
+/// `rules` decides about a root before the policy does, if it decides at all.
 ///
 /// What a request says itself counts more than what the kernel side found out: the span that its header names is
 /// the application's own. The decision about what an inbound request caused is that about the inbound request.
-pub(super) fn place(exchange: &Exchange, context: &Context<'_>, policy: Policy) -> Option<Place> {
+pub(super) fn place(
+    exchange: &Exchange,
+    context: &Context<'_>,
+    policy: Policy,
+    rules: impl FnOnce(TraceId) -> Option<bool>,
+) -> Option<Place> {
     let seed = exchange.connection.seed;
     let cause = exchange.cause;
     let rule = Rule::from_u8(cause.rule);
@@ -51,7 +57,10 @@ pub(super) fn place(exchange: &Exchange, context: &Context<'_>, policy: Policy) 
         Some(parent) => (parent.trace_id, parent.parent_id, parent.flags & FLAG_RANDOM),
         None => (trace_id(seed, exchange.pos), SpanId::default(), FLAG_RANDOM),
     };
-    sample::keeps(policy, exchange.sampled, context.parent, trace_id).then(|| Place {
+    let decided = exchange.sampled || context.parent.is_some() && policy.parent_based & PARENT_BASED != 0;
+    let ruled = if decided { None } else { rules(trace_id) };
+    let keeps = ruled.unwrap_or_else(|| sample::keeps(policy, exchange.sampled, context.parent, trace_id));
+    keeps.then(|| Place {
         trace_id,
         span_id: span_id(seed, exchange.pos),
         parent_id,

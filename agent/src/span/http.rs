@@ -3,6 +3,8 @@
 //! Nothing here refuses anything. What cannot be a start line or a field is passed over, and a field that
 //! the capture limit cut in two is not told at all: half a value is not what anybody sent.
 
+use std::borrow::Cow;
+
 use memchr::memchr;
 
 use crate::protocol::message::Head;
@@ -91,7 +93,7 @@ fn trim(mut value: &[u8]) -> &[u8] {
 }
 
 /// A value as text: each fold becomes a space, and bytes that are not UTF-8 are replaced.
-pub(super) fn text(value: &[u8]) -> Box<str> {
+pub(super) fn text(value: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(value) {
         Ok(text) if memchr(b'\n', value).is_none() => text.into(),
         _ => {

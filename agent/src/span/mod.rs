@@ -5,9 +5,10 @@ mod attributes;
 pub mod build;
 mod context;
 mod http;
+pub mod measure;
 pub mod outcome;
 pub mod policy;
-mod redact;
+pub mod redact;
 pub mod semconv;
 mod target;
 

@@ -1,7 +1,7 @@
 //! What people can choose about spans, and the OpenTelemetry variables that say it.
 
 use super::{
-    redact::default_sensitive,
+    redact,
     semconv::{HTTP_REQUEST_HEADER, HTTP_RESPONSE_HEADER},
 };
 use crate::exchange::Role;
@@ -44,27 +44,15 @@ pub struct OptIn {
 }
 
 /// The choices.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SpanPolicy {
     /// The methods that are recorded as they are; `None` for [`super::semconv::METHODS`].
     pub known_methods: Option<Vec<Box<str>>>,
-    /// Query parameters whose values are replaced.
-    pub sensitive_query: Vec<Box<str>>,
+    /// What may not be shown.
+    pub redaction: redact::Policy,
     pub server: OptIn,
     pub client: OptIn,
     pub limits: Limits,
-}
-
-impl Default for SpanPolicy {
-    fn default() -> Self {
-        Self {
-            known_methods: None,
-            sensitive_query: default_sensitive(),
-            server: OptIn::default(),
-            client: OptIn::default(),
-            limits: Limits::default(),
-        }
-    }
 }
 
 impl SpanPolicy {

@@ -1,12 +1,38 @@
-//! What may not be shown: the values of query parameters that carry a signature or a key.
+//! What may not be shown, taken out before anything is queued.
 //!
-//! A parameter is found whether its name is written plainly or percent-encoded, and behind `;` as well as
-//! behind `&`, because some servers take both. Its value goes up to the next `&`.
+//! Three kinds of rules, each on by default:
+//!
+//! - by name: the values of query parameters, of `name=value` wherever it stands, and of captured header fields,
+//!   whose names are those of secrets ([`SECRET_NAMES`], [`SECRET_HEADERS`]) or in the conventions' list;
+//! - by place: the user name and password of a URL;
+//! - by form: bearer tokens, JSON Web Tokens, keys of clouds, card numbers, and e-mail addresses on request.
+//!
+//! Every text of a span that came from the wire goes through [`Redactor::text`], its trace state too. What is
+//! replaced is counted by rule. Lists of what may be shown, and templates for paths, are there on request.
 
+mod cards;
+mod names;
+mod path;
+mod patterns;
+mod scan;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+pub use self::{
+    names::{Names, SECRET_HEADERS, SECRET_NAMES},
+    path::Paths,
+};
+use self::{
+    path::{OVERFLOW, Templates},
+    scan::scan,
+};
 use super::semconv::REDACTED;
+use crate::stats::{Redaction, Stats};
 
 /// The parameters that the conventions list (http-spans.md, `url.full`). They are matched by case.
-pub(super) const SENSITIVE_QUERY: [&str; 7] = [
+pub const SENSITIVE_QUERY: [&str; 7] = [
     "X-Amz-Signature",
     "X-Amz-Credential",
     "X-Amz-Security-Token",
@@ -16,49 +42,231 @@ pub(super) const SENSITIVE_QUERY: [&str; 7] = [
     "X-Goog-Signature",
 ];
 
-/// [`SENSITIVE_QUERY`], as a policy holds it.
-pub(super) fn default_sensitive() -> Vec<Box<str>> {
-    SENSITIVE_QUERY.map(Into::into).into()
+/// Path templates unless configured otherwise: more routes than a large application has.
+pub const DEFAULT_TEMPLATES: usize = 500;
+
+/// Which values are recognised by their form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Values {
+    /// Credentials behind `Bearer` and `Basic`.
+    pub schemes: bool,
+    pub jwt: bool,
+    pub aws_keys: bool,
+    /// Tokens with a prefix of their issuer (`ghp_`, `sk_live_`, ...).
+    pub issued: bool,
+    pub cards: bool,
+    pub emails: bool,
 }
 
-/// Appends a query with the values of the parameters in `sensitive` replaced; gives how many there were.
-pub(super) fn push_query(out: &mut String, query: &str, sensitive: &[Box<str>]) -> u32 {
-    let mut redacted = 0;
-    for (i, part) in query.split('&').enumerate() {
-        if i > 0 {
-            out.push('&');
+impl Values {
+    /// None of them.
+    pub const NONE: Self =
+        Self { schemes: false, jwt: false, aws_keys: false, issued: false, cards: false, emails: false };
+}
+
+impl Default for Values {
+    fn default() -> Self {
+        Self { schemes: true, jwt: true, aws_keys: true, issued: true, cards: true, emails: false }
+    }
+}
+
+/// What people can choose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Query parameters of the conventions; matched by case.
+    pub sensitive_query: Vec<Box<str>>,
+    /// Names of secrets; a star stands for anything in front or behind.
+    pub names: Vec<Box<str>>,
+    /// The same for header fields.
+    pub headers: Vec<Box<str>>,
+    pub values: Values,
+    /// The query parameters whose values may be shown, if only some may.
+    pub allowed_query: Option<Vec<Box<str>>>,
+    /// The attributes that spans may have, if only some may.
+    pub allowed_attributes: Option<Vec<Box<str>>>,
+    pub paths: Paths,
+    /// Templates of paths at most.
+    pub max_templates: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        let boxed = |names: &[&str]| names.iter().map(|name| (*name).into()).collect();
+        Self {
+            sensitive_query: boxed(&SENSITIVE_QUERY),
+            names: boxed(SECRET_NAMES),
+            headers: boxed(SECRET_HEADERS),
+            values: Values::default(),
+            allowed_query: None,
+            allowed_attributes: None,
+            paths: Paths::default(),
+            max_templates: DEFAULT_TEMPLATES,
         }
-        match secret(part, sensitive).and_then(|at| part.get(..at)) {
-            Some(shown) => {
-                out.extend([shown, REDACTED]);
-                redacted += 1;
+    }
+}
+
+impl Policy {
+    /// Nothing is hidden but what the conventions list.
+    pub fn off() -> Self {
+        Self { names: Vec::new(), headers: Vec::new(), values: Values::NONE, ..Self::default() }
+    }
+}
+
+/// A path as it may be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ShownPath<'a> {
+    pub(super) path: Cow<'a, str>,
+    /// On request.
+    pub(super) template: Option<Box<str>>,
+}
+
+/// Takes out what may not be shown.
+#[derive(Debug)]
+pub struct Redactor {
+    policy: Policy,
+    names: Names,
+    headers: Names,
+    allowed_query: Option<Names>,
+    allowed_attributes: Option<Names>,
+    templates: Templates,
+}
+
+impl Redactor {
+    /// A redactor for these choices.
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            names: Names::new(&policy.names),
+            headers: Names::new(&policy.headers),
+            allowed_query: policy.allowed_query.as_ref().map(Names::new),
+            allowed_attributes: policy.allowed_attributes.as_ref().map(Names::new),
+            templates: Templates::new(policy.max_templates),
+            policy,
+        }
+    }
+
+    /// Text from the wire as it may be shown.
+    pub fn text<'a>(&self, text: impl Into<Cow<'a, str>>, stats: &Stats) -> Cow<'a, str> {
+        let text = text.into();
+        let found = scan(&text, self);
+        if found.is_empty() {
+            return text;
+        }
+        let mut out = String::with_capacity(text.len() + found.len() * REDACTED.len());
+        let mut shown = 0;
+        for part in found {
+            out.push_str(text.get(shown..part.start).unwrap_or_default());
+            out.push_str(REDACTED);
+            if part.rule == Redaction::UrlCredentials {
+                out.extend([":", REDACTED]);
             }
-            None => out.push_str(part),
+            shown = part.end;
+            stats.redacted(part.rule);
         }
+        out.push_str(text.get(shown..).unwrap_or_default());
+        Cow::Owned(out)
     }
-    redacted
+
+    /// A query as it may be shown. Here a value goes up to the next `&`, whatever it holds.
+    pub fn query<'a>(&self, query: &'a str, stats: &Stats) -> Cow<'a, str> {
+        let first = query.split('&').position(|part| self.secret(part).is_some());
+        let Some(first) = first else { return self.text(query, stats) };
+        let mut out = String::with_capacity(query.len() + REDACTED.len());
+        for (i, part) in query.split('&').enumerate() {
+            if i > 0 {
+                out.push('&');
+            }
+            let secret = if i < first { None } else { self.secret(part) };
+            match secret.and_then(|(at, rule)| Some((part.get(..at)?, rule))) {
+                Some((shown, rule)) => {
+                    out.extend([shown, REDACTED]);
+                    stats.redacted(rule);
+                }
+                None => out.push_str(part),
+            }
+        }
+        self.text(out, stats)
+    }
+
+    /// Where the first value of a part of a query begins that may not be shown. Some servers part parameters by
+    /// `;`.
+    fn secret(&self, part: &str) -> Option<(usize, Redaction)> {
+        let mut at = 0;
+        for pair in part.split(';') {
+            if let Some((key, value)) = pair.split_once('=')
+                && !value.is_empty()
+                && let Some(rule) = self.name(key.as_bytes())
+            {
+                return Some((at + key.len() + 1, rule));
+            }
+            at += pair.len() + 1;
+        }
+        None
+    }
+
+    fn name(&self, key: &[u8]) -> Option<Redaction> {
+        if self.names.has(key) || self.policy.sensitive_query.iter().any(|name| same(key, name.as_bytes())) {
+            return Some(Redaction::SecretName);
+        }
+        let allowed = self.allowed_query.as_ref().is_none_or(|allowed| allowed.has(key));
+        (!allowed).then_some(Redaction::NotAllowed)
+    }
+
+    /// The value of a captured header field as it may be shown.
+    pub(super) fn header<'a>(
+        &self,
+        name: &str,
+        sanitize: bool,
+        value: Cow<'a, str>,
+        stats: &Stats,
+    ) -> Cow<'a, str> {
+        if sanitize || self.headers.has(name.as_bytes()) {
+            stats.redacted(Redaction::SecretHeader);
+            return Cow::Borrowed("[REDACTED]");
+        }
+        self.text(value, stats)
+    }
+
+    /// A path as it may be shown, and its template if that is wanted.
+    pub(super) fn path<'a>(&self, path: &'a str, stats: &Stats) -> ShownPath<'a> {
+        // The asterisk of OPTIONS and the nothing of CONNECT are no paths.
+        if self.policy.paths == Paths::AsTheyAre || path == "*" || path.is_empty() {
+            return ShownPath { path: self.text(path, stats), template: None };
+        }
+        let safe = self.text(path, stats);
+        let template = self.templates.of(&safe);
+        if template.is_none() {
+            stats.redacted(Redaction::PathOverflow);
+        }
+        if self.policy.paths == Paths::Named {
+            return ShownPath { path: safe, template };
+        }
+        let shown: Cow<'_, str> = match &template {
+            None => Cow::Borrowed(OVERFLOW),
+            Some(template) if **template == *safe => safe,
+            Some(template) => {
+                stats.redacted(Redaction::PathTemplate);
+                Cow::Owned(template.to_string())
+            }
+        };
+        ShownPath { path: shown, template }
+    }
+
+    /// Whether spans may have this attribute; counted if not.
+    pub(super) fn allows(&self, key: &str, stats: &Stats) -> bool {
+        let allowed = self.allowed_attributes.as_ref().is_none_or(|allowed| allowed.has(key.as_bytes()));
+        if !allowed {
+            stats.redacted(Redaction::NotAllowed);
+        }
+        allowed
+    }
 }
 
-/// Where the first secret value of a part begins.
-fn secret(part: &str, sensitive: &[Box<str>]) -> Option<usize> {
-    let mut at = 0;
-    for pair in part.split(';') {
-        if let Some((key, value)) = pair.split_once('=')
-            && !value.is_empty()
-            && sensitive.iter().any(|name| names(key.as_bytes(), name.as_bytes()))
-        {
-            return Some(at + key.len() + 1);
-        }
-        at += pair.len() + 1;
-    }
-    None
-}
-
-/// Whether a key, written plainly or percent-encoded, is this name.
-fn names(mut key: &[u8], name: &[u8]) -> bool {
+/// Whether a key, written plainly or percent-encoded, is this name, by case.
+fn same(mut key: &[u8], name: &[u8]) -> bool {
     if key.len() <= name.len() {
         return key == name;
     }
+    let hex = |digit: u8| char::from(digit).to_digit(16).map(|value| value as u8);
     for expect in name {
         let (byte, rest) = match key {
             [b'%', high, low, rest @ ..] => match (hex(*high), hex(*low)) {
@@ -74,53 +282,4 @@ fn names(mut key: &[u8], name: &[u8]) -> bool {
         key = rest;
     }
     key.is_empty()
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).map(|value| value as u8)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_are_replaced() {
-        for (query, expect, count) in [
-            ("q=OpenTelemetry&sig=abc", "q=OpenTelemetry&sig=REDACTED", 1),
-            ("sig=abc&color=blue", "sig=REDACTED&color=blue", 1),
-            ("Signature=a=b==", "Signature=REDACTED", 1),
-            (
-                "AWSAccessKeyId=a&Signature=b&Expires=1",
-                "AWSAccessKeyId=REDACTED&Signature=REDACTED&Expires=1",
-                2,
-            ),
-            ("X-Amz-Signature=a", "X-Amz-Signature=REDACTED", 1),
-            ("X-Amz-Credential=a", "X-Amz-Credential=REDACTED", 1),
-            ("X-Amz-Security-Token=a", "X-Amz-Security-Token=REDACTED", 1),
-            ("X-Goog-Signature=a", "X-Goog-Signature=REDACTED", 1),
-            ("X%2DGoog%2dSignature=a", "X%2DGoog%2dSignature=REDACTED", 1),
-            ("%73%69%67=a&b=c", "%73%69%67=REDACTED&b=c", 1),
-            ("a=1;sig=abc;b=2&c=3", "a=1;sig=REDACTED&c=3", 1),
-            ("sig=a;b", "sig=REDACTED", 1),
-            ("Sig=abc&SIG=abc", "Sig=abc&SIG=abc", 0),
-            ("signal=1&xsig=2&si=3&sig", "signal=1&xsig=2&si=3&sig", 0),
-            ("sig=&a=1", "sig=&a=1", 0),
-            ("%7sig=1&%zzsig=2&%=3", "%7sig=1&%zzsig=2&%=3", 0),
-            ("&&=&a", "&&=&a", 0),
-            ("", "", 0),
-        ] {
-            let mut out = String::new();
-            assert_eq!(push_query(&mut out, query, &default_sensitive()), count, "{query}");
-            assert_eq!(out, expect);
-        }
-    }
-
-    #[test]
-    fn the_list_can_be_another() {
-        let mut out = String::new();
-        assert_eq!(push_query(&mut out, "token=1&sig=2", &["token".into()]), 1);
-        assert_eq!(out, "token=REDACTED&sig=2");
-        assert_eq!(push_query(&mut out, "&token=1", &[]), 0);
-    }
 }

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 
 use super::{
     address::{Authority, push_socket},
-    redact::push_query,
+    redact::Redactor,
     semconv::REDACTED,
 };
+use crate::stats::{Redaction, Stats};
 
 /// A request target in its parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,9 +46,13 @@ impl<'a> Target<'a> {
     }
 }
 
+/// Characters of a scheme. Those that requests name (`http`, `wss`, `coaps+tcp`) have fewer.
+const LONGEST_SCHEME: usize = 16;
+
 /// Whether text is a scheme (RFC 3986, section 3.1).
 pub(super) fn is_scheme(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphabetic())
+    text.len() <= LONGEST_SCHEME
+        && text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
 }
 
@@ -69,14 +74,15 @@ pub(super) enum Place<'a> {
     Nowhere,
 }
 
-/// Puts a URL together. User names and passwords become `REDACTED:REDACTED`, as do the values of the query
-/// parameters in `sensitive`; gives how many values that were.
+/// Puts a URL together as it may be shown. `path` is the target's, as that may be.
 pub(super) fn full_url(
     scheme: &str,
     place: Place<'_>,
+    path: &str,
     target: &Target<'_>,
-    sensitive: &[Box<str>],
-) -> (String, u32) {
+    redactor: &Redactor,
+    stats: &Stats,
+) -> String {
     let authority = match place {
         Place::Named(authority) => authority.written.len(),
         Place::Peer(_) => 21,
@@ -84,8 +90,7 @@ pub(super) fn full_url(
     };
     let query = target.query.map_or(0, |query| 1 + query.len());
     // Exact for what is usual, so that nothing is allocated twice.
-    let mut url = String::with_capacity(scheme.len() + 3 + authority + target.path.len() + query);
-    let mut redacted = 0;
+    let mut url = String::with_capacity(scheme.len() + 3 + authority + path.len() + query);
     // What CONNECT asks for is a place and no resource: it has no scheme.
     if !matches!(place, Place::Nowhere) {
         let scheme = if target.path.is_empty() { "" } else { scheme };
@@ -95,28 +100,31 @@ pub(super) fn full_url(
         Place::Named(authority) => {
             if authority.user {
                 url.extend([REDACTED, ":", REDACTED, "@"]);
-                redacted += 1;
+                stats.redacted(Redaction::UrlCredentials);
             }
-            url.push_str(&String::from_utf8_lossy(authority.written));
+            url.push_str(&redactor.text(String::from_utf8_lossy(authority.written), stats));
         }
         Place::Peer(addr) => push_socket(&mut url, addr),
         Place::Nowhere => {}
     }
     // The asterisk stands for the server itself, whose URL has no path (RFC 9112, section 3.3).
     if target.path != "*" {
-        url.push_str(target.path);
+        url.push_str(path);
     }
     if let Some(query) = target.query {
         url.push('?');
-        redacted += push_query(&mut url, query, sensitive);
+        url.push_str(&redactor.query(query, stats));
     }
-    (url, redacted)
+    url
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::span::{address::authority, redact::default_sensitive};
+    use crate::{
+        span::{address::authority, redact::Policy},
+        stats::Count,
+    };
 
     #[test]
     fn the_four_forms() {
@@ -141,8 +149,10 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(place: Place<'_>, target: &Target<'_>, expect: &str, redacted: u32) {
-        assert_eq!(full_url("http", place, target, &default_sensitive()), (expect.to_owned(), redacted));
+    fn check(place: Place<'_>, target: &Target<'_>, expect: &str, redacted: u64) {
+        let (redactor, stats) = (Redactor::new(Policy::default()), Stats::default());
+        assert_eq!(full_url("http", place, target.path, target, &redactor, &stats), expect);
+        assert_eq!(stats.counted(Count::Redacted), redacted);
     }
 
     #[test]

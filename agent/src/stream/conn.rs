@@ -9,7 +9,8 @@ use std::{
 };
 
 use spandrel_common::event::{
-    self, DATA_BODY, DATA_END, DATA_PIPELINED, DATA_START, DIR_RX, Data, ROLE_CLIENT, TRANSPORT_UNIX,
+    self, DATA_BODY, DATA_END, DATA_PIPELINED, DATA_START, DATA_UNSEEN, DIR_RX, Data, ROLE_CLIENT,
+    TRANSPORT_UNIX,
 };
 
 use super::{
@@ -153,6 +154,19 @@ impl Conn {
         }
     }
 
+    /// The request side had moved up to a position when a response did, by TCP's numbers: what `splice` takes of a
+    /// request's body is told by nothing else in time.
+    fn sent_up_to(&mut self, pos: u64, context: &mut Context<'_>) {
+        let certain = self.parser.certain(Side::Request);
+        let half = &mut self.request;
+        let len = pos.saturating_sub(half.next).min(certain);
+        if len > 0 && half.waiting.is_empty() {
+            half.next += len;
+            let last_ns = half.last_ns;
+            self.feed(Side::Request, Input::Body { len, end: false }, last_ns, context);
+        }
+    }
+
     /// Bytes moved.
     pub(super) fn data(&mut self, data: &Data, payload: &[u8], context: &mut Context<'_>) {
         self.tgid = data.header.tgid;
@@ -162,7 +176,11 @@ impl Conn {
         if self.over {
             return;
         }
-        match if data.dir == DIR_RX { self.peer_side() } else { self.own_side() } {
+        let side = if data.dir == DIR_RX { self.peer_side() } else { self.own_side() };
+        if side == Side::Response && self.held.is_empty() {
+            self.sent_up_to(data.other, context);
+        }
+        match side {
             Side::Request => {
                 let late = self.held.first().is_some_and(|(held, _)| held.first_ns < data.first_ns);
                 if late && self.request.waiting.is_empty() {
@@ -297,7 +315,10 @@ impl Conn {
         if ends || (len > 0 && body) {
             // Content is counted without chunk framing.
             let len = if body { len.saturating_sub(data.framing) } else { 0 };
-            self.feed(side, Input::Body { len, end: ends }, data.last_ns, context);
+            // Never told to have taken longer than it did.
+            let unseen = body && data.flags & DATA_UNSEEN != 0 && self.half(side).last_ns > 0;
+            let last_ns = if unseen { self.half(side).last_ns } else { data.last_ns };
+            self.feed(side, Input::Body { len, end: ends }, last_ns, context);
         }
     }
 

@@ -5,6 +5,7 @@ use spandrel_common::{
     event::{DECISION_SAMPLED, Data},
     limits::HEAD_CAPTURE,
 };
+use zeroize::Zeroizing;
 
 use crate::exchange::Begin;
 
@@ -84,7 +85,7 @@ pub(super) struct Half {
     /// When the last byte moved.
     pub(super) last_ns: u64,
     /// Bytes before `next` that the parser did not consume.
-    pub(super) waiting: Vec<u8>,
+    pub(super) waiting: Waiting,
     /// What brought the first of them.
     pub(super) source: Source,
     /// Nothing more comes.
@@ -98,11 +99,28 @@ impl Half {
     }
 
     /// Keeps what is not consumed of the bytes that waited and came.
-    pub(super) fn keep(&mut self, mut waiting: Vec<u8>, consumed: usize, sources: &Sources) {
+    pub(super) fn keep(&mut self, waiting: Waiting, consumed: usize, sources: &Sources) {
         self.source = if consumed < sources.until { sources.old } else { sources.new };
-        if consumed < waiting.len() {
-            waiting.drain(..consumed);
-            self.waiting = waiting;
+        match waiting.get(consumed..) {
+            Some(_) if consumed == 0 => self.waiting = waiting,
+            Some(rest @ [_, ..]) => self.waiting = Waiting::new(rest.to_vec()),
+            _ => {}
         }
     }
+}
+
+/// Captured bytes that wait for more; overwritten with zeros before their memory is given back.
+pub(super) type Waiting = Zeroizing<Vec<u8>>;
+
+/// The bytes that waited, with more behind them.
+pub(super) fn with_more(mut waiting: Waiting, more: &[u8]) -> Waiting {
+    let len = waiting.len() + more.len();
+    if len > waiting.capacity() {
+        // Growing in place may leave the old bytes behind.
+        let mut larger = Vec::with_capacity(len.next_power_of_two());
+        larger.extend_from_slice(&waiting);
+        waiting = Waiting::new(larger);
+    }
+    waiting.extend_from_slice(more);
+    waiting
 }

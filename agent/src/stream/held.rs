@@ -47,10 +47,8 @@ pub(super) struct Holding {
 
 impl Holding {
     pub(super) fn of(transport: u8, local_addr: [u8; 16]) -> Self {
-        let [a, b, c, d, e, f, g, h, ..] = local_addr;
-        let inode =
-            if transport == TRANSPORT_UNIX { u64::from_ne_bytes([a, b, c, d, e, f, g, h]) } else { 0 };
-        Self { inode, ..Self::default() }
+        let inode = local_addr.first_chunk().filter(|_| transport == TRANSPORT_UNIX);
+        Self { inode: inode.map_or(0, |bytes| u64::from_ne_bytes(*bytes)), ..Self::default() }
     }
 
     /// Bytes moved: somebody holds it.

@@ -1,6 +1,7 @@
 //! Synthetic event sequences: what the table makes of order, gaps, losses and ends.
 
 mod ends;
+mod held;
 mod missing;
 mod order;
 mod truth;

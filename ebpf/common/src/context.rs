@@ -111,19 +111,16 @@ impl Context {
         self.state = 0;
         self.known = 1;
         self.span_id = ids::span_id(seed, pos);
-        match parent {
-            Some(parent) => {
-                self.trace_id = parent.trace_id;
-                self.parent_id = parent.parent_id;
-                self.flags = parent.flags & FLAG_RANDOM;
-                self.rule = Rule::Carried as u8;
-            }
-            None => {
-                self.trace_id = ids::trace_id(seed, pos);
-                self.parent_id = [0; 8];
-                self.flags = FLAG_RANDOM;
-                self.rule = Rule::None as u8;
-            }
+        if let Some(parent) = parent {
+            self.trace_id = parent.trace_id;
+            self.parent_id = parent.parent_id;
+            self.flags = parent.flags & FLAG_RANDOM;
+            self.rule = Rule::Carried as u8;
+        } else {
+            self.trace_id = ids::trace_id(seed, pos);
+            self.parent_id = [0; 8];
+            self.flags = FLAG_RANDOM;
+            self.rule = Rule::None as u8;
         }
         if policy.decide(parent.map(TraceParent::sampled), self.trace_id) {
             self.flags |= FLAG_SAMPLED;

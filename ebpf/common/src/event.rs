@@ -122,7 +122,8 @@ pub const DATA_END: u16 = 4;
 pub const DATA_TO_CLOSE: u16 = 8;
 /// `Data::flags`: more than [`crate::limits::HEAD_CAPTURE`] bytes of this turn: the rest was not captured.
 pub const DATA_LIMIT: u16 = 16;
-/// `Data::flags`: captured content had to be left out; `Data::unseen` says why.
+/// `Data::flags`: captured content had to be left out; `Data::unseen` says why. With `DATA_BODY`: the body ended
+/// before these bytes, and its last were not seen to move (`splice`); when is not known.
 pub const DATA_UNSEEN: u16 = 32;
 /// `Data::flags`: on this connection, now or before, a request came before any byte of the response to the
 /// one before it, or inside its body.
@@ -211,8 +212,8 @@ pub struct Data {
     pub wait_ns: u64,
     /// Of the bytes that were not captured, those that are chunk framing and trailers and not content.
     pub framing: u64,
-    /// Of a request's bytes: the position of the response direction when they moved. Unless requests are
-    /// pipelined, the response to the request that starts here begins there. 0 for responses.
+    /// The position of the other direction when these bytes moved. Unless requests are pipelined, the response to a
+    /// request that starts here begins there.
     pub other: u64,
     /// What caused the outbound request that starts here.
     pub cause: Cause,

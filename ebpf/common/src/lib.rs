@@ -14,6 +14,7 @@ pub mod http1;
 pub mod ids;
 pub mod layout;
 pub mod limits;
+pub mod rules;
 pub mod runtime;
 pub mod sample;
 pub mod stats;

@@ -80,9 +80,11 @@ pub const TRACESTATES: u32 = 16_384;
 /// end after all, it counts as closed just before.
 pub const UNIX_SOCKETS: u32 = 4096;
 
-/// Descriptors of a process that ends which are looked at, with `bpf_loop` and without it, where the verifier walks
-/// every one. A Unix socket beyond them counts as closed just before the end.
+/// Descriptors of a process that ends which are looked at: four times the usual limit. A Unix socket beyond them counts
+/// as closed just before the end.
 pub const EXIT_FDS: u32 = 4096;
+
+/// The same on kernels without `bpf_loop`, where the verifier walks every one.
 pub const EXIT_FDS_PLAIN: u32 = 64;
 
 /// Listening ports that `--port` can name.

@@ -81,9 +81,15 @@ impl core::fmt::Debug for Th {
 pub struct Policy {
     /// Rejection threshold for roots: 0 keeps all, [`NEVER`] keeps none.
     pub threshold: u64,
-    /// 1 if a parent's decision is honoured (the `parentbased_` forms), 0 if each request is judged alone.
+    /// [`PARENT_BASED`] if a parent's decision is honoured (the `parentbased_` forms), else each request is judged
+    /// alone; [`OPEN`] if rules that only userspace can judge come before the threshold.
     pub parent_based: u64,
 }
+
+/// A parent's decision is honoured.
+pub const PARENT_BASED: u64 = 1;
+/// What no parent decides is left to userspace.
+pub const OPEN: u64 = 2;
 
 impl Policy {
     /// `parentbased_always_on`, the default.
@@ -103,7 +109,18 @@ impl Policy {
     /// The `parentbased_` form.
     #[must_use]
     pub const fn parent_based(self) -> Self {
-        Self { parent_based: 1, ..self }
+        Self { parent_based: self.parent_based | PARENT_BASED, ..self }
+    }
+
+    /// The form that leaves to userspace what no parent decides.
+    #[must_use]
+    pub const fn open(self) -> Self {
+        Self { parent_based: self.parent_based | OPEN, ..self }
+    }
+
+    /// Whether a request is left to userspace, if it has a parent with a valid `traceparent` or not.
+    pub const fn leaves_open(&self, parent: bool) -> bool {
+        self.parent_based & OPEN != 0 && !(parent && self.parent_based & PARENT_BASED != 0)
     }
 
     /// The randomness of a trace id: its right-most 56 bits.
@@ -121,7 +138,7 @@ impl Policy {
     /// `trace_id` is the parent's then, and the new one otherwise.
     pub const fn decide(&self, parent: Option<bool>, trace_id: [u8; 16]) -> bool {
         match parent {
-            Some(sampled) if self.parent_based != 0 => sampled,
+            Some(sampled) if self.parent_based & PARENT_BASED != 0 => sampled,
             _ => self.keeps_root(trace_id),
         }
     }
@@ -224,6 +241,16 @@ mod tests {
         assert_eq!(Policy::DEFAULT, Policy::ALWAYS_ON.parent_based());
         assert!(!Policy::ALWAYS_OFF.parent_based().decide(None, high));
         assert!(Policy::ALWAYS_OFF.parent_based().decide(Some(true), low));
+    }
+
+    #[test]
+    fn an_open_policy_decides_only_for_parents() {
+        let open = Policy::DEFAULT.open();
+        assert!(open.leaves_open(false) && !open.leaves_open(true));
+        assert!(Policy::ALWAYS_ON.open().leaves_open(true));
+        assert!(!Policy::DEFAULT.leaves_open(false));
+        assert!(!open.decide(Some(false), id(0)) && open.decide(Some(true), id(0)));
+        assert!(!Policy::ALWAYS_OFF.open().decide(Some(false), id(NEVER - 1)));
     }
 
     #[test]

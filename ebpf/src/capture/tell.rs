@@ -1,7 +1,6 @@
 //! Events about a connection, made from what the scratch slot and the connection's state hold.
 
 use spandrel_common::{
-    context::Cause,
     event::{
         Close, DATA_BODY, DATA_PIPELINED, DATA_UNSEEN, DIR_RX, DIR_TX, Header, SELECT_PENDING, TRANSPORT_TCP,
         TRANSPORT_UNIX,
@@ -16,6 +15,7 @@ use crate::{
     emit, filter,
     kernel::{sock::Sock, task::Ids},
     maps::UNIX,
+    read,
     scratch::{self, Scratch},
 };
 
@@ -46,12 +46,20 @@ pub fn tell<const TX: bool>(
     if flags & DATA_UNSEEN == 0 {
         data.unseen = 0;
     }
-    data.orphans = 0;
-    data.framing = 0;
-    data.reserved = 0;
-    data.wait_ns = 0;
-    data.cause = if starts && TX { causality::told(state, pos) } else { Cause::NONE };
-    data.other = if moved.request != 0 { moved.other } else { 0 };
+    // A number that the compiler does not know: it would make one call of the zeros, to a loop over bytes.
+    let none = read::opaque(0);
+    data.orphans = none as u8;
+    data.framing = none;
+    data.reserved = none as u8;
+    data.wait_ns = none;
+    data.other = moved.other;
+    data.cause.trace_id = u128::from(none).to_ne_bytes();
+    data.cause.parent_id = none.to_ne_bytes();
+    data.cause.flags = none as u8;
+    data.cause.rule = none as u8;
+    if TX && starts {
+        data.cause = causality::told(state, pos);
+    }
     if flags & DATA_BODY != 0 {
         let own = state.flows::<TX>().0;
         data.framing = own.framing;

@@ -28,7 +28,7 @@ use crate::{
         sock::Sock,
         task::{self, Ids},
     },
-    maps::POLICY,
+    maps::{self, POLICY},
     read, scratch,
 };
 
@@ -106,7 +106,7 @@ pub extern "C" fn spandrel_outbound(state: *mut State, pos: u64) -> u32 {
 fn find(state: &mut State, pos: u64, policy: &Policy) {
     let (seed, ids) = (state.seed, task::ids());
     let origin = state.context;
-    let program = program::of(ids.tgid);
+    let program = maps::program(ids.tgid);
     let open = program.as_ref().map_or(0, |program| program.open);
     let goroutine = if globals::rule(Rule::Goroutine) { go::cause(ids) } else { None };
     let strong = if let Some(found) = goroutine {

@@ -1,7 +1,6 @@
 //! A head that comes in pieces: they are put together beside the connection, until the program has all of it. Before
 //! that, nothing can have been caused by it.
 
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use spandrel_common::{limits::HEAD_SCAN, stats::Counter};
 
 use crate::{
@@ -10,12 +9,12 @@ use crate::{
     conn::State,
     decide::{self, UNCLEAR},
     emit, head,
-    maps::HEADS,
+    maps::{self, HEADS},
     read,
     scratch::{self, Scratch},
 };
 
-/// What came of a head so far.
+/// What came of a head so far. A connection's requests are read by one hook at a time.
 #[repr(C)]
 pub struct Head {
     /// Twice the limit, for the verifier: a piece at any place inside the first half.
@@ -40,9 +39,7 @@ pub extern "C" fn spandrel_first_piece(state: *mut State, pos: u64, len: u64) ->
         emit::count(Counter::CausalityFull);
         return 0;
     }
-    let Some(head) = HEADS.get_ptr_mut(state.id) else { return 0 };
-    // SAFETY: a live map value; a connection's requests are read by one hook at a time.
-    let head = unsafe { &mut *head };
+    let Some(head) = maps::head(state.id) else { return 0 };
     head.pos = pos;
     if append(head, scratch, len) {
         state.pieces = 1;
@@ -55,9 +52,7 @@ pub extern "C" fn spandrel_first_piece(state: *mut State, pos: u64, len: u64) ->
 #[inline(never)]
 pub extern "C" fn spandrel_next_piece(state: *mut State) -> u32 {
     let (Some(state), Some(scratch)) = (State::given(state), scratch::held()) else { return 0 };
-    let Some(head) = HEADS.get_ptr_mut(state.id) else { return 0 };
-    // SAFETY: as above.
-    let head = unsafe { &mut *head };
+    let Some(head) = maps::head(state.id) else { return 0 };
     let (len, room) = (scratch.moved.len, HEAD_SCAN as u64 - 1);
     let want = if len < room { len } else { room };
     let call = scratch.moved.call;
@@ -67,8 +62,9 @@ pub extern "C" fn spandrel_next_piece(state: *mut State) -> u32 {
         return 0;
     }
     let total = read::at_most(head.len, HEAD_SCAN as u64 - 1);
-    // SAFETY: the verifier proves that the buffer has room for as many bytes.
-    unsafe { bpf_probe_read_kernel(scratch.room().cast(), total as u32, (&raw const head.bytes).cast()) };
+    if !read::copy(scratch.room(), total as u32, (&raw const head.bytes).cast()) {
+        return 0;
+    }
     head::spandrel_search(total);
     if scratch.found.end == 0 {
         return 0;
@@ -96,8 +92,8 @@ fn append(head: &mut Head, scratch: &Scratch, len: u64) -> bool {
     let len = read::at_most(len, HEAD_SCAN as u64 - 1);
     let to = (&raw mut head.bytes).cast::<u8>().wrapping_add(at as usize);
     head.len = at + len;
-    // SAFETY: place and length are both below half of the room.
-    unsafe { bpf_probe_read_kernel(to.cast(), len as u32, (&raw const scratch.bytes).cast()) == 0 }
+    // Place and length are both below half of the room.
+    read::copy(to, len as u32, (&raw const scratch.bytes).cast())
 }
 
 /// Nothing more is awaited.

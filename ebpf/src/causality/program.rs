@@ -6,11 +6,12 @@ use crate::{
     conn::State,
     emit,
     kernel::{sock::Sock, task::Ids},
-    maps::PROGRAMS,
+    maps::{self, PROGRAMS},
     read,
 };
 
-/// A process that serves requests.
+/// A process that serves requests. Counts are changed by atomic instructions; the rest is written by the request
+/// that began while there was no other.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Program {
@@ -42,20 +43,15 @@ const EMPTY: Program = Program {
 };
 
 #[inline(always)]
-pub fn of(tgid: u32) -> Option<&'static mut Program> {
-    let program = PROGRAMS.get_ptr_mut(tgid)?;
-    // SAFETY: a live map value, freed only after a grace period that this program's run is part of. Counts are changed
-    // by atomic instructions; the rest is written by who began while there was no other.
-    Some(unsafe { &mut *program })
-}
-
-#[inline(always)]
 fn of_or_new(tgid: u32) -> Option<&'static mut Program> {
     // 1 is BPF_NOEXIST: another thread may be faster.
-    if of(tgid).is_none() && PROGRAMS.insert(tgid, &EMPTY, 1).is_err() && of(tgid).is_none() {
+    if maps::program(tgid).is_none()
+        && PROGRAMS.insert(tgid, &EMPTY, 1).is_err()
+        && maps::program(tgid).is_none()
+    {
         emit::count(Counter::CausalityFull);
     }
-    of(tgid)
+    maps::program(tgid)
 }
 
 /// A request was read.
@@ -74,7 +70,7 @@ pub fn begin(state: &State, ids: Ids) {
 /// A request that process `tgid` read is over.
 #[inline(always)]
 pub fn end(state: &State, tgid: u32) {
-    let Some(program) = of(tgid) else { return };
+    let Some(program) = maps::program(tgid) else { return };
     read::fetch_add(&raw mut program.sum, state.id.wrapping_neg());
     if read::fetch_add(&raw mut program.open, u64::MAX) == 1 && program.calls != 0 {
         // It has answered, and what it was thought to have asked for was not there yet.

@@ -8,11 +8,11 @@
 
 use spandrel_common::context::Context;
 
-use super::program::{self, Program};
+use super::program::Program;
 use crate::{
     conn::State,
     kernel::{sock::Sock, task::Ids},
-    maps::DESTINATIONS,
+    maps::{self, DESTINATIONS},
     read,
 };
 
@@ -23,8 +23,7 @@ pub fn cause(state: &State, program: Option<&'static mut Program>, ids: Ids) -> 
         return None;
     }
     let key = [u64::from(ids.tgid), Sock(state.sk).peer_hash()];
-    // SAFETY: only the presence of the entry is asked.
-    let idle = unsafe { DESTINATIONS.get(key) }.is_some();
+    let idle = maps::called_idle(key);
     match program {
         Some(program) if program.open != 0 => {
             if idle || program.demoted != 0 {
@@ -46,7 +45,7 @@ pub fn cause(state: &State, program: Option<&'static mut Program>, ids: Ids) -> 
 /// An outbound request was found to be caused so.
 #[inline(always)]
 pub fn called(state: &mut State, ids: Ids) {
-    if let Some(program) = program::of(ids.tgid) {
+    if let Some(program) = maps::program(ids.tgid) {
         read::fetch_add(&raw mut program.calls, 1);
         state.single = 1;
     }
@@ -56,7 +55,7 @@ pub fn called(state: &mut State, ids: Ids) {
 #[inline(always)]
 pub fn returned(state: &mut State, tgid: u32) {
     state.single = 0;
-    if let Some(program) = program::of(tgid)
+    if let Some(program) = maps::program(tgid)
         && program.demoted == 0
         && program.calls != 0
     {

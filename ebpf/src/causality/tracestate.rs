@@ -10,12 +10,12 @@ use spandrel_common::{
 use crate::{
     conn::State,
     emit,
-    maps::TRACESTATES,
+    maps::{self, TRACESTATES},
     read,
     scratch::{self, STATES},
 };
 
-/// Of one request.
+/// Of one request. A connection's head is read by one hook at a time.
 #[repr(C)]
 pub struct Tracestate {
     /// The members, checked and joined: see [`Members`].
@@ -35,10 +35,8 @@ pub fn of(context: &Context) -> Option<&'static Tracestate> {
     if context.state == 0 {
         return None;
     }
-    let state = TRACESTATES.get_ptr(context.state)?;
-    // SAFETY: a live map value, freed only after a grace period that this program's run is part of.
-    let state = unsafe { &*state };
-    (state.len > 0 && state.len <= STATE_LEN as u32).then_some(state)
+    let state = maps::tracestate(context.state)?;
+    (state.len > 0 && state.len <= STATE_LEN as u32).then_some(&*state)
 }
 
 /// Keeps the `tracestate` of the request whose head is in the scratch buffer, and whose context is in `state`.
@@ -50,24 +48,21 @@ pub extern "C" fn spandrel_tracestate(state: *mut State) -> u32 {
         emit::count(Counter::TracestatesFull);
         return 0;
     }
-    let Some(kept) = TRACESTATES.get_ptr_mut(state.id) else { return 0 };
     if scratch.found.states > STATES as u32 {
         emit::count(Counter::TracestatesFull);
         return 0;
     }
     for index in 0..STATES as u32 {
         if index < scratch.found.states {
-            // SAFETY: a live map value; this connection's head is read by one hook at a time.
-            unsafe { (*kept).place = scratch.found.state[index as usize & (STATES - 1)] };
+            let Some(kept) = maps::tracestate(state.id) else { return 0 };
+            kept.place = scratch.found.state[index as usize & (STATES - 1)];
             let mut id = state.id;
             read::repeat(HEAD_SCAN as u32, byte, &mut id);
         }
     }
-    // SAFETY: as above.
-    let len = unsafe {
-        (*kept).len = u32::from((*kept).members.len());
-        (*kept).len
-    };
+    let Some(kept) = maps::tracestate(state.id) else { return 0 };
+    let len = u32::from(kept.members.len());
+    kept.len = len;
     state.context.state = if len > 0 { state.id } else { 0 };
     0
 }
@@ -75,20 +70,14 @@ pub extern "C" fn spandrel_tracestate(state: *mut State) -> u32 {
 /// Takes one byte. Returns 1 at the end of the line.
 extern "C" fn byte(_: u32, id: *mut u64) -> i64 {
     let (Some(id), Some(scratch)) = (read::context(id), scratch::held()) else { return 1 };
-    let Some(kept) = TRACESTATES.get_ptr_mut(*id) else { return 1 };
-    // SAFETY: as above.
-    let kept = unsafe { &mut *kept };
+    let Some(kept) = maps::tracestate(*id) else { return 1 };
     let byte = scratch.view().byte(kept.place);
     let last = byte == b'\r' || byte == b'\n';
     // The end of a header ends a member, too.
     let byte = if last { b',' } else { byte };
     kept.place += 1;
-    let bytes = (&raw mut kept.bytes).cast::<u8>();
-    kept.members.push(byte, &mut |at, byte| {
-        let at = read::opaque(u64::from(at)) & (STATE_LEN as u64 - 1);
-        // SAFETY: the masked place is inside.
-        unsafe { *bytes.add(at as usize) = byte };
-    });
+    let bytes = &mut kept.bytes;
+    kept.members.push(byte, &mut |at, byte| read::put(bytes, u64::from(at), byte));
     i64::from(last)
 }
 

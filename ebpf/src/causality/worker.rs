@@ -23,7 +23,7 @@ use crate::{
     maps::{self, THREADS},
 };
 
-/// A thread that has read a request.
+/// A thread that has read a request. Written by itself, and by who ends its request.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Thread {
@@ -43,21 +43,13 @@ pub struct Thread {
 const EMPTY: Thread =
     Thread { conn: 0, sk: 0, context: Context::UNKNOWN, loops: 0, handed: 0, reserved: [0; 6] };
 
-#[inline(always)]
-fn of(tid: u32) -> Option<&'static mut Thread> {
-    let thread = THREADS.get_ptr_mut(tid)?;
-    // SAFETY: a live map value, freed only after a grace period that this program's run is part of. It is written by
-    // the thread itself, and by who ends its request.
-    Some(unsafe { &mut *thread })
-}
-
 /// The running thread has read the head of the request in `state`, from the socket at `sk`.
 #[inline(always)]
 pub fn bind(state: &State, sk: u64, ids: Ids) {
-    if of(ids.tid).is_none() && THREADS.insert(ids.tid, &EMPTY, 0).is_err() {
+    if maps::thread(ids.tid).is_none() && THREADS.insert(ids.tid, &EMPTY, 0).is_err() {
         emit::count(Counter::CausalityFull);
     }
-    let Some(thread) = of(ids.tid) else { return };
+    let Some(thread) = maps::thread(ids.tid) else { return };
     if thread.loops == 0 && thread.conn != 0 && thread.conn != state.id {
         thread.loops = 1;
         emit::count(Counter::Demoted);
@@ -73,7 +65,7 @@ pub fn bind(state: &State, sk: u64, ids: Ids) {
 /// The request of a connection that a thread read is over.
 #[inline(always)]
 pub fn release(conn: u64, tid: u32) {
-    if let Some(thread) = of(tid)
+    if let Some(thread) = maps::thread(tid)
         && thread.conn == conn
     {
         thread.conn = 0;
@@ -83,7 +75,7 @@ pub fn release(conn: u64, tid: u32) {
 /// The inbound request that the running thread works on, if that is certain.
 #[inline(always)]
 pub fn cause(ids: Ids) -> Option<&'static Context> {
-    let thread = of(ids.tid)?;
+    let thread = maps::thread(ids.tid)?;
     if thread.conn == 0 || thread.loops != 0 || thread.context.known == 0 {
         return None;
     }
@@ -105,7 +97,7 @@ pub fn cause(ids: Ids) -> Option<&'static Context> {
 /// The request that a thread read last, if it came by the socket at `sk`.
 #[inline(always)]
 pub fn last(tid: u32, sk: u64) -> Option<&'static Context> {
-    let thread = of(tid)?;
+    let thread = maps::thread(tid)?;
     (thread.conn != 0 && thread.sk == sk && thread.context.known != 0).then_some(&thread.context)
 }
 

@@ -10,9 +10,12 @@ use spandrel_common::{
 use crate::{
     capture,
     causality::{piece, spandrel_answered, spandrel_called, upstream},
-    conn::{self, FRESH, HTTP, State},
+    conn::{self, BODY, FRESH, HTTP, State},
     emit, filter, globals,
-    kernel::{sock::Sock, task},
+    kernel::{
+        sock::{Raw, Sock, Tcp},
+        task,
+    },
     maps::{self, PROCESSES},
 };
 
@@ -76,6 +79,7 @@ fn ends(sock: Sock, old: i32, new: i32) -> bool {
 #[inline(always)]
 fn changed(state: &mut State, sock: Sock, new: i32) {
     if state.phase == HTTP && state.announced != 0 {
+        take_unread(state, sock);
         let (reason, errno) = if new == TCP_CLOSE {
             match sock.error() {
                 0 => (CLOSE_GONE, 0),
@@ -105,6 +109,22 @@ fn changed(state: &mut State, sock: Sock, new: i32) {
         state.context.known = 0;
         reset(&mut state.rx);
         reset(&mut state.tx);
+    }
+}
+
+/// What `splice` took of a body is known by TCP's own numbers alone.
+#[inline(always)]
+fn take_unread(state: &mut State, sock: Sock) {
+    let flow = &mut state.rx;
+    if flow.mode != BODY || flow.seq_known == 0 {
+        return;
+    }
+    let Some(seq) = Tcp(Raw(sock.0)).received_seq() else { return };
+    let ahead = seq.wrapping_sub(flow.seq);
+    if ahead > 0 && ahead < 1 << 31 {
+        let pos = flow.pos + u64::from(ahead);
+        flow.pos = if pos < flow.until { pos } else { flow.until };
+        flow.seq = seq;
     }
 }
 

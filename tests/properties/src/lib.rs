@@ -6,16 +6,21 @@
     reason = "a property that does not hold is told by a panic"
 )]
 
+mod config;
 mod event;
 mod http1;
+mod redact;
 mod w3c;
 
+pub use config::config;
 pub use event::event;
 pub use http1::http1;
+pub use redact::redact;
 pub use w3c::w3c;
 
 /// Something that holds for any bytes, or panics.
 pub type Property = fn(&[u8]);
 
 /// The properties by name; a folder of tests/corpus with that name has bytes to start from.
-pub const ALL: &[(&str, Property)] = &[("http1", http1), ("w3c", w3c), ("event", event)];
+pub const ALL: &[(&str, Property)] =
+    &[("http1", http1), ("w3c", w3c), ("event", event), ("redact", redact), ("config", config)];

@@ -12,8 +12,8 @@ use std::{
 use rustix::process::Signal;
 
 use crate::{
-    PATIENCE,
     lab::Lab,
+    patience,
     process::{self, Output, Program},
     report::Report,
     span::{self, Kind, Span},
@@ -26,6 +26,7 @@ pub struct Options {
     env: Vec<(String, String)>,
     command: Vec<String>,
     console: Option<&'static str>,
+    starter: Vec<String>,
 }
 
 impl Options {
@@ -70,6 +71,13 @@ impl Options {
         self
     }
 
+    /// A program that starts the agent, with its arguments: `setpriv`.
+    #[must_use]
+    pub fn started_by<A: Into<String>>(mut self, starter: impl IntoIterator<Item = A>) -> Self {
+        self.starter = starter.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// What comes behind `--`. What this command writes to standard output comes with the spans
     /// ([`Finished::output`]).
     #[must_use]
@@ -80,7 +88,14 @@ impl Options {
 
     /// The command line.
     fn line(&self, report: &Path) -> Command {
-        let mut command = process::command(binary());
+        let mut command = match self.starter.split_first() {
+            None => process::command(binary()),
+            Some((starter, args)) => {
+                let mut command = process::command(starter);
+                command.args(args).arg(binary());
+                command
+            }
+        };
         command.args([
             "run",
             "--console",
@@ -144,7 +159,7 @@ impl Agent {
         let home = Lab::new();
         let program = Program::start(&mut options.line(&home.path("report.json")));
         let address = program.wait_stderr("the agent did not start", |line| {
-            line.split_once("metrics and health: http://")?.1.strip_suffix("/metrics")?.parse().ok()
+            line.split_once("metrics and health: http://")?.1.split_once("/metrics")?.0.parse().ok()
         });
         program.wait_stderr("the agent did not attach", |line| line.contains("attached by").then_some(()));
         Self { program, home, address, read: 0, spans: Vec::new(), output: String::new(), killed: false }
@@ -186,7 +201,7 @@ impl Agent {
     /// Waits until the spans so far are what is asked for.
     #[track_caller]
     pub fn wait_for(&mut self, what: &str, ask: impl FnMut(&[Span]) -> bool) {
-        assert!(self.wait_in(PATIENCE, ask), "no {what}:\n{:#?}\n{}", self.spans, self.stderr());
+        assert!(self.wait_in(patience(), ask), "no {what}:\n{:#?}\n{}", self.spans, self.stderr());
     }
 
     /// The same with another deadline, and without a failure: whether they came.
@@ -207,7 +222,7 @@ impl Agent {
     #[track_caller]
     pub fn wait_output(&mut self, mut ask: impl FnMut(&str) -> bool) -> bool {
         let Self { program, read, spans, output, .. } = self;
-        let answer = program.lines().wait(PATIENCE, |lines| {
+        let answer = program.lines().wait(patience(), |lines| {
             for line in lines.get(*read..).unwrap_or_default() {
                 sort(line, spans, output);
             }
@@ -252,10 +267,10 @@ impl Agent {
     /// Waits for its end: that of its command.
     #[track_caller]
     pub fn finish(mut self) -> Finished {
-        let ended = self.program.finish_in(PATIENCE);
+        let ended = self.program.finish_in(patience());
         assert!(ended.status.code().is_some(), "the agent died: {}\n{}", ended.status, ended.stderr);
         self.take();
-        assert!(self.program.errors().ended(PATIENCE), "the agent's standard error stays open");
+        assert!(self.program.errors().ended(patience()), "the agent's standard error stays open");
         Finished {
             report: Report::read(&self.home.path("report.json")),
             spans: self.spans,
@@ -270,7 +285,7 @@ impl Agent {
     pub fn kill(mut self) -> Vec<Span> {
         self.killed = true;
         self.program.signal(Signal::KILL);
-        self.program.finish_in(PATIENCE);
+        self.program.finish_in(patience());
         self.take();
         self.spans
     }

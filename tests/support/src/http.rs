@@ -5,7 +5,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
 };
 
-use crate::PATIENCE;
+use crate::patience;
 
 /// A listening socket on a free port of the loopback address, to be handed to a program as its standard input.
 /// Nobody else can get the port, and who connects before the program runs waits in the queue.
@@ -20,10 +20,10 @@ pub fn listener() -> (TcpListener, u16) {
 #[track_caller]
 pub fn connect(address: impl Into<SocketAddr>) -> TcpStream {
     let address = address.into();
-    let stream = TcpStream::connect_timeout(&address, PATIENCE)
+    let stream = TcpStream::connect_timeout(&address, patience())
         .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
-    stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");
-    stream.set_write_timeout(Some(PATIENCE)).expect("a deadline");
+    stream.set_read_timeout(Some(patience())).expect("a deadline");
+    stream.set_write_timeout(Some(patience())).expect("a deadline");
     stream
 }
 

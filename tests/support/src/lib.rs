@@ -16,21 +16,30 @@ pub mod http;
 mod lab;
 mod lines;
 pub mod namespace;
+pub mod otlp;
 pub mod process;
+mod profile;
 pub mod report;
 mod skip;
 pub mod span;
 
-use std::time::Duration;
+use std::{env, sync::LazyLock, time::Duration};
 
 pub use self::{
     agent::{Agent, Finished, Options},
     lab::Lab,
     process::{Output, Program},
+    profile::profiles,
     report::Report,
     skip::{found, skipped},
     span::{Kind, Span, Value},
 };
 
-/// How long anything may take. Far more than it needs on two busy cores, so that only what hangs fails.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long anything may take: 30 s, or as many as `SPANDREL_TEST_PATIENCE` says, where a machine is emulated. Far
+/// more than it needs on two busy cores, so that only what hangs fails.
+pub fn patience() -> Duration {
+    static SECONDS: LazyLock<u64> = LazyLock::new(|| {
+        env::var("SPANDREL_TEST_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(30)
+    });
+    Duration::from_secs(*SECONDS)
+}

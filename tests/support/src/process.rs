@@ -13,7 +13,7 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open},
 };
 
-use crate::{PATIENCE, lines::Lines};
+use crate::lines::Lines;
 
 /// What a program that ended left.
 #[derive(Clone, Debug)]
@@ -112,14 +112,14 @@ impl Program {
     /// Waits for something in the lines that it wrote to standard output.
     #[track_caller]
     pub fn wait_stdout<T>(&self, what: &str, mut ask: impl FnMut(&str) -> Option<T>) -> T {
-        let answer = self.stdout.wait(PATIENCE, |lines| lines.iter().find_map(|line| ask(line)));
+        let answer = self.stdout.wait(crate::patience(), |lines| lines.iter().find_map(|line| ask(line)));
         answer.unwrap_or_else(|| self.fail(what))
     }
 
     /// The same of standard error.
     #[track_caller]
     pub fn wait_stderr<T>(&self, what: &str, mut ask: impl FnMut(&str) -> Option<T>) -> T {
-        let answer = self.stderr.wait(PATIENCE, |lines| lines.iter().find_map(|line| ask(line)));
+        let answer = self.stderr.wait(crate::patience(), |lines| lines.iter().find_map(|line| ask(line)));
         answer.unwrap_or_else(|| self.fail(what))
     }
 
@@ -166,20 +166,20 @@ impl Program {
     #[track_caller]
     pub fn kill(mut self) -> Output {
         self.kill_group();
-        self.finish_in(PATIENCE)
+        self.finish_in(crate::patience())
     }
 
     /// Ends it by SIGTERM.
     #[track_caller]
     pub fn terminate(mut self) -> Output {
         self.signal(Signal::TERM);
-        self.finish_in(PATIENCE)
+        self.finish_in(crate::patience())
     }
 
     /// Waits for its end.
     #[track_caller]
     pub fn finish(mut self) -> Output {
-        self.finish_in(PATIENCE)
+        self.finish_in(crate::patience())
     }
 
     #[track_caller]
@@ -190,7 +190,7 @@ impl Program {
         let left = end.saturating_duration_since(Instant::now()).min(Duration::from_secs(5));
         if !self.stdout.ended(left) {
             self.kill_group();
-            self.stdout.ended(PATIENCE);
+            self.stdout.ended(crate::patience());
         }
         self.stderr.ended(left);
         Output { status, stdout: self.stdout.text(), stderr: self.stderr.text() }

@@ -1,8 +1,10 @@
 //! First process of a virtual machine: mounts what the kernel offers, runs every command of `/commands`,
 //! says how each ended, powers off.
 //!
-//! What `cargo xtask vm` reads of its output: `vm: exit CODE: COMMAND` after each command and `init: success`
-//! or `init: failure` at the end; anything else means that the machine died.
+//! A command is its environment, `NAME=VALUE ...`, its program and its arguments, parted by blanks.
+//!
+//! What `cargo xtask vm` reads of its output: `vm: run N: COMMAND` and `vm: exit N: CODE` around each command, which
+//! it counts from 0, and `init: success` or `init: failure` at the end; anything else means that the machine died.
 #![expect(clippy::print_stdout, reason = "the serial console is its only voice")]
 
 use std::{
@@ -53,16 +55,21 @@ fn main() {
     }
 }
 
-/// Runs the commands, one a line, words parted by blanks. Whether all of them ended with 0.
+/// Runs the commands, one a line. Whether all of them ended with 0.
 fn commands() -> io::Result<bool> {
     let mut good = true;
-    for line in fs::read_to_string("/commands")?.lines() {
-        let mut words = line.split_whitespace();
-        let Some(program) = words.next() else { continue };
-        println!("vm: run {line}");
-        let status = Command::new(program).args(words).env("PATH", "/bin").env("HOME", "/").status();
+    for (number, line) in fs::read_to_string("/commands")?.lines().enumerate() {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let variables = words.iter().map_while(|word| word.split_once('='));
+        let Some((program, args)) = words.get(variables.clone().count()..).and_then(<[_]>::split_first)
+        else {
+            continue;
+        };
+        println!("vm: run {number}: {line}");
+        let mut command = Command::new(program);
+        let status = command.args(args).env("PATH", "/bin").env("HOME", "/").envs(variables).status();
         let code = status.map_or_else(|error| error.to_string(), ended);
-        println!("vm: exit {code}: {line}");
+        println!("vm: exit {number}: {code}");
         good &= code == "0";
     }
     Ok(good)

@@ -13,7 +13,7 @@ pub(crate) struct Count {
     pub(crate) passed: usize,
     pub(crate) failed: usize,
     /// Tests that skipped something, and those that libtest ignored.
-    skipped: usize,
+    pub(crate) skipped: usize,
     /// What they skipped.
     skips: Vec<String>,
     failures: Vec<String>,
@@ -27,6 +27,11 @@ impl Count {
         self.skipped += skipped;
         self.skips.extend(skips);
         self.failures.extend(failures);
+    }
+
+    /// The names of what failed.
+    pub(crate) fn failures(&self) -> &[String] {
+        &self.failures
     }
 
     pub(crate) fn fail(&mut self, what: String) {

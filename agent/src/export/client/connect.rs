@@ -6,7 +6,7 @@ use std::{fs::File, io::BufReader, path::Path, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::Uri;
 use http_body_util::Full;
-use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{ConfigBuilderExt as _, FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
@@ -14,7 +14,7 @@ use hyper_util::{
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
 };
 
 use crate::export::config::{Protocol, Tls};
@@ -42,6 +42,12 @@ pub enum Error {
          in OTEL_EXPORTER_OTLP_CERTIFICATE"
     )]
     Roots(String),
+    /// A file with headers or a token.
+    #[error("{path}: {reason}; write one `Name: value` a line for headers, or nothing but the token")]
+    Secret { path: String, reason: String },
+    /// The name that was given for the server.
+    #[error("{0:?} cannot be the name of a server ({1}); write a host name or an address")]
+    ServerName(String, String),
     /// Certificate, key and versions do not fit together.
     #[error("the TLS configuration does not hold together: {0}")]
     Tls(#[from] rustls::Error),
@@ -70,6 +76,14 @@ pub(super) fn client(
     // Reading the system's authorities takes milliseconds and megabytes: not for plain text.
     let config = if https { tls_config(tls)? } else { no_tls()? };
     let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
+    let connector = match &tls.server_name {
+        None => connector,
+        Some(name) => {
+            let name = ServerName::try_from(name.clone())
+                .map_err(|error| Error::ServerName(name.clone(), error.to_string()))?;
+            connector.with_server_name_resolver(FixedServerNameResolver::new(name))
+        }
+    };
     let connector = match protocol {
         Protocol::Grpc => connector.enable_http2().wrap_connector(tcp),
         Protocol::HttpProtobuf => connector.enable_all_versions().wrap_connector(tcp),

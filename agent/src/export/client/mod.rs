@@ -1,6 +1,8 @@
 //! One OTLP backend: a request out, a verdict back. No retries here.
 
 mod connect;
+mod payload;
+mod reload;
 mod reply;
 #[cfg(test)]
 mod tests;
@@ -9,12 +11,12 @@ mod tls_tests;
 
 use std::{
     error::Error as StdError,
-    io::{self, Write as _},
+    io,
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
-use flate2::{Compression as Level, write::GzEncoder};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri,
     header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, TE, USER_AGENT},
@@ -22,7 +24,14 @@ use http::{
 };
 use http_body_util::{BodyExt as _, Full, Limited};
 
-pub use self::{connect::Error, reply::Verdict};
+#[cfg(test)]
+pub(crate) use self::payload::count;
+pub(crate) use self::payload::halves;
+pub use self::{
+    connect::Error,
+    payload::{Encoding, Payload},
+    reply::Verdict,
+};
 use super::{
     VERSION,
     config::{Compression, Otlp, Protocol},
@@ -37,9 +46,6 @@ pub const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsServ
 /// The specification's bound of an answer; what is longer is an error that is not retried.
 const MAX_RESPONSE: usize = 4 << 20;
 
-/// Speed before size: level 1 already leaves a tenth of spans' bytes, at a fifth of the default level's time.
-const GZIP_LEVEL: Level = Level::new(1);
-
 /// Why a request did not do what it was to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -48,149 +54,141 @@ pub struct Failure {
     pub message: String,
 }
 
-/// A request body, compressed and framed once, sent as often as needed.
-#[derive(Clone, Debug)]
-pub struct Payload(Bytes);
-
-impl Payload {
-    /// Its size.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether it has no bytes.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
+/// What is made anew when a file of the configuration changes.
+#[derive(Debug)]
+struct Live {
+    http: connect::Http,
+    headers: HeaderMap,
+    generation: u64,
 }
 
-/// A connection to one backend, made when it is first needed and made again when it is lost.
+/// A connection to one backend, made when it is first needed and made again when it is lost, or when the files
+/// behind it change.
 #[derive(Debug)]
 pub struct Client {
-    http: connect::Http,
+    config: Otlp,
     uri: Uri,
-    headers: HeaderMap,
-    protocol: Protocol,
-    compression: Compression,
-    timeout: Duration,
+    live: RwLock<Arc<Live>>,
+    watch: Mutex<reload::Watch>,
 }
 
 impl Client {
     /// Prepares the connection; nothing is sent. `service` is [`TRACES`] or [`METRICS`], used over gRPC. Must
     /// be called inside a tokio runtime.
     pub fn new(config: &Otlp, service: &'static str) -> Result<Self, Error> {
-        let Otlp { protocol, endpoint, headers: own, compression, timeout, tls } = config;
-        let http = connect::client(*protocol, endpoint, tls, *timeout)?;
-        let uri = match protocol {
-            Protocol::HttpProtobuf => endpoint.clone(),
+        let uri = match config.protocol {
+            Protocol::HttpProtobuf => config.endpoint.clone(),
             Protocol::Grpc => {
-                let mut parts = endpoint.clone().into_parts();
+                let mut parts = config.endpoint.clone().into_parts();
                 parts.path_and_query = Some(PathAndQuery::from_static(service));
                 Uri::from_parts(parts).map_err(|error| Error::Endpoint(error.to_string()))?
             }
         };
-        let agent = format!("Spandrel/{VERSION} OTel-OTLP-Exporter-Rust/{VERSION}");
-        let agent = HeaderValue::try_from(agent).map_err(|error| Error::Endpoint(error.to_string()))?;
-        let mut headers = HeaderMap::new();
-        headers.insert(USER_AGENT, agent);
-        // The configured ones may replace the agent's name, but not what the protocol needs.
-        for (name, value) in own {
-            headers.insert(name.clone(), value.clone());
-        }
-        let gzip = *compression == Compression::Gzip;
-        match protocol {
-            Protocol::Grpc => {
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-                headers.insert(TE, HeaderValue::from_static("trailers"));
-                if gzip {
-                    headers
-                        .insert(HeaderName::from_static("grpc-encoding"), HeaderValue::from_static("gzip"));
-                }
-                // A deadline of at most eight digits, by the gRPC protocol.
-                let deadline = format!("{}m", timeout.as_millis().clamp(1, 99_999_999));
-                let deadline =
-                    HeaderValue::try_from(deadline).map_err(|error| Error::Endpoint(error.to_string()))?;
-                headers.insert(HeaderName::from_static("grpc-timeout"), deadline);
-            }
-            Protocol::HttpProtobuf => {
-                let protobuf = HeaderValue::from_static("application/x-protobuf");
-                headers.insert(CONTENT_TYPE, protobuf.clone());
-                headers.insert(ACCEPT, protobuf);
-                if gzip {
-                    headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-                }
-            }
-        }
-        let (protocol, compression, timeout) = (*protocol, *compression, *timeout);
-        Ok(Self { http, uri, headers, protocol, compression, timeout })
+        let watch = Mutex::new(reload::Watch::new(config));
+        let live = RwLock::new(Arc::new(Live::new(config, 0)?));
+        Ok(Self { config: config.clone(), uri, live, watch })
     }
 
-    /// Where requests go.
-    pub fn uri(&self) -> &Uri {
-        &self.uri
+    /// Where requests go, for a log: without a query, which may hold a key.
+    pub fn describe(&self) -> String {
+        let (scheme, host) = (self.uri.scheme_str().unwrap_or("http"), self.uri.authority());
+        format!("{scheme}://{}{}", host.map_or("", |host| host.as_str()), self.uri.path())
     }
 
     /// Compresses and frames an encoded message.
     pub fn prepare(&self, message: Vec<u8>) -> io::Result<Payload> {
-        let gzip = self.compression == Compression::Gzip;
-        if self.protocol == Protocol::HttpProtobuf && !gzip {
-            return Ok(Payload(message.into()));
-        }
-        let mut out = Vec::with_capacity(if gzip { message.len() / 4 } else { message.len() } + 5);
-        if self.protocol == Protocol::Grpc {
-            out.extend_from_slice(&[u8::from(gzip), 0, 0, 0, 0]);
-        }
-        let prefix = out.len();
-        if gzip {
-            let mut encoder = GzEncoder::new(out, GZIP_LEVEL);
-            encoder.write_all(&message)?;
-            out = encoder.finish()?;
-        } else {
-            out.extend_from_slice(&message);
-        }
-        if self.protocol == Protocol::Grpc {
-            let len = u32::try_from(out.len() - prefix).map_err(io::Error::other)?;
-            if let Some(field) = out.get_mut(1..5) {
-                field.copy_from_slice(&len.to_be_bytes());
-            }
-        }
-        Ok(Payload(out.into()))
+        let encoding = Encoding::of(self.config.compression);
+        Payload::new(message, encoding, Some(self.config.protocol))
     }
 
     /// Sends it once and says what came of it.
     pub async fn send(&self, payload: &Payload) -> Verdict {
-        match self.exchange(payload).await {
-            Ok((answer, body)) => match self.protocol {
+        self.send_with(payload).await.0
+    }
+
+    /// Sends it once and says what came of it, and by which generation of the credentials.
+    pub async fn send_with(&self, payload: &Payload) -> (Verdict, u64) {
+        self.refresh(false);
+        let live = self.live();
+        let verdict = match self.exchange(&live, payload).await {
+            Ok((answer, body)) => match self.config.protocol {
                 Protocol::Grpc => reply::grpc(&answer, &body),
                 Protocol::HttpProtobuf => reply::http(&answer, &body, SystemTime::now()),
             },
             Err(verdict) => verdict,
+        };
+        (verdict.without(&live.headers), live.generation)
+    }
+
+    /// Whether its credentials come from files, and so can get better.
+    pub fn renews(&self) -> bool {
+        let Otlp { tls, headers_file, token_file, .. } = &self.config;
+        tls.client.is_some() || headers_file.is_some() || token_file.is_some()
+    }
+
+    /// Waits until credentials are in use that are newer than `than`, as long as `patience` lasts.
+    pub async fn renewed(&self, than: u64, patience: Duration) -> bool {
+        let newer = async {
+            while self.live().generation <= than {
+                self.refresh(true);
+                if self.live().generation <= than {
+                    tokio::time::sleep(reload::LOOK_AGAIN).await;
+                }
+            }
+        };
+        tokio::time::timeout(patience, newer).await.is_ok()
+    }
+
+    fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the files again if one of them changed. What is in flight ends on the connections that it has. Files
+    /// that cannot be used, half-written ones for instance, are said once; those before them stay in use.
+    fn refresh(&self, now: bool) {
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(changed) = watch.changed(now) else { return };
+        let next = self.live().generation + 1;
+        match Live::new(&self.config, next) {
+            Ok(live) => {
+                *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+                watch.accept(changed);
+                log::info!(
+                    "export to {}: its certificates or credentials changed, read again",
+                    self.describe()
+                );
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if watch.said != error {
+                    log::warn!("export to {} goes on with the files it had: {error}", self.describe());
+                    watch.said = error;
+                }
+            }
         }
     }
 
     /// Sends it once; the answer and, for gRPC, the message in it without its frame.
-    pub(super) async fn exchange(&self, payload: &Payload) -> Result<(reply::Answer, Bytes), Verdict> {
-        match tokio::time::timeout(self.timeout, self.round_trip(payload)).await {
+    async fn exchange(&self, live: &Live, payload: &Payload) -> Result<(reply::Answer, Bytes), Verdict> {
+        let timeout = self.config.timeout;
+        match tokio::time::timeout(timeout, self.round_trip(live, payload)).await {
             Ok(result) => result,
             Err(_) => Err(Verdict::Retry {
                 after: None,
-                failure: Failure {
-                    code: Code::Timeout,
-                    message: format!("no answer within {:?}", self.timeout),
-                },
+                failure: Failure { code: Code::Timeout, message: format!("no answer within {timeout:?}") },
             }),
         }
     }
 
-    async fn round_trip(&self, payload: &Payload) -> Result<(reply::Answer, Bytes), Verdict> {
-        let mut request = Request::new(Full::new(payload.0.clone()));
+    async fn round_trip(&self, live: &Live, payload: &Payload) -> Result<(reply::Answer, Bytes), Verdict> {
+        let mut request = Request::new(Full::new(payload.bytes().clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
-        if self.protocol == Protocol::Grpc {
+        *request.headers_mut() = live.headers.clone();
+        if self.config.protocol == Protocol::Grpc {
             *request.version_mut() = http::Version::HTTP_2;
         }
-        let response = self.http.request(request).await.map_err(|error| {
+        let response = live.http.request(request).await.map_err(|error| {
             let code = if error.is_connect() { Code::Connect } else { Code::Broken };
             Verdict::Retry { after: None, failure: Failure { code, message: chain(&error) } }
         })?;
@@ -205,6 +203,46 @@ impl Client {
         })?;
         let trailers = body.trailers().cloned().unwrap_or_default();
         Ok((reply::Answer { status: head.status, headers: head.headers, trailers }, body.to_bytes()))
+    }
+}
+
+impl Live {
+    fn new(config: &Otlp, generation: u64) -> Result<Self, Error> {
+        let Otlp { protocol, endpoint, headers: own, compression, timeout, tls, .. } = config;
+        let http = connect::client(*protocol, endpoint, tls, *timeout)?;
+        let text =
+            |value: String| HeaderValue::try_from(value).map_err(|error| Error::Endpoint(error.to_string()));
+        let agent = text(format!("Spandrel/{VERSION} OTel-OTLP-Exporter-Rust/{VERSION}"))?;
+        let mut headers = HeaderMap::new();
+        headers.insert(USER_AGENT, agent);
+        // The configured ones may replace the agent's name, but not what the protocol needs.
+        for (name, value) in own {
+            headers.insert(name.clone(), value.clone());
+        }
+        headers.extend(reload::headers(config)?);
+        let compression = match compression {
+            Compression::None => None,
+            Compression::Gzip => Some(HeaderValue::from_static("gzip")),
+            Compression::Zstd => Some(HeaderValue::from_static("zstd")),
+        };
+        match protocol {
+            Protocol::Grpc => {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+                headers.insert(TE, HeaderValue::from_static("trailers"));
+                let name = HeaderName::from_static("grpc-encoding");
+                compression.and_then(|coding| headers.insert(name, coding));
+                // A deadline of at most eight digits, by the gRPC protocol.
+                let deadline = text(format!("{}m", timeout.as_millis().clamp(1, 99_999_999)))?;
+                headers.insert(HeaderName::from_static("grpc-timeout"), deadline);
+            }
+            Protocol::HttpProtobuf => {
+                let protobuf = HeaderValue::from_static("application/x-protobuf");
+                headers.insert(CONTENT_TYPE, protobuf.clone());
+                headers.insert(ACCEPT, protobuf);
+                compression.and_then(|coding| headers.insert(CONTENT_ENCODING, coding));
+            }
+        }
+        Ok(Self { http, headers, generation })
     }
 }
 

@@ -20,6 +20,9 @@ use crate::export::{
 /// What is kept of a backend's words for the log.
 const MAX_MESSAGE: usize = 300;
 
+/// A part of a header's value that is shorter keeps no secret; replacing it would only make words unreadable.
+const SHORTEST_SECRET: usize = 4;
+
 /// What came of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -27,6 +30,10 @@ pub enum Verdict {
     Accepted { code: Code, rejected: u64, message: String },
     /// It may be sent again, `after` a time if the backend named one.
     Retry { after: Option<Duration>, failure: Failure },
+    /// The message is larger than what the backend takes: its parts may be sent.
+    TooLarge(Failure),
+    /// The backend does not accept the credentials: it may be sent again with others.
+    Unauthorized(Failure),
     /// It must not be sent again.
     Refused(Failure),
 }
@@ -36,8 +43,30 @@ impl Verdict {
     pub fn code(&self) -> Code {
         match self {
             Self::Accepted { code, .. } => *code,
-            Self::Retry { failure, .. } | Self::Refused(failure) => failure.code,
+            Self::Retry { failure, .. }
+            | Self::TooLarge(failure)
+            | Self::Unauthorized(failure)
+            | Self::Refused(failure) => failure.code,
         }
+    }
+
+    /// The same without the secrets of a request: some backends repeat a token that they do not accept.
+    pub(super) fn without(mut self, headers: &HeaderMap) -> Self {
+        let message = match &mut self {
+            Self::Accepted { message, .. } => message,
+            Self::Retry { failure, .. }
+            | Self::TooLarge(failure)
+            | Self::Unauthorized(failure)
+            | Self::Refused(failure) => &mut failure.message,
+        };
+        let secrets = headers.values().filter(|value| value.is_sensitive());
+        let words = secrets.filter_map(|value| value.to_str().ok()).flat_map(str::split_whitespace);
+        for word in words.filter(|word| word.len() >= SHORTEST_SECRET) {
+            if message.contains(word) {
+                *message = message.replace(word, "REDACTED");
+            }
+        }
+        self
     }
 }
 
@@ -111,7 +140,11 @@ pub(super) fn http(answer: &Answer, body: &Bytes, now: SystemTime) -> Verdict {
         let after = after.and_then(|value| retry::retry_after(value, now));
         return Verdict::Retry { after, failure: Failure { code, message } };
     }
-    refused(message)
+    match answer.status {
+        StatusCode::PAYLOAD_TOO_LARGE => Verdict::TooLarge(Failure { code, message }),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Verdict::Unauthorized(Failure { code, message }),
+        _ => refused(message),
+    }
 }
 
 /// An OTLP/gRPC answer (github.com/grpc/grpc, doc/PROTOCOL-HTTP2.md).
@@ -134,9 +167,13 @@ pub(super) fn grpc(answer: &Answer, body: &Bytes) -> Verdict {
     let after = field("grpc-status-details-bin").and_then(retry_info);
     let failure = Failure { code: Code::Grpc(code), message: clip(&message) };
     if retry::grpc_retryable(code, after.is_some()) {
-        Verdict::Retry { after, failure }
-    } else {
-        Verdict::Refused(failure)
+        return Verdict::Retry { after, failure };
+    }
+    match code {
+        // Without a RetryInfo it says that this message cannot be taken, which is most often its size.
+        8 => Verdict::TooLarge(failure),
+        7 | 16 => Verdict::Unauthorized(failure),
+        _ => Verdict::Refused(failure),
     }
 }
 

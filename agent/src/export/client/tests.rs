@@ -33,7 +33,9 @@ fn decoded(message: &[u8]) -> opentelemetry_proto::tonic::trace::v1::TracesData 
 #[tokio::test]
 async fn http_protobuf_as_the_specification_has_it() {
     let backend = Backend::start(Wire::Http, |_| Answer::http(200)).await;
-    for compression in [Compression::None, Compression::Gzip] {
+    for (compression, coding) in
+        [(Compression::None, ""), (Compression::Gzip, "gzip"), (Compression::Zstd, "zstd")]
+    {
         let client = client(&backend, |config| {
             config.compression = compression;
             config.headers =
@@ -45,8 +47,7 @@ async fn http_protobuf_as_the_specification_has_it() {
         assert_eq!(request.header("content-type"), "application/x-protobuf");
         assert_eq!(request.header("x-tenant"), "blue, green");
         assert!(request.header("user-agent").contains("OTel-OTLP-Exporter-Rust/"));
-        let gzip = compression == Compression::Gzip;
-        assert_eq!(request.header("content-encoding"), if gzip { "gzip" } else { "" });
+        assert_eq!(request.header("content-encoding"), coding);
         assert_eq!(decoded(&request.message), testing::expected(&testing::spans(3)));
     }
 }
@@ -54,7 +55,9 @@ async fn http_protobuf_as_the_specification_has_it() {
 #[tokio::test]
 async fn grpc_as_the_protocol_has_it() {
     let backend = Backend::start(Wire::Grpc, |_| Answer::grpc(0)).await;
-    for compression in [Compression::None, Compression::Gzip] {
+    for (compression, coding) in
+        [(Compression::None, ""), (Compression::Gzip, "gzip"), (Compression::Zstd, "zstd")]
+    {
         let client = client(&backend, |config| {
             config.compression = compression;
             config.timeout = Duration::from_millis(2500);
@@ -67,11 +70,10 @@ async fn grpc_as_the_protocol_has_it() {
         assert_eq!(request.header("te"), "trailers");
         assert_eq!(request.header("grpc-timeout"), "2500m");
         assert_eq!(request.header("api-key"), "k");
-        let gzip = compression == Compression::Gzip;
-        assert_eq!(request.header("grpc-encoding"), if gzip { "gzip" } else { "" });
+        assert_eq!(request.header("grpc-encoding"), coding);
         assert_eq!(decoded(&request.message), testing::expected(&testing::spans(3)));
     }
-    assert_eq!(backend.connections(), 2);
+    assert_eq!(backend.connections(), 3);
 }
 
 #[tokio::test]
@@ -86,6 +88,8 @@ async fn every_http_status_has_its_verdict() {
         match status {
             200..=299 => assert_eq!(verdict, accepted(Code::Http(status))),
             429 | 502 | 503 | 504 => assert!(matches!(verdict, Verdict::Retry { .. }), "{verdict:?}"),
+            413 => assert!(matches!(verdict, Verdict::TooLarge(_)), "{verdict:?}"),
+            401 | 403 => assert!(matches!(verdict, Verdict::Unauthorized(_)), "{verdict:?}"),
             _ => assert!(matches!(verdict, Verdict::Refused(_)), "{verdict:?}"),
         }
     }
@@ -110,6 +114,8 @@ async fn every_grpc_status_has_its_verdict() {
             let failure = Failure { code, message: "too bad%2".to_owned() };
             match status {
                 1 | 4 | 10 | 11 | 14 | 15 => assert_eq!(verdict, Verdict::Retry { after: None, failure }),
+                8 => assert_eq!(verdict, Verdict::TooLarge(failure)),
+                7 | 16 => assert_eq!(verdict, Verdict::Unauthorized(failure)),
                 _ => assert_eq!(verdict, Verdict::Refused(failure)),
             }
         }
@@ -205,11 +211,11 @@ async fn configuration_that_cannot_work_is_said_at_once() {
     };
     assert!(error("ftp://host:1", Tls::default()).contains("http://"));
     assert!(error("host:4317", Tls::default()).contains("http://"));
-    let missing = Tls { certificate: Some("/nowhere/ca.pem".into()), client: None };
+    let missing = Tls { certificate: Some("/nowhere/ca.pem".into()), ..Tls::default() };
     assert!(error("https://host:4317", missing).starts_with("/nowhere/ca.pem: "));
     let path = std::env::temp_dir().join(format!("spandrel-no-certificate-{}", std::process::id()));
     std::fs::write(&path, "hello").unwrap();
-    let empty = Tls { certificate: Some(path.clone()), client: None };
+    let empty = Tls { certificate: Some(path.clone()), ..Tls::default() };
     assert!(error("https://host:4317", empty).contains("no certificate"));
     std::fs::remove_file(path).unwrap();
 }

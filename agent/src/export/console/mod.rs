@@ -110,6 +110,8 @@ fn trees<W: Write>(mut writer: Writer<W>, from: &Receiver<Message>, terminal: fn
                     gather.push(span, now);
                 }
             }
+            #[cfg(test)]
+            Ok(Message::Flush(_)) => {}
             Err(RecvTimeoutError::Timeout) => {}
             Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => break,
         }

@@ -56,7 +56,7 @@ impl Rig {
             _ => trees(writer, &from, || (100, false)),
         });
         let stats = Arc::<Stats>::default();
-        let room = Room::new(1000, 1 << 20, Some(Arc::clone(&stats)));
+        let room = Room::new(1000, 1 << 20, Arc::clone(&stats));
         Self { stats, room, to, screen, thread }
     }
 
@@ -64,7 +64,7 @@ impl Rig {
         for _ in &spans {
             self.stats.saw();
         }
-        let claim = self.room.admit(spans.iter().map(footprint)).unwrap();
+        let claim = self.room.admit(true, spans.iter().map(footprint)).unwrap();
         self.to.send(Message::Spans(spans, claim)).unwrap();
     }
 

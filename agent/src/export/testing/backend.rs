@@ -30,7 +30,7 @@ use tokio::{
 
 use tokio_rustls::TlsAcceptor;
 
-use crate::export::config::{Otlp, Protocol};
+use crate::export::config::{Destination, Otlp, Protocol, To};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wire {
@@ -53,10 +53,17 @@ impl Received {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// Its spans.
+    /// How many spans it has.
     pub(crate) fn spans(&self) -> usize {
-        let data = opentelemetry_proto::tonic::trace::v1::TracesData::decode(&*self.message).unwrap();
-        data.resource_spans.iter().flat_map(|r| &r.scope_spans).map(|s| s.spans.len()).sum()
+        self.ids().len()
+    }
+
+    /// The ids of its spans, none if it is not about traces.
+    pub(crate) fn ids(&self) -> Vec<Vec<u8>> {
+        let data = opentelemetry_proto::tonic::trace::v1::TracesData::decode(&*self.message);
+        let resources = data.unwrap_or_default().resource_spans;
+        let scopes = resources.into_iter().flat_map(|resource| resource.scope_spans);
+        scopes.flat_map(|scope| scope.spans).map(|span| span.span_id).collect()
     }
 }
 
@@ -153,6 +160,8 @@ struct Shared {
     wire: Wire,
     script: Mutex<Script>,
     received: Mutex<Vec<Received>>,
+    /// The ids of spans that were taken.
+    accepted: Mutex<Vec<Vec<u8>>>,
     tls: Option<TlsAcceptor>,
     connections: AtomicUsize,
     came: Notify,
@@ -195,6 +204,7 @@ impl Backend {
             wire,
             script: Mutex::new(Box::new(script)),
             received: Mutex::default(),
+            accepted: Mutex::default(),
             tls,
             connections: AtomicUsize::new(0),
             came: Notify::new(),
@@ -225,6 +235,16 @@ impl Backend {
         Otlp::new(protocol, uri)
     }
 
+    /// A destination that is this backend.
+    pub(crate) fn destination(&self) -> Destination {
+        Destination::new("otlp", To::Otlp(Box::new(self.otlp())))
+    }
+
+    /// The ids of all spans in requests that were answered with success.
+    pub(crate) fn accepted(&self) -> Vec<Vec<u8>> {
+        self.shared.accepted.lock().unwrap().clone()
+    }
+
     pub(crate) fn received(&self) -> Vec<Received> {
         self.shared.received.lock().unwrap().clone()
     }
@@ -240,6 +260,17 @@ impl Backend {
 
     pub(crate) fn connections(&self) -> usize {
         self.shared.connections.load(Relaxed)
+    }
+
+    /// Waits until so many spans have been taken.
+    pub(crate) async fn wait_until(&self, spans: usize) {
+        loop {
+            let came = self.shared.came.notified();
+            if self.accepted().len() >= spans {
+                return;
+            }
+            came.await;
+        }
     }
 
     /// Waits until so many requests have come.
@@ -309,18 +340,22 @@ async fn respond(
 ) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
     let (head, body) = request.into_parts();
     let mut message = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let mut gzip = head.headers.get("content-encoding").is_some_and(|value| value == "gzip");
+    let coding =
+        |name| head.headers.get(name).map_or("", |value: &HeaderValue| value.to_str().unwrap()).to_owned();
+    let mut coded = coding("content-encoding");
     if shared.wire == Wire::Grpc {
         let len = u32::from_be_bytes(message[1..5].try_into().unwrap()) as usize;
         assert_eq!(len, message.len() - 5);
-        gzip = message[0] == 1;
+        coded = if message[0] == 1 { coding("grpc-encoding") } else { String::new() };
         message = message.slice(5..);
     }
-    if gzip {
-        let mut plain = Vec::new();
-        GzDecoder::new(&*message).read_to_end(&mut plain).unwrap();
-        message = plain.into();
+    let mut plain = Vec::new();
+    match &*coded {
+        "gzip" => drop(GzDecoder::new(&*message).read_to_end(&mut plain).unwrap()),
+        "zstd" => plain = zstd::decode_all(&*message).unwrap(),
+        _ => plain.extend_from_slice(&message),
     }
+    message = plain.into();
     let received = Received {
         method: head.method.to_string(),
         path: head.uri.path().to_owned(),
@@ -328,6 +363,11 @@ async fn respond(
         message,
     };
     let answer = (shared.script.lock().unwrap())(&received);
+    let success = !answer.never && !answer.reset && answer.grpc.map_or(answer.http == 200, |code| code == 0);
+    // The same backend may be asked for metrics, too.
+    if success && head_is_traces(&received) {
+        shared.accepted.lock().unwrap().extend(received.ids());
+    }
     shared.received.lock().unwrap().push(received);
     shared.came.notify_waiters();
     if answer.reset {
@@ -337,6 +377,10 @@ async fn respond(
         std::future::pending::<()>().await;
     }
     Ok(build(answer))
+}
+
+fn head_is_traces(request: &Received) -> bool {
+    request.path.contains("trace")
 }
 
 fn build(answer: Answer) -> Response<BoxBody<Bytes, Infallible>> {

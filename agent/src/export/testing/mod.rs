@@ -1,12 +1,18 @@
 //! What the tests of export share: spans to send and a backend to send them to.
 
+mod authority;
 mod backend;
+mod folder;
 
 use std::{borrow::Cow, sync::Arc};
 
 use proptest::{collection::vec, option, prelude::*};
 
-pub(crate) use self::backend::{Answer, Backend, Received, Wire};
+pub(crate) use self::{
+    authority::Authority,
+    backend::{Answer, Backend, Received, Wire},
+    folder::Folder,
+};
 use crate::{
     discover::resource::Resource,
     span::{Attribute, Kind, Span, Status, Value},

@@ -1,14 +1,16 @@
 //! What the parser is given, and what becomes of its messages.
 
+use spandrel_common::event::TRANSPORT_UNIX;
+
 use super::{Conn, Context};
 use crate::{
-    exchange::{Match, Outcome},
+    exchange::{Match, Outcome, Role},
     protocol::{
         Input, Message, Parser, Side,
         message::{GiveUp, Head},
     },
     stats::Count,
-    stream::half::{BUFFER, Source, Sources},
+    stream::half::{BUFFER, Source, Sources, Waiting, with_more},
 };
 
 impl Conn {
@@ -67,20 +69,36 @@ impl Conn {
                 && !self.over
             {
                 let half = self.half(side);
-                half.waiting = rest.to_vec();
+                half.waiting = Waiting::new(rest.to_vec());
                 half.source = sources.new;
+                if consumed > 0 {
+                    self.follows(side);
+                }
             }
         } else {
-            let mut waiting = std::mem::take(&mut half.waiting);
+            let waiting = std::mem::take(&mut half.waiting);
             let mut sources = Sources { until: waiting.len(), old: half.source, new: source };
-            waiting.extend_from_slice(payload);
+            let waiting = with_more(waiting, payload);
             let consumed = self.parser.advance(side, Input::Bytes(&waiting), context.messages);
             self.apply(base, &mut sources, last_ns, context);
             self.half(side).keep(waiting, consumed, &sources);
+            if consumed > sources.until {
+                self.follows(side);
+            }
         }
         if self.half(side).waiting.len() > BUFFER {
             self.cut(side, last_ns, context);
             self.gap(side, 0, last_ns, context);
+        }
+    }
+
+    /// What waits came by one call with the end of the message before it: a client that starts its next request like
+    /// this, before the response came, pipelines.
+    fn follows(&mut self, side: Side) {
+        let begins = |byte: &u8| !matches!(byte, b'\r' | b'\n');
+        let more = side == Side::Request && self.half(side).waiting.iter().any(begins);
+        if more && self.pairing.awaits() {
+            self.pairing.pipelines();
         }
     }
 
@@ -92,6 +110,10 @@ impl Conn {
                 Message::Request { at, head } => {
                     context.stats.saw();
                     truncated(&head, context);
+                    // It came by one call with bytes of a request before it, which has no response yet.
+                    if at > sources.until && self.pairing.awaits() {
+                        self.pairing.pipelines();
+                    }
                     let begin = sources.of(at).begin(base.saturating_add(at as u64));
                     self.pairing.request(begin, head);
                     self.overtaken(context);
@@ -101,10 +123,20 @@ impl Conn {
                     if self.unsure {
                         self.pairing.orphan();
                         context.stats.count(Count::OrphanResponses);
-                    } else if self.pairing.response(status, head, sources.of(at).first_ns) == Match::Orphan {
+                        continue;
+                    }
+                    // What a client takes by `splice` may not be seen.
+                    let unseen = self.transport() == TRANSPORT_UNIX && self.info.role == Role::Client;
+                    let found = self.pairing.response(status, head, sources.of(at).first_ns, unseen);
+                    if matches!(found, Match::Orphan | Match::Ambiguous) {
                         context.stats.count(Count::OrphanResponses);
                         // Without its request its framing is a guess.
                         self.unsure = true;
+                    }
+                    if found == Match::Ambiguous {
+                        let slots = self.pairing.slots();
+                        self.pairing.over(slots, &self.info, last_ns, context.out);
+                        self.awaited(context);
                     }
                 }
                 Message::End { side: Side::Request, body, .. } => self.pairing.sent(body),
@@ -145,8 +177,8 @@ impl Conn {
         self.end_exchanges((Outcome::Unseen, now_ns), context);
         self.over = true;
         self.held = Vec::new();
-        self.request.waiting = Vec::new();
-        self.response.waiting = Vec::new();
+        self.request.waiting = Waiting::default();
+        self.response.waiting = Waiting::default();
     }
 }
 

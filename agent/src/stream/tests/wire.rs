@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use spandrel_common::event::{
-    Close, Conn, DIR_RX, DIR_TX, Data, Header, Kind, ROLE_CLIENT, ROLE_SERVER, TRANSPORT_TCP,
+    Close, Conn, DIR_RX, DIR_TX, Data, Header, Kind, ROLE_CLIENT, ROLE_SERVER, TRANSPORT_TCP, TRANSPORT_UNIX,
 };
 
 use crate::{
@@ -72,6 +72,19 @@ impl Wire {
     }
 
     pub(super) fn open_by(&mut self, id: u64, transport: u8) {
+        let unknown = [0; 16];
+        let local = [127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        self.open_at(id, transport, if transport == TRANSPORT_TCP { local } else { unknown });
+    }
+
+    /// A Unix socket with an inode.
+    pub(super) fn open_inode(&mut self, id: u64, inode: u64) {
+        let mut local = [0; 16];
+        local[..8].copy_from_slice(&inode.to_ne_bytes());
+        self.open_at(id, TRANSPORT_UNIX, local);
+    }
+
+    fn open_at(&mut self, id: u64, transport: u8, local_addr: [u8; 16]) {
         self.bytes(&encode::conn(&Conn {
             header: self.header(Kind::Conn),
             conn: id,
@@ -83,7 +96,7 @@ impl Wire {
             peer_port: 4000,
             ip_version: 4,
             reserved: [0; 5],
-            local_addr: [127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            local_addr,
             peer_addr: [0; 16],
         }));
     }
@@ -112,7 +125,7 @@ impl Wire {
             reserved: 0,
             wait_ns: 0,
             framing: 0,
-            other: if side == Side::Request { self.next.entry(id).or_default()[1] } else { 0 },
+            other: self.next.entry(id).or_default()[usize::from(side == Side::Request)],
             cause: spandrel_common::context::Cause::NONE,
         };
         Sent { data, payload: payload.to_vec(), side, wire: self }
@@ -136,9 +149,13 @@ impl Wire {
     }
 
     fn ended(&mut self, reason: u8, errno: u32, pos: [u64; 2]) {
+        self.ended_of(1, reason, errno, pos);
+    }
+
+    pub(super) fn ended_of(&mut self, conn: u64, reason: u8, errno: u32, pos: [u64; 2]) {
         self.bytes(&encode::close(&Close {
             header: self.header(Kind::Close),
-            conn: 1,
+            conn,
             pos,
             last_ns: [self.now; 2],
             reason,

@@ -16,12 +16,12 @@ use crate::{
 };
 
 /// Of all its parts; the providers have a version of their own.
-const VERSION: &str = "0.161.0";
+pub(crate) const VERSION: &str = "0.161.0";
 const PROVIDERS: &str = "1.67.0";
 /// Fetching and compiling on two busy cores.
 const BUILD: Duration = Duration::from_secs(14 * 60);
 
-fn build(folder: &Path) -> Result<(), String> {
+pub(crate) fn build(folder: &Path) -> Result<(), String> {
     let manifest = format!(
         "dist:
   module: spandrel.test/otelcol

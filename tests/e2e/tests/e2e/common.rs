@@ -10,11 +10,21 @@ pub(crate) const PYTHON: &str = "/usr/bin/python3";
 /// that takes the profile.
 macro_rules! profiles {
     ($($name:ident),+ $(,)?) => {
-        mod socket { $(#[test] fn $name() { super::$name("socket"); })+ }
-        mod syscall { $(#[test] fn $name() { super::$name("syscall"); })+ }
+        mod socket { $(#[test] fn $name() { $crate::common::require_profile!("socket"); super::$name("socket"); })+ }
+        mod syscall { $(#[test] fn $name() { $crate::common::require_profile!("syscall"); super::$name("syscall"); })+ }
     };
 }
 pub(crate) use profiles;
+
+/// Returns from the test where the kernel lacks a profile.
+macro_rules! require_profile {
+    ($profile:literal) => {
+        if !spandrel_test_support::profiles().contains(&$profile) {
+            spandrel_test_support::skip!("this kernel has no {} profile", $profile);
+        }
+    };
+}
+pub(crate) use require_profile;
 
 /// The agent for a test's programs, with the sizes of bodies.
 pub(crate) fn traced(lab: &Lab, profile: &str) -> Options {

@@ -97,7 +97,8 @@ fn killed_under_load() {
     let load = Program::start(&mut load);
     let mut left = BTreeSet::new();
     for round in 0..4 {
-        let profile = if round % 2 == 0 { "socket" } else { "syscall" };
+        let profiles = spandrel_test_support::profiles();
+        let profile = profiles[round % profiles.len()];
         let mut agent = Agent::start(&traced(&lab, profile));
         agent.wait_for("spans under load", |spans| spans.len() >= 200);
         let mine = held(agent.pid());

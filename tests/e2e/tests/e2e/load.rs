@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use rustix::process::Signal;
 use spandrel_test_support::{
-    Agent, Finished, Kind, Lab, PATIENCE, Program,
+    Agent, Finished, Kind, Lab, Program, patience,
     process::{command, run},
     require,
 };
@@ -97,7 +97,7 @@ fn finish(lab: &Lab, server: Program, in_flight: usize, mut agent: Agent) -> Fin
     server.signal(Signal::QUIT);
     server.finish();
     let count = nginx_log(lab);
-    agent.wait_in(PATIENCE, |spans| {
+    agent.wait_in(patience(), |spans| {
         spans.len() >= 2 * count && spans.iter().filter(|span| span.kind == Kind::Server).count() >= count
     });
     let finished = agent.stop();

@@ -8,6 +8,9 @@ mod cache;
 mod common;
 
 mod addresses;
+mod capabilities;
+mod chaos;
+mod chaos_collector;
 mod collector;
 mod curl;
 mod demo;
@@ -15,6 +18,7 @@ mod failures;
 mod guest;
 mod load;
 mod nginx;
+mod operator;
 mod proxies;
 mod python;
 mod running;

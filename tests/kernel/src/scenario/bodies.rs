@@ -209,7 +209,11 @@ pub(crate) fn pipelined(stage: &mut Stage) -> io::Result<()> {
                 in_equal_pieces(client, server, &requests, piece)?;
                 in_equal_pieces(server, client, &responses, piece)?;
                 for (n, (path, status)) in rounds.iter().enumerate() {
-                    talk.told(path, *status, n * 7, n * 11, (Look::Exact, Look::Exact))?;
+                    // Nothing but two requests in one call proves to the client's side of a Unix socket that these are
+                    // not requests whose responses were missed.
+                    let proven = piece > 1 || family.is_tcp();
+                    let client = if proven { Look::Exact } else { Look::Gap };
+                    talk.told(path, *status, n * 7, n * 11, (client, Look::Exact))?;
                 }
                 talk.plain()?;
             }

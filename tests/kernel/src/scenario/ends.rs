@@ -107,6 +107,47 @@ pub(crate) fn closed(stage: &mut Stage) -> io::Result<()> {
     Ok(())
 }
 
+/// Unix sockets that are closed in a process that goes on until its cue: an unanswered request, half a response, and
+/// a response that ends with the connection.
+pub(crate) fn released(stage: &mut Stage) -> io::Result<()> {
+    let family = Family::UnixPair;
+    Stage::cue("ready")?;
+    let (talk, path, _) = begun(stage, "released", family)?;
+    talk.told_end(End::Client, (&path, None), (5, 0), Look::Failed("connection_closed"))?;
+    talk.told_end(End::Server, (&path, None), (5, 0), Look::Failed("connection_closed"))?;
+    let Pair { client, server, .. } = talk.pair;
+    drop(server);
+    expect(&read(client.as_fd()), &Ok(0))?;
+
+    let (talk, path, status) = begun(stage, "released-half", family)?;
+    let (here, there) = talk.pair.ends();
+    pass(there, here, Tx::Write, Rx::Read, &half(status))?;
+    talk.told_end(End::Client, (&path, Some(status)), (5, 0), Look::Failed("connection_closed"))?;
+    talk.told_end(End::Server, (&path, Some(status)), (5, 0), Look::Failed("connection_closed"))?;
+    let Pair { client: half_client, server, .. } = talk.pair;
+    drop(server);
+    expect(&read(half_client.as_fd()), &Ok(0))?;
+
+    let (talk, path, status) = begun(stage, "released-whole", family)?;
+    let (here, there) = talk.pair.ends();
+    let mut response = format!("HTTP/1.1 {status} Told\r\nConnection: close\r\n\r\n").into_bytes();
+    http::fill(&mut response, BODY);
+    pass(there, here, Tx::Pieces(100), Rx::Read, &response)?;
+    talk.told_end(End::Client, (&path, Some(status)), (5, BODY), Look::Exact)?;
+    talk.told_end(End::Server, (&path, Some(status)), (5, BODY), Look::Exact)?;
+    let Pair { client: whole_client, server, .. } = talk.pair;
+    drop(server);
+    expect(&read(whole_client.as_fd()), &Ok(0))?;
+
+    // One that is held, and silent for as long.
+    let (mut talk, path, status) = begun(stage, "released-not", family)?;
+    let (here, there) = talk.pair.ends();
+    Stage::cue("done")?;
+    pass(there, here, Tx::Write, Rx::Read, &http::response(status, 10, ""))?;
+    talk.told(&path, status, 5, 10, (Look::Exact, Look::Exact))?;
+    talk.plain()
+}
+
 /// The server's process is killed while it answers, or before.
 pub(crate) fn killed(stage: &mut Stage) -> io::Result<()> {
     for family in [Family::V4, Family::UnixPair] {

@@ -57,6 +57,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("pipelined", bodies::pipelined),
     ("ports", identity::ports),
     ("reconnected", identity::reconnected),
+    ("released", ends::released),
     ("reset", ends::reset),
     ("reuseport", processes::reuseport),
     ("rx", ways::rx),

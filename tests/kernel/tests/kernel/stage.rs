@@ -5,12 +5,9 @@ use std::{
     path::PathBuf,
 };
 
-use spandrel_test_support::{Agent, Finished, Lab, Options};
+use spandrel_test_support::{Agent, Finished, Lab, Options, profiles};
 
 use crate::truth::{self, Truth};
-
-/// The two ways to capture.
-pub(crate) const PROFILES: [&str; 2] = ["socket", "syscall"];
 
 /// The traced program: where cargo built it, or beside the tests where only executables were copied to.
 pub(crate) fn ktest() -> String {
@@ -49,11 +46,13 @@ pub(crate) fn play(options: Options, scenario: &str, args: &[&str]) -> Played {
     Played { truth: truth::read(&lab.read("truth")), finished }
 }
 
-/// Runs a test by both profiles, also if it fails by the first.
+/// Runs a test by both profiles, or by the one that this kernel has; also if it fails by the first.
 #[track_caller]
 pub(crate) fn by_both(test: impl Fn(&'static str)) {
-    let failed: Vec<_> = PROFILES
-        .into_iter()
+    assert!(!profiles().is_empty(), "this kernel has no profile");
+    let failed: Vec<_> = profiles()
+        .iter()
+        .copied()
         .filter(|profile| panic::catch_unwind(AssertUnwindSafe(|| test(profile))).is_err())
         .collect();
     assert!(failed.is_empty(), "by the profiles {failed:?}; see above");

@@ -94,6 +94,13 @@ impl Truth {
             of(span, "ends before it starts");
         }
         self.ledger(finished, &mut problems);
+        // Also where something is known not to be told rightly: paths end with the status.
+        for span in finished.spans.iter().filter(|span| known(&talk(span.path())).is_some()) {
+            let status = span.path().rsplit('/').next().and_then(|status| status.parse().ok());
+            if span.status().is_some() && span.status() != status {
+                problems.entry("another's response".to_owned()).or_default().push(brief(span));
+            }
+        }
         let mut problems = summary(problems);
         if !problems.is_empty() {
             problems.push(counters(finished));
@@ -106,7 +113,11 @@ impl Truth {
         let ledger = &finished.report.ledger;
         let count = |look: &str| self.lines.iter().filter(|line| line.look == look).count() as u64;
         let (unsampled, hidden) = (count("unsampled"), count("hidden"));
-        let seen = self.lines.len() as u64 - hidden;
+        let mut seen = self.lines.len() as u64 - hidden;
+        // As many spans as are known to lack.
+        let lines = self.lines.iter().filter(|line| !line.is_silent() && known(&talk(&line.path)).is_some());
+        let spans = finished.spans.iter().filter(|span| known(&talk(span.path())).is_some());
+        seen = (seen + spans.count() as u64).saturating_sub(lines.count() as u64);
         let expected = (seen, seen - unsampled, unsampled, 0, 0);
         let found = (ledger.seen, ledger.exported, ledger.unsampled, ledger.lost(), ledger.open);
         if expected != found {
@@ -133,21 +144,22 @@ fn talk(path: &str) -> String {
     path.split('/').nth(1).unwrap_or_default().to_owned()
 }
 
-/// Conversations that are not told rightly yet, and why. Whoever mends one takes its line out.
-const KNOWN: &[(&str, &str)] = &[];
+/// Conversations that are not told rightly yet, and why. Whoever mends one takes its line out. What is told of them has
+/// to be true all the same, as far as a wrong status shows it.
+const KNOWN: &[(&str, &str)] = &[
+    ("rx-splice-pair", "splice from a Unix socket is not seen by the socket profile"),
+    ("rx-splice-head-pair", "splice from a Unix socket is not seen by the socket profile"),
+    ("rx-splice-whole-pair", "splice from a Unix socket is not seen by the socket profile"),
+];
+
+fn known(talk: &str) -> Option<&'static str> {
+    KNOWN.iter().find(|(known, _)| *known == talk).map(|(_, why)| *why)
+}
 
 fn summary(problems: Problems) -> Vec<String> {
     let mut all = Vec::new();
-    let skipped = problems
-        .iter()
-        .any(|(talk, problems)| !problems.is_empty() && KNOWN.iter().any(|(known, _)| known == talk));
     for (talk, problems) in problems.into_iter().filter(|(_, problems)| !problems.is_empty()) {
-        // What is not seen is not in the ledger either.
-        if talk == "ledger" && skipped {
-            println!("SKIPPED: {talk}: it lacks what the conversations above lack");
-            continue;
-        }
-        if let Some((_, why)) = KNOWN.iter().find(|(known, _)| *known == talk) {
+        if let Some(why) = known(&talk) {
             println!("SKIPPED: {talk}: {why} ({} differences)", problems.len());
             continue;
         }

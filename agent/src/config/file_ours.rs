@@ -1,0 +1,163 @@
+//! `distribution.spandrel` of the configuration file.
+
+use super::{
+    file_destinations,
+    schema::{
+        HEADER, LARGEST_RATE, LARGEST_SERIES, LARGEST_TEMPLATES, METRICS, OURS, REDACTION, RULE, SAMPLING,
+        SELECT, VALUES,
+    },
+    settings::{Distribution, MetricsConfig, RuleConfig, SamplingConfig, Settings},
+    walk::{Table, Walk},
+};
+use crate::span::redact::{Paths, Policy};
+
+pub(super) fn read(walk: &mut Walk<'_>, table: &mut Table<'_>, settings: &mut Settings) {
+    let mut ours = Distribution {
+        place: format!("{}: {}.", walk.file, table.path),
+        console: walk.text(table, "console"),
+        listen: walk.text(table, "listen"),
+        report: walk.text(table, "report"),
+        profile: walk.text(table, "profile"),
+        causality: walk.text(table, "causality"),
+        causality_without: walk.texts(table, "causality_without").unwrap_or_default(),
+        ..Distribution::default()
+    };
+    if let Some(mut select) = walk.sub(table, "select") {
+        let mut list = |key| walk.texts(&mut select, key).unwrap_or_default();
+        (ours.pid, ours.exe, ours.cmd) = (list("pid"), list("exe"), list("cmd"));
+        (ours.port, ours.cgroup) = (list("port"), list("cgroup"));
+        walk.unknown(&select, SELECT);
+    }
+    settings.distribution = ours;
+    if let Some(sizes) = walk.boolean(table, "body_sizes") {
+        settings.http.server_body_sizes = sizes;
+        settings.http.client_body_sizes = sizes;
+    }
+    if let Some(fields) = walk.texts(table, "redacted_headers") {
+        let place = walk.place(&table.at("redacted_headers"), table.line);
+        super::headers::redact(&place, &fields, &mut settings.http, walk.findings);
+    }
+    settings.resource.command_args = walk.boolean(table, "command_args").unwrap_or(false);
+    if let Some(mut given) = walk.sub(table, "redaction") {
+        settings.redaction = redaction(walk, &mut given);
+    }
+    if let Some(mut given) = walk.sub(table, "sampling") {
+        settings.sampling = sampling(walk, &mut given);
+    }
+    if let Some(mut given) = walk.sub(table, "metrics") {
+        metrics(walk, &mut given, &mut settings.metrics);
+    }
+    file_destinations::read(walk, table, &mut settings.exporters);
+    walk.unknown(table, OURS);
+}
+
+fn redaction(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Policy {
+    let on = walk.boolean(table, "enabled").unwrap_or(true);
+    let mut policy = if on { Policy::default() } else { Policy::off() };
+    let mut list = |key| Some(walk.texts(table, key)?.into_iter().map(Box::from).collect::<Vec<Box<str>>>());
+    policy.names = list("names").unwrap_or(policy.names);
+    policy.names.extend(list("also_names").unwrap_or_default());
+    policy.headers = list("headers").unwrap_or(policy.headers);
+    policy.headers.extend(list("also_headers").unwrap_or_default());
+    policy.allowed_query = list("allowed_query");
+    policy.allowed_attributes = list("allowed_attributes");
+    if let Some(mut values) = walk.sub(table, "values") {
+        let known = &mut policy.values;
+        for (key, value) in [
+            ("schemes", &mut known.schemes),
+            ("jwt", &mut known.jwt),
+            ("aws_keys", &mut known.aws_keys),
+            ("issued", &mut known.issued),
+            ("cards", &mut known.cards),
+            ("emails", &mut known.emails),
+        ] {
+            *value = walk.boolean(&mut values, key).unwrap_or(*value);
+        }
+        walk.unknown(&values, VALUES);
+    }
+    let paths = walk.value(table, "paths", "as_they_are, named or replaced", |text| {
+        Some(match text {
+            "as_they_are" => Paths::AsTheyAre,
+            "named" => Paths::Named,
+            "replaced" => Paths::Replaced,
+            _ => return None,
+        })
+    });
+    policy.paths = paths.unwrap_or_default();
+    if let Some(max) = walk.number_to(table, "max_templates", 0, LARGEST_TEMPLATES) {
+        policy.max_templates = max as usize;
+    }
+    walk.unknown(table, REDACTION);
+    policy
+}
+
+fn sampling(walk: &mut Walk<'_>, table: &mut Table<'_>) -> SamplingConfig {
+    let dry_run = walk.boolean(table, "dry_run").unwrap_or(false);
+    let mut rules = Vec::new();
+    for item in walk.list(table, "rules").unwrap_or_default() {
+        if let Some(mut given) = walk.table(item, table.at("rules")) {
+            rules.push(rule(walk, &mut given, rules.len() + 1));
+        }
+    }
+    if rules.len() > SamplingConfig::MAX_RULES {
+        let what = format!("{} rules", rules.len());
+        let advice =
+            format!("keep {} at most; a glob can stand for several paths", SamplingConfig::MAX_RULES);
+        walk.wrong(&table.at("rules"), table.line, what, &advice);
+    }
+    walk.unknown(table, SAMPLING);
+    SamplingConfig { dry_run, rules }
+}
+
+fn rule(walk: &mut Walk<'_>, table: &mut Table<'_>, number: usize) -> RuleConfig {
+    let mut glob = |key| {
+        let text = walk.text(table, key)?;
+        if let Err(error) = globset::Glob::new(&text) {
+            walk.wrong(
+                &table.at(key),
+                table.line,
+                format!("{text:?} is no glob: {}", error.kind()),
+                "write it like /api/*",
+            );
+        }
+        Some(text)
+    };
+    let (service, path) = (glob("service"), glob("path"));
+    let mut header = None;
+    if let Some(mut given) = walk.sub(table, "header") {
+        let value = walk.text(&mut given, "value").unwrap_or_else(|| "*".to_owned());
+        match walk.text(&mut given, "name") {
+            Some(name) => header = Some((name.to_ascii_lowercase(), value.clone())),
+            None => walk.wrong(&given.path, given.line, "has no name", "write the header's name"),
+        }
+        if globset::Glob::new(&value).is_err() {
+            walk.wrong(
+                &given.at("value"),
+                given.line,
+                format!("{value:?} is no glob"),
+                "write it like prod-*",
+            );
+        }
+        walk.unknown(&given, HEADER);
+    }
+    let share = |text: &str| text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
+    let rule = RuleConfig {
+        name: walk.text(table, "name").unwrap_or_else(|| number.to_string()),
+        service,
+        method: walk.text(table, "method"),
+        path,
+        header,
+        ratio: walk.value(table, "ratio", "a share from 0 to 1", share).unwrap_or(1.0),
+        per_second: walk.number_to(table, "per_second", 0, LARGEST_RATE).map(|rate| rate as u32),
+    };
+    walk.unknown(table, RULE);
+    rule
+}
+
+fn metrics(walk: &mut Walk<'_>, table: &mut Table<'_>, metrics: &mut MetricsConfig) {
+    metrics.requests = walk.boolean(table, "requests").unwrap_or(metrics.requests);
+    if let Some(max) = walk.number_to(table, "max_series", 1, LARGEST_SERIES) {
+        metrics.max_series = max as usize;
+    }
+    walk.unknown(table, METRICS);
+}

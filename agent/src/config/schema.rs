@@ -1,0 +1,294 @@
+//! What this agent adds to the declarative file under `distribution.spandrel`, as a table: the reader asks it
+//! for the names that exist, `spandrel config schema` prints it as a JSON Schema, and a test holds the two and
+//! the code together.
+
+use serde_json::{Map, Value, json};
+
+/// The kind of a value.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Text,
+    /// One of some words.
+    Word(&'static [&'static str]),
+    Boolean,
+    /// A whole number from .. to.
+    Number(u64, u64),
+    /// A number from 0 to 1.
+    Share,
+    /// A list of texts; numbers are taken for texts.
+    Texts,
+    Map(&'static [Key]),
+    /// A mapping that the specification's schema describes.
+    Standard,
+    /// A list of mappings.
+    List(&'static [Key]),
+}
+
+/// A key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// For people.
+    pub(super) about: &'static str,
+}
+
+const fn key(name: &'static str, kind: Kind, about: &'static str) -> Key {
+    Key { name, kind, about }
+}
+
+/// Series of one metric at most: a thousand services with several methods and status codes each.
+pub(super) const LARGEST_SERIES: u64 = 100_000;
+/// Path templates at most: what one backend can group by.
+pub(super) const LARGEST_TEMPLATES: u64 = 10_000;
+/// Requests a second that a rule can be limited to: above it there is no limit.
+pub(super) const LARGEST_RATE: u64 = 1_000_000;
+
+/// What JSON can hold exactly (RFC 8259, section 6); the machine has less of everything.
+const LARGEST: u64 = (1 << 53) - 1;
+
+/// `distribution.spandrel`.
+pub(super) const OURS: &[Key] = &[
+    key("select", Kind::Map(SELECT), "Which processes are traced; all if nothing is said. Flags replace it."),
+    key("console", Kind::Word(&["text", "json", "off"]), "Print traces to standard output (--console)."),
+    key("listen", Kind::Text, "Serve /metrics, /healthz and /readyz here (--listen)."),
+    key("report", Kind::Text, "Write a JSON report here at exit (--report)."),
+    key("profile", Kind::Word(&["auto", "socket", "syscall"]), "Which kernel hooks to use (--profile)."),
+    key(
+        "causality",
+        Kind::Word(&["default", "strict", "off"]),
+        "How much evidence makes a request the child of an inbound one (--causality).",
+    ),
+    key(
+        "causality_without",
+        Kind::Texts,
+        "Rules that are off: worker, goroutine, identifier, upstream, single_in_flight.",
+    ),
+    key("body_sizes", Kind::Boolean, "Show http.request.body.size and http.response.body.size."),
+    key(
+        "redacted_headers",
+        Kind::Texts,
+        "Captured headers that show [REDACTED], beside those of redaction.headers.",
+    ),
+    key("command_args", Kind::Boolean, "Show process.command_args. Arguments can hold secrets."),
+    key("redaction", Kind::Map(REDACTION), "What spans may not show."),
+    key("sampling", Kind::Map(SAMPLING), "Rules for the roots of traces, before the sampler."),
+    key("destinations", Kind::List(DESTINATION), "Where spans go, besides the standard's exporters."),
+    key("spill", Kind::Map(STORE), "Queues on disk, for what no longer fits into memory."),
+    key("dead_letters", Kind::Map(STORE), "Where batches are kept that cannot be delivered."),
+    key(
+        "shutdown_timeout",
+        Kind::Number(0, LARGEST),
+        "Milliseconds that spans may take to leave at the end; 10000.",
+    ),
+    key("metrics", Kind::Map(METRICS), "Metrics about the traced services."),
+];
+
+pub(super) const STORE: &[Key] = &[
+    key("path", Kind::Text, "A folder, by its absolute path."),
+    key("max_bytes", Kind::Number(4 << 20, LARGEST), "What may lie there; 256 MiB by default."),
+];
+
+pub(super) const DESTINATION: &[Key] = &[
+    key("name", Kind::Text, "In metrics and reports."),
+    key("exporter", Kind::Map(EXPORTER), "One of them."),
+    key("filter", Kind::Map(FILTER), "Which spans it wants; all if nothing is said."),
+    key("drop", Kind::Word(&["newest", "oldest", "traces"]), "What is dropped when the queue is full."),
+    key("schedule_delay", Kind::Number(0, LARGEST), "Milliseconds that the first span of a batch waits."),
+    key("export_timeout", Kind::Number(0, LARGEST), "Milliseconds that one batch may take with its retries."),
+    key("max_queue_size", Kind::Number(1, LARGEST), "Spans."),
+    key("max_queue_bytes", Kind::Number(1, LARGEST), "Bytes of memory."),
+    key("max_export_batch_size", Kind::Number(1, LARGEST), "Spans."),
+    key("max_export_batch_bytes", Kind::Number(1, 64 << 20), "Encoded bytes."),
+    key("requests_in_flight", Kind::Number(1, LARGEST), "Requests at a time."),
+];
+
+pub(super) const EXPORTER: &[Key] = &[
+    key("otlp_http", Kind::Standard, "As in tracer_provider, with headers_file and token_file."),
+    key("otlp_grpc", Kind::Standard, "As in tracer_provider, with headers_file and token_file."),
+    key("file", Kind::Map(FILE), "A file of OTLP/JSON lines."),
+];
+
+pub(super) const FILE: &[Key] = &[
+    key("path", Kind::Text, "The file."),
+    key("max_bytes", Kind::Number(1 << 20, LARGEST), "Size at which it is renamed and begun anew."),
+    key("max_files", Kind::Number(0, LARGEST), "Renamed files that are kept."),
+];
+
+pub(super) const FILTER: &[Key] = &[
+    key("services", Kind::Texts, "service.name, as globs."),
+    key("kind", Kind::Word(&["server", "client"]), "Only spans of this kind."),
+    key("errors", Kind::Boolean, "Only spans with an error."),
+    key("min_duration", Kind::Number(0, LARGEST), "Only spans of so many milliseconds or more."),
+];
+
+pub(super) const SELECT: &[Key] = &[
+    key("pid", Kind::Texts, "Processes with these ids."),
+    key("exe", Kind::Texts, "Executables, as globs, by full path or by file name."),
+    key("cmd", Kind::Texts, "Command lines, as globs."),
+    key("port", Kind::Texts, "Processes that listen on these ports."),
+    key("cgroup", Kind::Texts, "Control groups, and what is below them."),
+];
+
+pub(super) const REDACTION: &[Key] = &[
+    key("enabled", Kind::Boolean, "False leaves only what the semantic conventions want. True by default."),
+    key("names", Kind::Texts, "Names of parameters whose values are secrets, instead of the built-in list."),
+    key("also_names", Kind::Texts, "More of them, beside the list."),
+    key("headers", Kind::Texts, "Names of headers whose values are secrets, instead of the built-in list."),
+    key("also_headers", Kind::Texts, "More of them, beside the list."),
+    key("values", Kind::Map(VALUES), "Which values are recognised by their form."),
+    key("allowed_query", Kind::Texts, "Show only these query parameters' values."),
+    key("allowed_attributes", Kind::Texts, "Give spans only these attributes."),
+    key(
+        "paths",
+        Kind::Word(&["as_they_are", "named", "replaced"]),
+        "Templates for paths: not at all, in name and url.template, or instead of the path.",
+    ),
+    key("max_templates", Kind::Number(0, LARGEST_TEMPLATES), "Templates at most; 500 by default."),
+];
+
+pub(super) const VALUES: &[Key] = &[
+    key("schemes", Kind::Boolean, "Credentials behind Bearer and Basic. True by default."),
+    key("jwt", Kind::Boolean, "JSON Web Tokens. True by default."),
+    key("aws_keys", Kind::Boolean, "Keys of Amazon Web Services. True by default."),
+    key("issued", Kind::Boolean, "Tokens with a prefix of their issuer, like ghp_. True by default."),
+    key("cards", Kind::Boolean, "Card numbers with the right check digit. True by default."),
+    key("emails", Kind::Boolean, "E-mail addresses. False by default."),
+];
+
+pub(super) const SAMPLING: &[Key] = &[
+    key("dry_run", Kind::Boolean, "Count what the rules would do, and do not apply them."),
+    key("rules", Kind::List(RULE), "The first rule that matches decides; without one the sampler does."),
+];
+
+pub(super) const RULE: &[Key] = &[
+    key("name", Kind::Text, "For metrics; the rule's number if it has none."),
+    key("service", Kind::Text, "service.name, as a glob."),
+    key("method", Kind::Text, "The request's method."),
+    key("path", Kind::Text, "The request's path without its query, as a glob."),
+    key(
+        "header",
+        Kind::Map(HEADER),
+        "A header of the request. Outsiders can set headers: limit the rate, too.",
+    ),
+    key("ratio", Kind::Share, "The share of traces that is kept; 1 by default."),
+    key("per_second", Kind::Number(0, LARGEST_RATE), "Traces kept a second at most, for each service."),
+];
+
+pub(super) const HEADER: &[Key] = &[
+    key("name", Kind::Text, "Its name."),
+    key("value", Kind::Text, "Its value, as a glob; any if none is given."),
+];
+
+pub(super) const METRICS: &[Key] = &[
+    key(
+        "requests",
+        Kind::Boolean,
+        "http.server.request.duration, http.client.request.duration and the service graph. True by default.",
+    ),
+    key(
+        "max_series",
+        Kind::Number(1, LARGEST_SERIES),
+        "Series of each metric at most; 2000 by default. Others go to the series with otel.metric.overflow.",
+    ),
+];
+
+/// The JSON Schema (draft 2020-12) of `distribution.spandrel`.
+pub fn json_schema() -> Value {
+    let mut schema = object(OURS);
+    if let Value::Object(schema) = &mut schema {
+        schema.insert("$schema".into(), json!("https://json-schema.org/draft/2020-12/schema"));
+        schema.insert("title".into(), json!("distribution.spandrel of an OpenTelemetry configuration file"));
+    }
+    schema
+}
+
+fn object(keys: &[Key]) -> Value {
+    let properties: Map<String, Value> =
+        keys.iter().map(|key| (key.name.to_owned(), described(key))).collect();
+    json!({"type": ["object", "null"], "additionalProperties": false, "properties": properties})
+}
+
+fn described(key: &Key) -> Value {
+    let mut value = match key.kind {
+        Kind::Text => json!({"type": ["string", "number", "boolean"]}),
+        Kind::Word(words) => json!({"enum": words}),
+        Kind::Boolean => json!({"type": "boolean"}),
+        Kind::Number(from, to) => json!({"type": "integer", "minimum": from, "maximum": to}),
+        Kind::Share => json!({"type": "number", "minimum": 0, "maximum": 1}),
+        Kind::Texts => json!({"type": "array", "items": {"type": ["string", "number", "boolean"]}}),
+        Kind::Map(keys) => object(keys),
+        Kind::Standard => json!({"type": ["object", "null"]}),
+        Kind::List(keys) => json!({"type": "array", "items": object(keys)}),
+    };
+    if let Value::Object(value) = &mut value {
+        value.insert("description".into(), json!(key.about));
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, fmt::Write as _};
+
+    use super::*;
+    use crate::config::{file, mistake::Findings};
+
+    /// Where the schema is for editors.
+    const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/config/spandrel.schema.json");
+
+    /// A file that gives every key of a table once.
+    fn everything(out: &mut String, keys: &[Key], indent: usize) {
+        for key in keys {
+            write!(out, "{:indent$}{}:", "", key.name).unwrap();
+            match key.kind {
+                Kind::Text => out.push_str(match key.name {
+                    "listen" => " 127.0.0.1:9464\n",
+                    "path" => " /tmp/x\n",
+                    "report" => " /tmp/report.json\n",
+                    _ => " x\n",
+                }),
+                Kind::Word(words) => writeln!(out, " {}", words[0]).unwrap(),
+                Kind::Boolean => out.push_str(" true\n"),
+                Kind::Number(_, to) => writeln!(out, " {to}").unwrap(),
+                Kind::Share => out.push_str(" 0.5\n"),
+                Kind::Texts => out.push_str(" [\"80\"]\n"),
+                Kind::Standard => out.push_str(" {endpoint: \"http://h:4318\"}\n"),
+                Kind::Map(keys) => {
+                    out.push('\n');
+                    everything(out, keys, indent + 2);
+                }
+                Kind::List(keys) => {
+                    out.push('\n');
+                    let mut item = String::new();
+                    everything(&mut item, keys, indent + 4);
+                    out.push_str(&item.replacen(
+                        &" ".repeat(indent + 4),
+                        &format!("{:1$}- ", "", indent + 2),
+                        1,
+                    ));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_code_reads_every_key_of_the_table() {
+        let mut text = "file_format: \"1.1\"\ndistribution:\n  spandrel:\n".to_owned();
+        everything(&mut text, OURS, 4);
+        let mut findings = Findings::default();
+        let env = HashMap::<String, String>::new();
+        assert!(file::parse(&text, "all.yaml", &env, &mut findings).is_some(), "{text}");
+        assert_eq!(findings.mistakes, [], "{text}");
+    }
+
+    #[test]
+    fn the_schema_in_the_repository_is_the_code_s() {
+        let schema = serde_json::to_string_pretty(&json_schema()).unwrap() + "\n";
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            std::fs::write(FILE, &schema).unwrap();
+        }
+        let known = std::fs::read_to_string(FILE).unwrap_or_default();
+        assert!(known == schema, "run this test with UPDATE_EXPECT=1 to write {FILE} anew");
+    }
+}

@@ -1,0 +1,93 @@
+//! What the agent adds to the file, where metrics go, and how it all is shown.
+
+use super::*;
+
+const OURS: &str = r#"
+file_format: "1.1"
+meter_provider:
+  exemplar_filter: always_off
+  readers:
+    - periodic:
+        interval: 5000
+        exporter:
+          otlp_http:
+            temporality_preference: delta
+            default_histogram_aggregation: base2_exponential_bucket_histogram
+            headers: [{name: authorization, value: hunter2}]
+    - pull: {exporter: {prometheus/development: {host: 127.0.0.1, port: 9999}}}
+distribution:
+  spandrel:
+    redaction:
+      names: [color]
+      also_names: [shape]
+      values: {jwt: false, emails: true}
+      allowed_query: [page]
+      paths: named
+      max_templates: 7
+    sampling:
+      rules:
+        - {name: health, path: /health*, ratio: 0}
+        - {service: shop-*, method: POST, header: {name: X-Debug}, per_second: 5}
+    metrics: {max_series: 10}
+"#;
+
+#[test]
+fn what_is_this_agent_s_own() {
+    let config = from_file(OURS, "", &[]).unwrap();
+    assert_eq!(config.metrics.as_ref().unwrap().endpoint.to_string(), "http://localhost:4318/v1/metrics");
+    let measures = &config.measures;
+    assert_eq!(measures.temporality, settings::Temporality::Delta);
+    assert!(measures.exponential && !measures.exemplars && measures.requests);
+    assert_eq!((measures.interval, measures.max_series), (Some(Duration::from_secs(5)), 10));
+    assert_eq!(config.listen, Some("127.0.0.1:9999".parse().unwrap()));
+    let redaction = &config.redaction;
+    assert_eq!(redaction.names, [Box::from("color"), Box::from("shape")]);
+    assert!(redaction.values.emails && !redaction.values.jwt && redaction.values.cards);
+    assert_eq!((redaction.paths, redaction.max_templates), (redact::Paths::Named, 7));
+    assert_eq!(redaction.allowed_query.as_deref(), Some(&[Box::from("page")][..]));
+    let rules = &config.sampling.rules;
+    assert_eq!(
+        (rules[0].name.as_str(), rules[0].path.as_deref(), rules[0].ratio),
+        ("health", Some("/health*"), 0.0)
+    );
+    assert_eq!((rules[1].name.as_str(), rules[1].per_second), ("2", Some(5)));
+    assert_eq!(rules[1].header, Some(("x-debug".to_owned(), "*".to_owned())));
+    let wrong = OURS.replace("ratio: 0", "ratio: 2").replace("max_series: 10", "max_series: 0");
+    assert_eq!(from_file(&wrong, "", &[]).unwrap_err().0.len(), 2);
+    let own = [("OTEL_METRICS_EXPORTER", "prometheus"), ("OTEL_EXPORTER_PROMETHEUS_PORT", "1234")];
+    assert_eq!(good("", &own).listen, Some("127.0.0.1:1234".parse().unwrap()));
+}
+
+#[test]
+fn shown_is_where_each_value_comes_from_and_no_secret() {
+    let config = from_file(OURS, "--port 80 --console json", &[]).unwrap();
+    let text = show::text(&config);
+    assert!(!text.contains("hunter2"), "{text}");
+    let line = |key: &str| {
+        text.lines().find(|line| line.starts_with(key)).unwrap_or_else(|| panic!("{key}: {text}"))
+    };
+    assert!(line("distribution.spandrel.select").ends_with("# --port"), "{text}");
+    assert!(line("distribution.spandrel.console").ends_with("# --console"), "{text}");
+    assert!(line("distribution.spandrel.redaction.paths").ends_with(".yaml:21"), "{text}");
+    assert!(line("meter_provider.readers.periodic.interval").ends_with(".yaml:7"), "{text}");
+    assert!(line("meter_provider exporter").contains("authorization=(hidden)"), "{text}");
+    assert!(line("tracer_provider.sampler").ends_with("# default"), "{text}");
+    let variables = [("OTEL_TRACES_SAMPLER", "always_off"), ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "7")];
+    let text = show::text(&good("", &variables));
+    assert!(
+        text.lines().any(
+            |line| line.starts_with("tracer_provider.sampler") && line.ends_with("# OTEL_TRACES_SAMPLER")
+        )
+    );
+    assert!(
+        text.lines().any(|line| line.contains("attribute_count_limit ")
+            && line.ends_with("# OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"))
+    );
+}
+
+#[test]
+fn listening_beyond_loopback_is_said() {
+    assert!(good("--listen 0.0.0.0:9464", &[]).notes[0].contains("others can reach"));
+    assert!(good("--listen 9464", &[]).notes.is_empty());
+    assert!(good("--listen [::1]:9464", &[]).notes.is_empty());
+}

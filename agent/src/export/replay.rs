@@ -1,0 +1,253 @@
+//! `spandrel replay DIR`: batches that are on disk, printed as OTLP/JSON or sent to a backend.
+//!
+//! It reads what the queue on disk and the dead letters have, in a folder or the folders in it. What is being
+//! written by an agent that runs is left to it when it comes to sending; what is sent is marked at once, so that
+//! nothing is sent twice whenever this is interrupted.
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use opentelemetry_proto::tonic::{collector::trace::v1::ExportTraceServiceRequest, trace::v1::TracesData};
+use prost::Message as _;
+
+use super::{
+    client::{self, Client, Encoding, Failure, Verdict},
+    config::Otlp,
+    retry::Backoff,
+    store::{
+        record::{self, Record},
+        segment::{Segment, list},
+    },
+};
+
+/// How often one batch is tried: half a minute of waiting with the usual backoff.
+const ATTEMPTS: u32 = 7;
+
+/// What came of a replay.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Files that were read.
+    pub files: usize,
+    /// Spans that were printed or sent.
+    pub spans: usize,
+    /// Spans that are still on disk because the backend does not take them, and the last reason.
+    pub left: usize,
+    pub reason: String,
+    /// Batches that cannot be read.
+    pub damaged: u64,
+    /// Files that an agent is using.
+    pub in_use: usize,
+}
+
+/// Why nothing could be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The folder.
+    #[error("{0}: {1}; name the folder of dead_letters or spill, or one of those in it")]
+    Folder(String, io::Error),
+    /// The backend.
+    #[error(transparent)]
+    Client(#[from] client::Error),
+    /// Standard output.
+    #[error("standard output: {0}")]
+    Output(io::Error),
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    list(folder, true).map_err(|error| Error::Folder(folder.display().to_string(), error))
+}
+
+/// Prints every batch that waits, one line of OTLP/JSON each. Changes nothing.
+pub fn print(folder: &Path, out: &mut impl Write) -> Result<Outcome, Error> {
+    let mut outcome = Outcome::default();
+    for path in files(folder)? {
+        let bytes = std::fs::read(&path).map_err(|error| Error::Folder(path.display().to_string(), error))?;
+        outcome.files += 1;
+        let scan = record::scan(&bytes);
+        outcome.damaged += scan.damaged;
+        for record in scan.records.iter().filter(|record| !record.done) {
+            let Some(line) = record.message(&bytes).and_then(|body| line(record.encoding, body)) else {
+                outcome.damaged += 1;
+                continue;
+            };
+            out.write_all(&line).map_err(Error::Output)?;
+            outcome.spans += record.spans as usize;
+        }
+    }
+    out.flush().map_err(Error::Output)?;
+    Ok(outcome)
+}
+
+/// A batch as a line of OTLP/JSON.
+fn line(encoding: Encoding, body: &[u8]) -> Option<Vec<u8>> {
+    if encoding == Encoding::Json {
+        return Some(body.to_vec());
+    }
+    let request = ExportTraceServiceRequest::decode(&*encoding.unpack(body).ok()?).ok()?;
+    let mut line = serde_json::to_vec(&TracesData { resource_spans: request.resource_spans }).ok()?;
+    line.push(b'\n');
+    Some(line)
+}
+
+/// Sends every batch that waits, and removes the files that are through.
+pub async fn send(folder: &Path, to: &Otlp) -> Result<Outcome, Error> {
+    let client = Arc::new(Client::new(to, client::TRACES)?);
+    let mut outcome = Outcome::default();
+    for path in files(folder)? {
+        let taken = Segment::take_over(&path);
+        let taken = taken.map_err(|error| Error::Folder(path.display().to_string(), error))?;
+        let Some((mut segment, scan)) = taken else {
+            outcome.in_use += 1;
+            continue;
+        };
+        outcome.files += 1;
+        outcome.damaged += scan.damaged;
+        for record in scan.records.iter().filter(|record| !record.done) {
+            let spans = record.spans as usize;
+            match deliver(&client, &segment, record).await {
+                Ok(rejected) => {
+                    outcome.spans += spans - rejected.min(spans);
+                    // It would be sent again by the next replay: the user has to know.
+                    if let Err(error) = segment.done(record.offset) {
+                        outcome.reason = format!("{}: sent, but not marked: {error}", path.display());
+                    }
+                }
+                Err(reason) => {
+                    outcome.left += spans;
+                    outcome.reason = reason;
+                }
+            }
+        }
+        if segment.waiting() == 0 {
+            segment.remove().map_err(|error| Error::Folder(path.display().to_string(), error))?;
+        }
+    }
+    Ok(outcome)
+}
+
+/// Sends one batch, in parts if it is too large; says how many of its spans the backend did not want.
+async fn deliver(client: &Client, segment: &Segment, record: &Record) -> Result<usize, String> {
+    let (encoding, body) = segment.read(record.offset, record.len).map_err(|error| error.to_string())?;
+    let message = match encoding {
+        Encoding::Json => serde_json::from_slice::<TracesData>(&body)
+            .map(|data| ExportTraceServiceRequest { resource_spans: data.resource_spans }.encode_to_vec())
+            .map_err(|error| error.to_string())?,
+        other => other.unpack(&body).map_err(|error| error.to_string())?,
+    };
+    let mut rejected_spans = 0;
+    let mut parts = vec![message];
+    while let Some(part) = parts.pop() {
+        match attempts(client, &part).await? {
+            Verdict::Accepted { rejected, .. } => {
+                rejected_spans += usize::try_from(rejected).unwrap_or(usize::MAX);
+            }
+            verdict @ Verdict::TooLarge(_) => match client::halves(&part) {
+                Some([(first, _), (second, _)]) => parts.extend([second, first]),
+                None => return Err(said(verdict)),
+            },
+            verdict => return Err(said(verdict)),
+        }
+    }
+    Ok(rejected_spans)
+}
+
+async fn attempts(client: &Client, message: &[u8]) -> Result<Verdict, String> {
+    let payload = client.prepare(message.to_vec()).map_err(|error| error.to_string())?;
+    let mut backoff = Backoff::default();
+    for attempt in 1.. {
+        match client.send(&payload).await {
+            Verdict::Retry { after, .. } if attempt < ATTEMPTS => {
+                tokio::time::sleep(backoff.next(after, fastrand::f64())).await;
+            }
+            verdict => return Ok(verdict),
+        }
+    }
+    Err("it was not tried".to_owned())
+}
+
+fn said(verdict: Verdict) -> String {
+    match verdict {
+        Verdict::Accepted { message, .. } => message,
+        Verdict::Retry { failure, .. }
+        | Verdict::TooLarge(failure)
+        | Verdict::Unauthorized(failure)
+        | Verdict::Refused(failure) => {
+            let Failure { code, message } = failure;
+            format!("{code}: {message}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::{
+        otlp,
+        store::dead::DeadLetters,
+        testing::{self, Answer, Backend, Folder, Wire},
+    };
+
+    fn letters(folder: &Folder) {
+        let dead = DeadLetters::open(&folder.path("dead/to-otlp"), 1 << 20).unwrap();
+        for n in [3, 5] {
+            let message = otlp::encode(&testing::spans(n));
+            let packed = client::Payload::new(message, Encoding::Zstd, None).unwrap();
+            dead.save(Encoding::Zstd, n as usize, &packed.body()).unwrap();
+        }
+        let json = crate::export::json::line(&testing::spans(2));
+        dead.save(Encoding::Json, 2, &json).unwrap();
+    }
+
+    #[test]
+    fn printed_as_the_console_prints_it() {
+        let folder = Folder::new("replay-print");
+        letters(&folder);
+        for _ in 0..2 {
+            let mut out = Vec::new();
+            let outcome = print(&folder.path("dead"), &mut out).unwrap();
+            assert_eq!((outcome.files, outcome.spans, outcome.damaged), (1, 10, 0));
+            let lines: Vec<serde_json::Value> = out
+                .split_inclusive(|b| *b == b'\n')
+                .map(|line| serde_json::from_slice(line).unwrap())
+                .collect();
+            let id = |line: &serde_json::Value| {
+                line["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["spanId"].as_str().unwrap().to_owned()
+            };
+            assert_eq!(lines.iter().map(id).collect::<Vec<_>>(), ["0000000000000001"; 3]);
+        }
+        assert!(print(&folder.path("missing"), &mut Vec::new()).is_err());
+    }
+
+    #[tokio::test]
+    async fn sent_once_and_what_is_refused_stays() {
+        let folder = Folder::new("replay-send");
+        letters(&folder);
+        let backend = Backend::start(Wire::Http, |request| {
+            if request.spans() == 5 { Answer::http(400) } else { Answer::http(200) }
+        })
+        .await;
+        let outcome = send(&folder.path("dead"), &backend.otlp()).await.unwrap();
+        assert_eq!((outcome.spans, outcome.left), (5, 5), "{outcome:?}");
+        assert_eq!(backend.accepted().len(), 5);
+        let backend = Backend::start(Wire::Grpc, |_| Answer::grpc(0)).await;
+        let outcome = send(&folder.path("dead"), &backend.otlp()).await.unwrap();
+        assert_eq!((outcome.spans, outcome.left), (5, 0), "{outcome:?}");
+        assert_eq!(folder.names(), Vec::<String>::new());
+        assert_eq!(send(&folder.path("dead"), &backend.otlp()).await.unwrap(), Outcome::default());
+    }
+
+    #[tokio::test]
+    async fn what_an_agent_writes_is_left_to_it() {
+        let folder = Folder::new("replay-used");
+        let dead = DeadLetters::open(&folder.path("dead"), 1 << 20).unwrap();
+        dead.save(Encoding::Protobuf, 1, &otlp::encode(&testing::spans(1))).unwrap();
+        let backend = Backend::start(Wire::Http, |_| Answer::http(200)).await;
+        let outcome = send(&folder.path("dead"), &backend.otlp()).await.unwrap();
+        assert_eq!((outcome.in_use, outcome.spans), (1, 0));
+        drop(dead);
+        assert_eq!(send(&folder.path("dead"), &backend.otlp()).await.unwrap().spans, 1);
+    }
+}

@@ -1,0 +1,96 @@
+//! Batches that can never be delivered, kept for `spandrel replay`.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use super::{
+    record::HEADER,
+    segment::{Segment, list, make_folder},
+};
+use crate::export::client::Encoding;
+
+/// Size at which a file is ended, so that it can be replayed: nobody else may touch the one that is written.
+const LARGEST: u64 = 4 << 20;
+/// Age at which it is ended.
+const OLDEST: Duration = Duration::from_secs(60);
+
+/// The dead letters of one destination.
+#[derive(Debug)]
+pub struct DeadLetters {
+    folder: PathBuf,
+    limit: u64,
+    active: Mutex<Option<(Segment, Instant)>>,
+    bytes: AtomicU64,
+    /// Spans for which there was no room, or no disk.
+    lost: AtomicU64,
+}
+
+impl DeadLetters {
+    /// Opens a folder. What is in it counts for the limit.
+    pub fn open(folder: &Path, limit: u64) -> io::Result<Self> {
+        make_folder(folder)?;
+        let (bytes, lost) = (AtomicU64::new(size(folder)?), AtomicU64::new(0));
+        Ok(Self { folder: folder.to_owned(), limit, active: Mutex::new(None), bytes, lost })
+    }
+
+    /// Keeps a batch. Counts its spans if there is no room for it or the disk fails.
+    pub fn save(&self, encoding: Encoding, spans: usize, message: &[u8]) -> io::Result<()> {
+        let saved = self.write(encoding, spans, message);
+        if saved.is_err() {
+            self.lost.fetch_add(spans as u64, Relaxed);
+        }
+        saved
+    }
+
+    fn write(&self, encoding: Encoding, spans: usize, message: &[u8]) -> io::Result<()> {
+        let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        let old =
+            |(segment, since): &(Segment, Instant)| segment.len() >= LARGEST || since.elapsed() >= OLDEST;
+        if active.as_ref().is_some_and(old) {
+            *active = None;
+        }
+        let size_now = size(&self.folder).unwrap_or(0);
+        let all = size_now + HEADER as u64 + message.len() as u64;
+        self.bytes.store(size_now, Relaxed);
+        if all > self.limit {
+            let limit = self.limit;
+            return Err(io::Error::other(format!(
+                "its limit of {limit} bytes is reached; replay or remove some"
+            )));
+        }
+        let segment = if let Some((segment, _)) = &mut *active {
+            segment
+        } else {
+            make_folder(&self.folder)?;
+            &mut active.insert((Segment::create(&self.folder)?, Instant::now())).0
+        };
+        let written = segment.append(encoding, spans as u32, message).and_then(|_| segment.sync());
+        if written.is_err() {
+            *active = None;
+        }
+        self.bytes.store(all, Relaxed);
+        written
+    }
+
+    /// Bytes on disk.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
+    /// Spans for which there was no room, or no disk.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Relaxed)
+    }
+}
+
+/// Bytes of all segments of a folder: a replay takes some away at any time.
+fn size(folder: &Path) -> io::Result<u64> {
+    Ok(list(folder, false)?.iter().filter_map(|path| path.metadata().ok()).map(|meta| meta.len()).sum())
+}

@@ -1,0 +1,163 @@
+//! A file of records. Who writes or sends them holds its lock, so that two processes never do the same.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io,
+    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::record::{self, DONE, HEADER, Record, STATE, Scan};
+use crate::export::client::Encoding;
+
+/// How segments end. What is set aside is renamed, and is not read again by itself.
+const SUFFIX: &str = ".spandrel";
+const ASIDE: &str = ".damaged";
+/// A larger file is none of ours: segments end at a few MiB, and one message is 64 MiB at most.
+const MAX_FILE: u64 = 160 << 20;
+
+/// A segment whose lock we have.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    path: PathBuf,
+    file: File,
+    len: u64,
+    /// Records that are not done.
+    waiting: u64,
+    /// Something in it cannot be read: it is kept for people instead of being removed.
+    damaged: bool,
+}
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// Makes a folder that only its owner can read: spans tell what people did.
+pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// The segments of a folder, the oldest first. Folders in it are looked into if `deep`.
+pub(crate) fn list(folder: &Path, deep: bool) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if deep && path.is_dir() {
+            found.extend(list(&path, false)?);
+        } else if path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(SUFFIX)) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+impl Segment {
+    /// A new one. Names sort by time; the process and a number keep them apart.
+    pub(crate) fn create(folder: &Path) -> io::Result<Self> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let (pid, number) = (std::process::id(), NUMBER.fetch_add(1, Relaxed));
+        let path = folder.join(format!("{:015}-{number:06}-{pid}{SUFFIX}", now_ms()));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        // The name has to survive a power cut, too.
+        File::open(folder)?.sync_all()?;
+        Ok(Self { path, file, len: 0, waiting: 0, damaged: false })
+    }
+
+    /// Takes over one that a process left, with what is in it. None if somebody uses it or it is gone.
+    pub(crate) fn take_over(path: &Path) -> io::Result<Option<(Self, Scan)>> {
+        let file = match OpenOptions::new().read(true).write(true).open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() || !path.exists() {
+            return Ok(None);
+        }
+        let len = file.metadata()?.len();
+        let mut segment = Self { path: path.to_owned(), file, len, waiting: 0, damaged: false };
+        let scan = record::scan(&segment.bytes()?);
+        segment.waiting = scan.records.iter().filter(|record| !record.done).count() as u64;
+        segment.damaged = scan.damaged > 0;
+        Ok(Some((segment, scan)))
+    }
+
+    /// Everything in it.
+    pub(crate) fn bytes(&self) -> io::Result<Vec<u8>> {
+        if self.len > MAX_FILE {
+            return Err(io::Error::other(format!("it has {} bytes: it is none of ours", self.len)));
+        }
+        let mut bytes = vec![0; usize::try_from(self.len).map_err(io::Error::other)?];
+        self.file.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+
+    /// Its size.
+    pub(crate) const fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Records that are not done.
+    pub(crate) const fn waiting(&self) -> u64 {
+        self.waiting
+    }
+
+    /// Writes a record at the end, by one system call: a process that is killed leaves it whole or not at all.
+    pub(crate) fn append(&mut self, encoding: Encoding, spans: u32, message: &[u8]) -> io::Result<u64> {
+        let bytes = record::write(encoding, spans, now_ms(), message);
+        let bytes = bytes.ok_or_else(|| io::Error::other("a message of more than 64 MiB"))?;
+        let offset = self.len;
+        if let Err(error) = self.file.write_all_at(&bytes, offset) {
+            // Whatever was written of it goes; if that fails, too, it is a torn end.
+            self.file.set_len(offset).ok();
+            return Err(error);
+        }
+        self.len += bytes.len() as u64;
+        self.waiting += 1;
+        Ok(offset)
+    }
+
+    /// Reads a record's message, checking it again.
+    pub(crate) fn read(&self, offset: u64, len: u32) -> io::Result<(Encoding, Vec<u8>)> {
+        let mut bytes = vec![0; HEADER + len as usize];
+        self.file.read_exact_at(&mut bytes, offset)?;
+        let found = record::read(&bytes, 0);
+        let record::Found::Whole(Record { encoding, .. }) = found else {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "its checksum is wrong"));
+        };
+        bytes.drain(..HEADER);
+        Ok((encoding, bytes))
+    }
+
+    /// Notes that a record needs nothing any more.
+    pub(crate) fn done(&mut self, offset: u64) -> io::Result<()> {
+        self.waiting = self.waiting.saturating_sub(1);
+        self.file.write_all_at(&[DONE], offset + STATE)
+    }
+
+    /// Something in it cannot be read.
+    pub(crate) fn mark_damaged(&mut self) {
+        self.damaged = true;
+    }
+
+    /// Brings it to the disk.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Removes it, or sets it aside if it is damaged.
+    pub(crate) fn remove(self) -> io::Result<()> {
+        if self.damaged {
+            let mut name = self.path.clone().into_os_string();
+            name.push(ASIDE);
+            return fs::rename(&self.path, name);
+        }
+        fs::remove_file(&self.path)
+    }
+}

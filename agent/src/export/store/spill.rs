@@ -1,0 +1,267 @@
+//! A destination's queue on disk.
+//!
+//! Every batch is written before it is sent, and marked when the backend has it. So a process that is killed loses
+//! no batch and the next one sends no batch again that was acknowledged; one that was being sent is sent again,
+//! with the same span ids. A batch is in the page cache when it is written, and on the disk after a second at most
+//! (`fdatasync`): a power cut can cost that second, and can repeat what was acknowledged in it.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use super::segment::{Segment, list, make_folder};
+use crate::export::client::Encoding;
+
+/// How much a power cut can cost.
+const SYNC: Duration = Duration::from_secs(1);
+/// Segments of a store: space comes back in parts of this share of its limit.
+const SEGMENTS: u64 = 8;
+/// Bounds of a segment's size: the larger, the later its space comes back; the smaller, the more files.
+const SMALLEST: u64 = 16 << 10;
+const LARGEST: u64 = 8 << 20;
+/// Batches that are known by their place; each takes some 100 bytes of memory, so 6 MiB at most.
+const MAX_BATCHES: u64 = 65_536;
+
+/// Where a batch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    segment: u64,
+    offset: u64,
+    len: u32,
+}
+
+/// Why a batch is not on disk.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The limit is reached.
+    #[error("the limit of {0} bytes is reached")]
+    Full(u64),
+    /// The disk.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// A batch of an earlier process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    pub slot: Slot,
+    pub spans: usize,
+}
+
+/// What was found at the start.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// In the order in which they were written.
+    pub batches: Vec<Recovered>,
+    /// Batches that cannot be read any more.
+    pub damaged: u64,
+}
+
+/// The queue on disk. Any thread may use it; each call is a system call or two.
+#[derive(Debug)]
+pub struct Spill {
+    folder: PathBuf,
+    limit: u64,
+    segments: Mutex<Segments>,
+    /// What `segments` has, for those who must not wait for a disk.
+    bytes: AtomicU64,
+    ended: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Segments {
+    all: BTreeMap<u64, Segment>,
+    /// The one that is written.
+    active: Option<u64>,
+    next: u64,
+    bytes: u64,
+    batches: u64,
+    synced: Instant,
+}
+
+impl Spill {
+    /// Opens a folder and takes over what earlier processes left in it.
+    pub fn open(folder: &Path, limit: u64) -> io::Result<(Self, Found)> {
+        make_folder(folder)?;
+        let mut segments = Segments {
+            all: BTreeMap::new(),
+            active: None,
+            next: 0,
+            bytes: 0,
+            batches: 0,
+            synced: Instant::now(),
+        };
+        let mut found = Found::default();
+        for path in list(folder, false)? {
+            let taken = match Segment::take_over(&path) {
+                Ok(taken) => taken,
+                Err(error) => {
+                    log::warn!("{} cannot be read: {error}", path.display());
+                    found.damaged += 1;
+                    continue;
+                }
+            };
+            let Some((segment, scan)) = taken else { continue };
+            found.damaged += scan.damaged;
+            let id = segments.next;
+            segments.next += 1;
+            if segment.waiting() == 0 {
+                segment.remove()?;
+                continue;
+            }
+            segments.bytes += segment.len();
+            segments.batches += segment.waiting();
+            segments.all.insert(id, segment);
+            let waiting = scan.records.iter().filter(|record| !record.done);
+            found.batches.extend(waiting.map(|record| Recovered {
+                slot: Slot { segment: id, offset: record.offset, len: record.len },
+                spans: record.spans as usize,
+            }));
+        }
+        let (bytes, ended) = (AtomicU64::new(segments.bytes), AtomicBool::new(false));
+        Ok((Self { folder: folder.to_owned(), limit, segments: Mutex::new(segments), bytes, ended }, found))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Segments> {
+        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes on disk. Never waits.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
+    /// The most that may be there.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Writes a batch at the end.
+    pub fn append(&self, encoding: Encoding, spans: usize, message: &[u8]) -> Result<Slot, Error> {
+        let mut segments = self.lock();
+        let size = super::record::HEADER as u64 + message.len() as u64;
+        if segments.bytes + size > self.limit || segments.batches >= MAX_BATCHES {
+            return Err(Error::Full(self.limit));
+        }
+        let id = match segments.active {
+            Some(id) => id,
+            None => segments.begin(&self.folder)?,
+        };
+        let segment = segments.all.get_mut(&id).ok_or_else(|| io::Error::other("no segment"))?;
+        let offset = match segment.append(encoding, spans as u32, message) {
+            Ok(offset) => offset,
+            Err(error) => {
+                // The next batch gets a file of its own: this one may be on a disk that is gone.
+                segments.seal();
+                return Err(error.into());
+            }
+        };
+        let full = segment.len() >= (self.limit / SEGMENTS).clamp(SMALLEST, LARGEST);
+        segments.bytes += size;
+        segments.batches += 1;
+        if segments.synced.elapsed() >= SYNC || full {
+            segments.sync();
+        }
+        if full {
+            segments.seal();
+        }
+        self.bytes.store(segments.bytes, Relaxed);
+        Ok(Slot { segment: id, offset, len: message.len() as u32 })
+    }
+
+    /// Brings the last batches to the disk.
+    pub fn sync(&self) {
+        self.lock().sync();
+    }
+
+    /// Brings everything to the disk; what is empty is removed.
+    pub fn end(&self) {
+        self.ended.store(true, Relaxed);
+        let mut segments = self.lock();
+        segments.sync();
+        segments.seal();
+        self.bytes.store(segments.bytes, Relaxed);
+    }
+
+    /// Reads a batch.
+    pub fn read(&self, slot: Slot) -> io::Result<(Encoding, Vec<u8>)> {
+        let segments = self.lock();
+        let segment = segments.all.get(&slot.segment).ok_or(io::ErrorKind::NotFound)?;
+        segment.read(slot.offset, slot.len)
+    }
+
+    /// A batch needs nothing any more. `damaged`: it could not be read.
+    pub fn done(&self, slot: Slot, damaged: bool) {
+        let mut segments = self.lock();
+        let Some(segment) = segments.all.get_mut(&slot.segment) else { return };
+        if damaged {
+            segment.mark_damaged();
+        }
+        if let Err(error) = segment.done(slot.offset) {
+            log::warn!("{}: a batch may be sent again after a restart: {error}", self.folder.display());
+        }
+        let empty = segment.waiting() == 0;
+        segments.batches = segments.batches.saturating_sub(1);
+        if empty && segments.active != Some(slot.segment) {
+            segments.remove(slot.segment);
+        }
+        self.bytes.store(segments.bytes, Relaxed);
+    }
+}
+
+impl Segments {
+    fn begin(&mut self, folder: &Path) -> io::Result<u64> {
+        // Somebody may have removed the folder.
+        make_folder(folder)?;
+        let id = self.next;
+        self.all.insert(id, Segment::create(folder)?);
+        self.next += 1;
+        self.active = Some(id);
+        Ok(id)
+    }
+
+    fn sync(&mut self) {
+        self.synced = Instant::now();
+        let active = self.active.and_then(|id| self.all.get(&id));
+        if let Some(Err(error)) = active.map(Segment::sync) {
+            log::warn!("the queue on disk: {error}");
+        }
+    }
+
+    /// Nothing is added to the active segment any more.
+    fn seal(&mut self) {
+        if let Some(id) = self.active.take()
+            && self.all.get(&id).is_some_and(|segment| segment.waiting() == 0)
+        {
+            self.remove(id);
+        }
+    }
+
+    fn remove(&mut self, id: u64) {
+        let Some(segment) = self.all.remove(&id) else { return };
+        self.bytes = self.bytes.saturating_sub(segment.len());
+        if let Err(error) = segment.remove() {
+            log::warn!("a segment of the queue on disk stays behind: {error}");
+        }
+    }
+}
+
+impl Drop for Spill {
+    fn drop(&mut self) {
+        // A disk that hangs has been waited for once.
+        if !self.ended.load(Relaxed) {
+            self.end();
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "spill_tests.rs"]
+mod tests;

@@ -1,0 +1,98 @@
+//! How batches leave: over OTLP or into a file. One interface, so that queue, retries, disk and ledger are the same.
+
+use std::{io, time::Duration};
+
+use super::{
+    batch::Batch,
+    client::{self, Client, Encoding, Payload, Verdict},
+    config::{Otlp, To},
+    file::Writer,
+    json, otlp,
+};
+use crate::span::Span;
+
+/// The way to one destination.
+#[derive(Debug)]
+pub(super) enum Transport {
+    Otlp(Box<Client>),
+    File(Writer),
+}
+
+impl Transport {
+    /// Prepares it; nothing is sent. Must be called inside a tokio runtime.
+    pub(super) fn new(to: &To) -> Result<Self, client::Error> {
+        Ok(match to {
+            To::Otlp(otlp) => Self::otlp(otlp)?,
+            To::File(file) => Self::File(Writer::new(file.clone())),
+        })
+    }
+
+    /// The same for OTLP alone.
+    pub(super) fn otlp(otlp: &Otlp) -> Result<Self, client::Error> {
+        Ok(Self::Otlp(Box::new(Client::new(otlp, client::TRACES)?)))
+    }
+
+    /// Where it goes, for a log.
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Self::Otlp(client) => client.describe(),
+            Self::File(writer) => writer.describe(),
+        }
+    }
+
+    /// A batch as it leaves.
+    pub(super) fn encode(&self, batch: &Batch<Span>) -> io::Result<Payload> {
+        let mut message = Vec::new();
+        match self {
+            Self::Otlp(client) => {
+                otlp::encode_batch(batch, &mut message);
+                client.prepare(message)
+            }
+            Self::File(_) => {
+                json::write_line(batch, &mut message);
+                Payload::new(message, Encoding::Json, None)
+            }
+        }
+    }
+
+    /// What was on disk as it leaves: compressed as it is configured now.
+    pub(super) fn restore(&self, encoding: Encoding, body: &[u8]) -> io::Result<Payload> {
+        let json = encoding == Encoding::Json;
+        match self {
+            Self::Otlp(client) if !json => client.prepare(encoding.unpack(body)?),
+            Self::File(_) if json => Payload::new(body.to_vec(), Encoding::Json, None),
+            Self::Otlp(_) | Self::File(_) => {
+                Err(io::Error::new(io::ErrorKind::InvalidData, "it was for a destination of another kind"))
+            }
+        }
+    }
+
+    /// Cuts a payload in two, each with so many spans. None if that cannot be.
+    pub(super) fn halves(&self, payload: &Payload) -> Option<[(Payload, usize); 2]> {
+        let Self::Otlp(client) = self else { return None };
+        let message = payload.encoding().unpack(&payload.body()).ok()?;
+        let [(first, n), (second, m)] = client::halves(&message)?;
+        Some([(client.prepare(first).ok()?, n), (client.prepare(second).ok()?, m)])
+    }
+
+    /// Sends it once and says what came of it, and by which generation of the credentials.
+    pub(super) async fn send(&self, payload: &Payload) -> (Verdict, u64) {
+        match self {
+            Self::Otlp(client) => client.send_with(payload).await,
+            Self::File(writer) => (writer.send(payload).await, 0),
+        }
+    }
+
+    /// Whether its credentials come from files, and so can get better.
+    pub(super) fn renews(&self) -> bool {
+        matches!(self, Self::Otlp(client) if client.renews())
+    }
+
+    /// Waits until credentials are in use that are newer than `than`, as long as `patience` lasts.
+    pub(super) async fn renewed(&self, than: u64, patience: Duration) -> bool {
+        match self {
+            Self::Otlp(client) => client.renewed(than, patience).await,
+            Self::File(_) => false,
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Names whose values are secrets: of query parameters, of header fields, and of whatever stands before an
+//! equals sign.
+//!
+//! A name is compared without regard to case, to `-`, `_`, `.` and brackets, and to percent-encoding, so that
+//! `api_key`, `Api-Key`, `user[apiKey]` and `%61pikey` are one.
+
+/// Parameters and assignments whose values are secrets, unless configured otherwise. A star stands for
+/// anything before or behind.
+pub const SECRET_NAMES: &[&str] = &[
+    "*password",
+    "*passwd",
+    "*passphrase",
+    "*secret",
+    "*token",
+    "*apikey",
+    "*accesskey",
+    "*accesskeyid",
+    "*secretkey",
+    "*privatekey",
+    "*sharedkey",
+    "*signingkey",
+    "*subscriptionkey",
+    "*credential",
+    "*credentials",
+    "*signature",
+    "*sessionid",
+    "*sessionkey",
+    "appkey",
+    "authkey",
+    "auth",
+    "authorization",
+    "bearer",
+    "hmac",
+    "jwt",
+    "otp",
+    "passcode",
+    "pass",
+    "phpsessid",
+    "pwd",
+    "samlresponse",
+    "samlrequest",
+    "session",
+    "sid",
+    "sig",
+    "totp",
+];
+
+/// Header fields whose values are secrets where they are captured at all, unless configured otherwise.
+pub const SECRET_HEADERS: &[&str] = &[
+    "*authorization",
+    "*apikey",
+    "*accesskey",
+    "*secret",
+    "*password",
+    "*token",
+    "*credential",
+    "*credentials",
+    "*signature",
+    "*sessionid",
+    "authentication-info",
+    "cookie",
+    "cookie2",
+    "privatekey",
+    "proxy-authentication-info",
+    "set-cookie",
+    "set-cookie2",
+    "x-forwarded-client-cert",
+    "x-goog-iap-jwt-assertion",
+    "x-amzn-oidc-data",
+    "x-auth-request-email",
+    "x-ms-client-principal",
+];
+
+/// Bytes of a name that are looked at, from its end on. Longer than any name in the lists and its prefix.
+const LONGEST: usize = 64;
+
+/// A set of names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Sorted.
+    whole: Vec<Box<[u8]>>,
+    ends: Vec<Box<[u8]>>,
+    starts: Vec<Box<[u8]>>,
+    inside: Vec<Box<[u8]>>,
+}
+
+impl Names {
+    /// The set of these names, each with a star in front or behind or both, or none. Empty ones are left out.
+    pub fn new<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Self {
+        let mut set = Self::default();
+        for name in names {
+            let name = name.as_ref();
+            let (front, rest) = name.strip_prefix('*').map_or((false, name), |rest| (true, rest));
+            let (behind, rest) = rest.strip_suffix('*').map_or((false, rest), |rest| (true, rest));
+            let mut buffer = [0; LONGEST];
+            let plain: Box<[u8]> = plain(rest.as_bytes(), &mut buffer).into();
+            if plain.is_empty() && !(front || behind) {
+                continue;
+            }
+            match (front, behind) {
+                (false, false) => set.whole.push(plain),
+                (true, false) => set.ends.push(plain),
+                (false, true) => set.starts.push(plain),
+                (true, true) => set.inside.push(plain),
+            }
+        }
+        set.whole.sort_unstable();
+        set
+    }
+
+    /// Whether the set has no name.
+    pub const fn is_empty(&self) -> bool {
+        self.whole.is_empty() && self.ends.is_empty() && self.starts.is_empty() && self.inside.is_empty()
+    }
+
+    /// Whether a name, as it stands on the wire, is in the set.
+    pub fn has(&self, name: &[u8]) -> bool {
+        let mut buffer = [0; LONGEST];
+        let name = plain(name, &mut buffer);
+        if name.is_empty() {
+            return false;
+        }
+        self.whole.binary_search_by(|known| (**known).cmp(name)).is_ok()
+            || self.ends.iter().any(|end| name.ends_with(end))
+            || self.starts.iter().any(|start| name.starts_with(start))
+            || self
+                .inside
+                .iter()
+                .any(|part| part.is_empty() || name.windows(part.len()).any(|window| window == &**part))
+    }
+}
+
+/// A name without what does not count. Of a longer name than the buffer, its end.
+fn plain<'b>(name: &[u8], buffer: &'b mut [u8; LONGEST]) -> &'b [u8] {
+    let mut start = LONGEST;
+    let mut rest = name;
+    while let Some((byte, before)) = last(rest) {
+        rest = before;
+        if matches!(byte, b'-' | b'_' | b'.' | b'[' | b']') {
+            continue;
+        }
+        let Some(at) = start.checked_sub(1) else { break };
+        if let Some(slot) = buffer.get_mut(at) {
+            *slot = byte.to_ascii_lowercase();
+        }
+        start = at;
+    }
+    buffer.get(start..).unwrap_or_default()
+}
+
+/// The last byte of a name with its percent-encoding taken off, and what stands before it.
+fn last(name: &[u8]) -> Option<(u8, &[u8])> {
+    if let [before @ .., b'%', high, low] = name
+        && let (Some(high), Some(low)) = (hex(*high), hex(*low))
+    {
+        return Some((high << 4 | low, before));
+    }
+    name.split_last().map(|(byte, before)| (*byte, before))
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).map(|value| value as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_one_name() {
+        let names = Names::new(["api_key", "*token", "pass*", "*secret*"]);
+        for name in [
+            "api_key",
+            "apiKey",
+            "API-KEY",
+            "api.key",
+            "%61pi%5fkey",
+            "[api][key]",
+            "token",
+            "X-Auth-Token",
+            "passport",
+            "my_secret_2",
+            "SECRET",
+        ] {
+            assert!(names.has(name.as_bytes()), "{name}");
+        }
+        for name in ["", "_", "apikeys", "tokens", "bypass", "secre", "%6", "%", "%zz"] {
+            assert!(!names.has(name.as_bytes()), "{name}");
+        }
+        assert!(
+            names.has(
+                "x".repeat(1000).as_bytes().iter().chain(b"token").copied().collect::<Vec<_>>().as_slice()
+            )
+        );
+        assert!(!Names::default().has(b"token"));
+        assert!(Names::new(["*"]).has(b"anything"));
+    }
+
+    #[test]
+    fn everyday_names_are_no_secrets() {
+        let names = Names::new(SECRET_NAMES);
+        for name in [
+            "q",
+            "page",
+            "id",
+            "key",
+            "user",
+            "author",
+            "authors",
+            "code",
+            "state",
+            "assign",
+            "design",
+            "signal",
+            "side",
+            "passenger",
+            "compass",
+            "tokens",
+            "sessions",
+            "lang",
+            "sort",
+            "filter",
+            "keyboard",
+            "hotp2",
+        ] {
+            assert!(!names.has(name.as_bytes()), "{name}");
+        }
+    }
+}

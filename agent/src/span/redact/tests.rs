@@ -1,0 +1,223 @@
+//! What is hidden, and what is not.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn redactor() -> Redactor {
+    Redactor::new(Policy { values: Values { emails: true, ..Values::default() }, ..Policy::default() })
+}
+
+#[track_caller]
+fn text(given: &str, expect: &str, rules: &[Redaction]) {
+    let stats = Stats::default();
+    assert_eq!(redactor().text(given, &stats), expect);
+    let counted: Vec<_> =
+        Redaction::ALL.iter().flat_map(|rule| (0..stats.redactions(*rule)).map(|_| *rule)).collect();
+    assert_eq!(counted, rules, "{given}");
+    // What is hidden once is not found again.
+    let again = Stats::default();
+    assert_eq!(redactor().text(expect, &again), expect);
+    assert_eq!(again.counted(crate::stats::Count::Redacted), 0, "{expect}");
+}
+
+#[test]
+fn queries_by_name() {
+    let redactor = Redactor::new(Policy::off());
+    for (query, expect, count) in [
+        ("q=OpenTelemetry&sig=abc", "q=OpenTelemetry&sig=REDACTED", 1),
+        ("sig=abc&color=blue", "sig=REDACTED&color=blue", 1),
+        ("Signature=a=b==", "Signature=REDACTED", 1),
+        ("AWSAccessKeyId=a&Signature=b&Expires=1", "AWSAccessKeyId=REDACTED&Signature=REDACTED&Expires=1", 2),
+        ("X-Amz-Signature=a", "X-Amz-Signature=REDACTED", 1),
+        ("X-Amz-Credential=a", "X-Amz-Credential=REDACTED", 1),
+        ("X-Amz-Security-Token=a", "X-Amz-Security-Token=REDACTED", 1),
+        ("X-Goog-Signature=a", "X-Goog-Signature=REDACTED", 1),
+        ("X%2DGoog%2dSignature=a", "X%2DGoog%2dSignature=REDACTED", 1),
+        ("%73%69%67=a&b=c", "%73%69%67=REDACTED&b=c", 1),
+        ("a=1;sig=abc;b=2&c=3", "a=1;sig=REDACTED&c=3", 1),
+        ("sig=a;b", "sig=REDACTED", 1),
+        ("Sig=abc&SIG=abc", "Sig=abc&SIG=abc", 0),
+        ("signal=1&xsig=2&si=3&sig", "signal=1&xsig=2&si=3&sig", 0),
+        ("sig=&a=1", "sig=&a=1", 0),
+        ("%7sig=1&%zzsig=2&%=3", "%7sig=1&%zzsig=2&%=3", 0),
+        ("&&=&a", "&&=&a", 0),
+        ("", "", 0),
+    ] {
+        let stats = Stats::default();
+        assert_eq!(redactor.query(query, &stats), expect);
+        assert_eq!(stats.redactions(Redaction::SecretName), count, "{query}");
+    }
+    let stats = Stats::default();
+    let full = self::redactor();
+    assert_eq!(
+        full.query("SIG=abc&user[Password]=a;b&page=2", &stats),
+        "SIG=REDACTED&user[Password]=REDACTED&page=2"
+    );
+    assert_eq!(full.query("page=2&next=a&access-token=x%20y", &stats), "page=2&next=a&access-token=REDACTED");
+    let own = Redactor::new(Policy { sensitive_query: vec!["color".into()], ..Policy::off() });
+    assert_eq!(own.query("color=1&sig=2", &stats), "color=REDACTED&sig=2");
+}
+
+#[test]
+fn only_what_is_allowed() {
+    let policy = Policy { allowed_query: Some(vec!["page".into(), "sort*".into()]), ..Policy::default() };
+    let stats = Stats::default();
+    let redactor = Redactor::new(policy);
+    assert_eq!(redactor.query("page=1&sortBy=a&name=Ann&x", &stats), "page=1&sortBy=a&name=REDACTED&x");
+    assert_eq!(stats.redactions(Redaction::NotAllowed), 1);
+    let policy =
+        Policy { allowed_attributes: Some(vec!["http.*".into(), "url.path".into()]), ..Policy::default() };
+    let redactor = Redactor::new(policy);
+    assert!(redactor.allows("http.request.method", &stats) && redactor.allows("url.path", &stats));
+    assert!(!redactor.allows("url.full", &stats));
+}
+
+#[test]
+fn by_name_and_place_in_any_text() {
+    use Redaction::{SecretName, UrlCredentials};
+    text("/a;jsessionid=AB12/b", "/a;jsessionid=REDACTED", &[SecretName]);
+    text("/go?to=%2Fx%3Ftoken%3Dabc&b=1", "/go?to=%2Fx%3Ftoken%3DREDACTED&b=1", &[SecretName]);
+    text("agent (api_key=abc) 1.0", "agent (api_key=REDACTED) 1.0", &[SecretName]);
+    text(r#"{"password": "a b", "x": 1}"#, r#"{"password": "REDACTED", "x": 1}"#, &[SecretName]);
+    text(r#"{"user":"a","secret":12}"#, r#"{"user":"a","secret":REDACTED}"#, &[SecretName]);
+    text("password='a b' x", "password='REDACTED' x", &[SecretName]);
+    text("https://u:p@h/x", "https://REDACTED:REDACTED@h/x", &[UrlCredentials]);
+    text("<https://u:p@x:q@h>; rel=next", "<https://REDACTED:REDACTED@h>; rel=next", &[UrlCredentials]);
+    text("https://h/x@y?a=b", "https://h/x@y?a=b", &[]);
+    text(
+        "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+        "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+        &[],
+    );
+}
+
+#[test]
+fn by_form() {
+    use Redaction::{AuthScheme, AwsKey, CardNumber, Email, IssuedToken, Jwt};
+    let jwt = concat!("eyJhbGciOiJIUzI1NiJ9", ".eyJzdWIiOiIxIn0.", "c2lnbmF0dXJl");
+    text("Bearer abcdefgh12", "Bearer REDACTED", &[AuthScheme]);
+    text("/x?q=bearer%20abcdefgh12&r=1", "/x?q=bearer%20REDACTED&r=1", &[AuthScheme]);
+    text("Basic dXNlcjpwYXNz", "Basic REDACTED", &[AuthScheme]);
+    text("Basic dXNlcjpwYXNzdw==", "Basic REDACTED", &[AuthScheme]);
+    text("basic knowledge of", "basic knowledge of", &[]);
+    text("the bearer of it", "the bearer of it", &[]);
+    text(&format!("/t/{jwt}/x"), "/t/REDACTED/x", &[Jwt]);
+    text(&format!("a%3A{jwt}"), "a%3AREDACTED", &[Jwt]);
+    text("eyJhbGciOiJIUzI1NiJ9.eyJzd", "REDACTED", &[Jwt]);
+    text("/eyJab/x", "/eyJab/x", &[]);
+    text("/k/AKIAIOSFODNN7EXAMPLE/", "/k/REDACTED/", &[AwsKey]);
+    text(
+        "k=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLE1KEY&x",
+        "k=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLE1KEY&x",
+        &[],
+    );
+    text("k=wJalrXUtnFEMI/K7MDENG/bPxRfiC9EXAMPLE22Y&x", "k=REDACTED&x", &[AwsKey]);
+    text("da39a3ee5e6b4b0d3255bfef95601890afd80709", "da39a3ee5e6b4b0d3255bfef95601890afd80709", &[]);
+    text(&format!("/{}{}", "ghp_", "a1".repeat(18)), "/REDACTED", &[IssuedToken]);
+    text("/card/4111-1111-1111-1111/x", "/card/REDACTED/x", &[CardNumber]);
+    text("n=4111%201111%201111%201111", "n=REDACTED", &[CardNumber]);
+    text("/x4111111111111111/4111111111111111a", "/x4111111111111111/4111111111111111a", &[]);
+    text("/u/ann.lee%40example.org/x?m=b@c.de", "/u/REDACTED/x?m=REDACTED", &[Email, Email]);
+    text("@a a@ a@b a@b. a@.c x@y.z", "@a a@ a@b a@b. a@.c x@y.z", &[]);
+}
+
+#[test]
+fn mail_stays_unless_asked() {
+    let stats = Stats::default();
+    assert_eq!(Redactor::new(Policy::default()).text("a@b.org", &stats), "a@b.org");
+}
+
+#[test]
+fn headers() {
+    let (redactor, stats) = (redactor(), Stats::default());
+    for name in ["authorization", "cookie", "set-cookie", "x-api-key", "x-auth-token", "proxy-authorization"]
+    {
+        assert_eq!(redactor.header(name, false, "v".into(), &stats), "[REDACTED]", "{name}");
+    }
+    assert_eq!(redactor.header("x-id", true, "v".into(), &stats), "[REDACTED]");
+    assert_eq!(redactor.header("x-id", false, "v".into(), &stats), "v");
+    assert_eq!(redactor.header("referer", false, "http://h/?sig=1".into(), &stats), "http://h/?sig=REDACTED");
+    assert_eq!(stats.redactions(Redaction::SecretHeader), 7);
+}
+
+#[test]
+fn paths() {
+    let stats = Stats::default();
+    let of = |paths, max_templates| Redactor::new(Policy { paths, max_templates, ..Policy::default() });
+    let shown = |redactor: &Redactor, path: &str| {
+        let ShownPath { path, template } = redactor.path(path, &stats);
+        (path.into_owned(), template.map(String::from))
+    };
+    assert_eq!(shown(&of(Paths::AsTheyAre, 9), "/u/1"), ("/u/1".into(), None));
+    assert_eq!(shown(&of(Paths::Named, 9), "/u/1"), ("/u/1".into(), Some("/u/{id}".into())));
+    assert_eq!(shown(&of(Paths::Replaced, 9), "/u/1"), ("/u/{id}".into(), Some("/u/{id}".into())));
+    assert_eq!(shown(&of(Paths::Replaced, 0), "/u/1"), ("/{*}".into(), None));
+    assert_eq!(shown(&of(Paths::Named, 0), "/u/1"), ("/u/1".into(), None));
+    assert_eq!(shown(&of(Paths::Replaced, 9), "*"), ("*".into(), None));
+    assert_eq!(
+        (stats.redactions(Redaction::PathTemplate), stats.redactions(Redaction::PathOverflow)),
+        (1, 2)
+    );
+}
+
+/// Text that is hard to judge takes no more time than other text: a megabyte of each in well under a second,
+/// also in a debug build.
+#[test]
+fn no_text_takes_long() {
+    for part in [
+        "@",
+        "/",
+        "=",
+        "%3D",
+        "%40",
+        "a%3D",
+        "\":",
+        "basic+",
+        "bearer ",
+        "eyJ",
+        "4",
+        "4 ",
+        "AKIA",
+        "://a@",
+        "token=REDACTED;",
+        "a.",
+        "\"",
+        "'\":",
+    ] {
+        let hostile = part.repeat((1 << 20) / part.len());
+        let stats = Stats::default();
+        let shown = redactor().text(&hostile, &stats);
+        assert!(shown.len() <= hostile.len() * 9 + 32, "{part}");
+    }
+}
+
+proptest! {
+    /// A secret that stands in any text by itself is hidden.
+    #[test]
+    fn secrets_are_found_anywhere(before in "[ -~]{0,30}", behind in "[ &/;,)\"][ -~]{0,30}") {
+        let stats = Stats::default();
+        for (secret, shown) in [
+            ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl", "c2lnbmF0dXJl"),
+            ("AKIAIOSFODNN7EXAMPLE", "IOSFODNN7EXAMPLE"),
+            ("token=canary-4711", "canary-4711"),
+            ("4111111111111111", "4111111111111111"),
+        ] {
+            let given = format!("{before} {secret}{behind}");
+            let hidden = redactor().text(given.as_str(), &stats).into_owned();
+            prop_assert!(!hidden.contains(shown), "{given} -> {hidden}");
+        }
+    }
+
+    /// Whatever the text: no panic, and what is hidden stays hidden.
+    #[test]
+    fn twice_shows_no_more(given in ".{0,80}|[a-z=&;:/@%\"A-Z0-9. +-]{0,80}") {
+        let stats = Stats::default();
+        let redactor = redactor();
+        let once = redactor.text(given.as_str(), &stats).into_owned();
+        prop_assert_eq!(redactor.query(&given, &stats).is_empty(), given.is_empty());
+        let twice = redactor.text(once.as_str(), &stats).into_owned();
+        let hidden = |text: &str| text.matches(REDACTED).count();
+        prop_assert!(hidden(&twice) >= hidden(&once).min(1), "{once} -> {twice}");
+    }
+}

@@ -1,0 +1,136 @@
+//! What an operator relies on: no secret comes out, a changed file takes effect without a lost request, a bad one
+//! changes nothing, and requests are measured whether they are sampled or not.
+
+use rustix::process::Signal;
+use spandrel_test_support::{Agent, Kind, Lab, Options, http, process};
+
+use crate::common::{echo, profiles};
+
+profiles!(secrets, reload, measured);
+
+const HEADERS: &str = "authorization,cookie,x-api-key,referer,x-any";
+
+/// Sends requests with secrets in every field to a real server, and looks at everything that the agent writes.
+fn secrets(profile: &str) {
+    let lab = Lab::new();
+    let options = Options::of(&lab)
+        .profile(profile)
+        .env("OTEL_LOG_LEVEL", "trace")
+        .env("OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST", HEADERS)
+        .env("OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_RESPONSE", "set-cookie,location");
+    let mut agent = Agent::start(&options);
+    let (server, port) = echo(&lab);
+    let stream = http::connect(http::local(port));
+    let request = "GET /p/token=canary-1/AKIAIOSFODNN7CANARY2?password=canary-3&q=4111111111111111&sid=canary-4 HTTP/1.1\r\n\
+                   Host: user:canary-5@localhost\r\nAuthorization: Bearer canary-6\r\nCookie: a=canary-7\r\n\
+                   X-Api-Key: canary-8\r\nReferer: http://u:canary-9@h/?api_key=canary-10\r\n\
+                   X-Any: Basic dXNlcjpjYW5hcnk= token=canary-11\r\nUser-Agent: a (secret=canary-12)\r\n\
+                   tracestate: a=AKIAIOSFODNN7CANARY2\r\ntraceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\r\n";
+    http::send(&stream, request.as_bytes());
+    assert!(http::receive(&stream).starts_with("HTTP/1.1 200"));
+    agent.wait_count(Kind::Server, 1);
+    let metrics = http::get(agent.address().port(), "/metrics");
+    drop(stream);
+    server.kill();
+    let finished = agent.stop();
+    let spans = format!("{:?}", finished.spans);
+    let report = format!("{:?}", finished.report);
+    for (name, output) in
+        [("spans", &spans), ("metrics", &metrics), ("the log", &finished.stderr), ("the report", &report)]
+    {
+        for canary in ["canary-", "CANARY2", "4111111111111111", "dXNlcjpjYW5hcnk"] {
+            assert!(!output.contains(canary), "{canary} is in {name}: {output}");
+        }
+    }
+    assert!(spans.contains("/p/token=REDACTED") && spans.contains("[REDACTED]"), "{spans}");
+    assert!(metrics.contains("spandrel_redactions_total{rule=\"aws_key\"}"), "{metrics}");
+}
+
+fn file(lab: &Lab, ratio: &str) -> String {
+    let text = format!(
+        "file_format: \"1.1\"\ntracer_provider:\n  sampler: {{probability/development: {{ratio: {ratio}}}}}\n  \
+         processors: [{{batch: {{schedule_delay: 20, exporter: {{console: }}}}}}]\n"
+    );
+    lab.write("spandrel.yaml", text).display().to_string()
+}
+
+/// The sampler is changed to nothing and back, between requests of one connection; a bad file changes nothing.
+fn reload(profile: &str) {
+    let lab = Lab::new();
+    let path = file(&lab, "1");
+    let options = Options::of(&lab).profile(profile).args(["--config", &path]);
+    let agent = Agent::start(&options);
+    let (server, port) = echo(&lab);
+    let stream = http::connect(http::local(port));
+    let ask = |path: &str| {
+        http::send(&stream, format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+        assert!(http::receive(&stream).starts_with("HTTP/1.1 200"));
+    };
+    let mut times = 0;
+    let mut reload = |word: &str| {
+        times += 1;
+        agent.signal(Signal::HUP);
+        let mut seen = 0;
+        agent.wait_stderr("the agent did not reload", |line| {
+            seen += usize::from(line.contains("reload: ") && line.contains(word));
+            (seen >= 1).then_some(())
+        });
+    };
+    ask("/one");
+    file(&lab, "0");
+    reload("is in force");
+    ask("/two");
+    lab.write("spandrel.yaml", "file_format: \"1.1\"\ntracer_provider: {sampler: {sometimes: }}\n");
+    reload("is as it was");
+    ask("/three");
+    drop(stream);
+    server.kill();
+    let finished = agent.stop();
+    finished.assert_complete();
+    let paths: Vec<_> = finished.spans.iter().map(spandrel_test_support::Span::path).collect();
+    assert_eq!(paths, ["/one"], "{}", finished.stderr);
+    assert_eq!((finished.report.ledger.seen, finished.report.ledger.unsampled), (3, 2));
+    assert!(finished.stderr.contains("spandrel.yaml:2"), "the line of the mistake: {}", finished.stderr);
+}
+
+/// Durations on /metrics, by service and status.
+fn measured(profile: &str) {
+    let lab = Lab::new();
+    let mut agent = Agent::start(&Options::of(&lab).profile(profile));
+    let (server, port) = echo(&lab);
+    let stream = http::connect(http::local(port));
+    for _ in 0..3 {
+        http::send(&stream, b"GET /measured HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert!(http::receive(&stream).starts_with("HTTP/1.1 200"));
+    }
+    agent.wait_count(Kind::Server, 3);
+    let metrics = http::get(agent.address().port(), "/metrics");
+    let line = metrics
+        .lines()
+        .find(|line| line.starts_with("http_server_request_duration_seconds_count"))
+        .unwrap_or_else(|| panic!("{metrics}"));
+    assert!(line.ends_with(" 3") && line.contains("http_response_status_code=\"200\""), "{line}");
+    assert!(line.contains("service_name=\""), "{line}");
+    drop(stream);
+    server.kill();
+    agent.stop().assert_complete();
+}
+
+/// `spandrel config`: check says what is wrong and where, show where values come from, schema is JSON.
+#[test]
+fn config_commands() {
+    let lab = Lab::new();
+    let good = file(&lab, "0.5");
+    let run = |args: &[&str]| {
+        let mut command = process::command(spandrel_test_support::agent::binary());
+        process::run(command.args(args))
+    };
+    assert!(run(&["config", "check", &good]).success().contains("is correct"));
+    let shown = run(&["config", "show", "--config", &good, "--port", "80"]).success();
+    assert!(shown.contains("probability 0.5") && shown.contains("spandrel.yaml:3"), "{shown}");
+    assert!(run(&["config", "schema"]).success().starts_with('{'));
+    let bad = lab.write("bad.yaml", "file_format: \"1.1\"\nlogger_provider: {}\n");
+    let refused = run(&["config", "check", bad.to_str().expect("UTF-8")]);
+    assert_eq!(refused.code(), 78);
+    assert!(refused.stderr.contains("bad.yaml:2 (logger_provider)"), "{}", refused.stderr);
+}
