@@ -65,8 +65,8 @@ fn look(asked: &Receiver<u32>, answer: &SyncSender<Answer>) {
             None => None,
             Some(Ok(found)) => Some(found),
             Some(Err(unknown)) => {
-                log::info!(
-                    "process {pid} is a Go program whose outbound requests have no parents: {unknown}"
+                log::warn!(
+                    "process {pid} and others that run its program: outbound requests have no parents, {unknown}"
                 );
                 None
             }
@@ -82,8 +82,8 @@ fn follow(kernel: &mut Kernel, pid: u32, found: &Found) {
         log::warn!("the goroutines of process {pid} cannot be followed: {error}");
         return;
     }
-    if let Some(offset) = found.round_trip
-        && let Err(error) = kernel.probe_go(pid, &process::path(pid), offset)
+    if let Some(round_trip) = found.round_trip
+        && let Err(error) = kernel.probe_go(pid, &process::path(pid), round_trip, found.serve)
     {
         log::warn!("outbound requests of process {pid} have no parents, it cannot be probed: {error}");
         return;

@@ -14,6 +14,9 @@ use super::{
     uprobe::Probes,
 };
 
+/// Programs for functions of Go programs, in the order of [`Kernel::probe_go`].
+pub(super) const GO_PROBES: [&str; 2] = ["go_round_trip", "go_serve_http"];
+
 /// The kernel object, made by build.rs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SPANDREL_EBPF"));
 
@@ -181,7 +184,7 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
     let ring = RingBuf::try_from(
         ebpf.take_map("EVENTS").ok_or(aya::maps::MapError::InvalidName { name: "EVENTS".into() })?,
     )?;
-    let mut kernel = Kernel { ebpf, profile, hooks, go: Probes::new("go_round_trip"), log: None };
+    let mut kernel = Kernel { ebpf, profile, hooks, go: GO_PROBES.map(Probes::new), log: None };
     kernel.set_policy(options.policy)?;
     for hook in kernel.hooks.clone() {
         attach(&mut kernel, hook, &aya_btf)

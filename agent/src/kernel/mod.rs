@@ -43,8 +43,8 @@ pub struct Kernel {
     ebpf: Ebpf,
     profile: Profile,
     hooks: Vec<&'static Hook>,
-    /// Where Go programs hand a request to a connection.
-    go: uprobe::Probes,
+    /// Where Go programs hand a request to a connection, and where their handlers begin.
+    go: [uprobe::Probes; 2],
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
 }
 
@@ -108,15 +108,34 @@ impl Kernel {
         map.insert(tgid, program.words(), 0)
     }
 
-    /// Puts a probe at the function of a Go process that hands requests to connections. `executable` is the file,
-    /// `offset` the function's place in it.
-    pub fn probe_go(&mut self, tgid: u32, executable: &Path, offset: u64) -> Result<(), ProbeError> {
-        self.go.attach(&mut self.ebpf, tgid, executable, offset)
+    /// Puts probes at two functions of a Go process: that which hands requests to connections, and that in which
+    /// handlers begin, if it has one. `executable` is the file; the functions are named by their places in it.
+    pub fn probe_go(
+        &mut self,
+        tgid: u32,
+        executable: &Path,
+        round_trip: u64,
+        serve: Option<u64>,
+    ) -> Result<(), ProbeError> {
+        let [client, server] = &mut self.go;
+        client.attach(&mut self.ebpf, tgid, executable, round_trip)?;
+        match serve {
+            Some(offset) => server.attach(&mut self.ebpf, tgid, executable, offset),
+            None => Ok(()),
+        }
+    }
+
+    /// Loads the programs of [`Self::probe_go`] before there is a Go process. Names, and instructions that the verifier
+    /// walked.
+    pub fn prepare_go(&mut self) -> Result<Vec<(&'static str, u32)>, ProbeError> {
+        self.go.iter_mut().map(|probes| Ok((probes.name(), probes.load(&mut self.ebpf)?))).collect()
     }
 
     /// Forgets a Go process that ended or executed another program, if it was one.
     pub fn forget_go(&mut self, tgid: u32) {
-        self.go.detach(tgid);
+        for probes in &mut self.go {
+            probes.detach(tgid);
+        }
         if let Ok(map) = self.map_mut("GO_PROGRAMS")
             && let Ok(mut map) = HashMap::<_, u32, [u64; GO_WORDS]>::try_from(map)
         {

@@ -40,6 +40,23 @@ impl Probes {
         Self { program, loaded: false, links: HashMap::new() }
     }
 
+    /// Loads the program, if it is not. Says how many instructions the verifier walked.
+    pub(super) fn load(&mut self, ebpf: &mut Ebpf) -> Result<u32, ProbeError> {
+        let program = ebpf.program_mut(self.program).ok_or(ProbeError::Missing(self.program))?;
+        let program: &mut UProbe = program.try_into()?;
+        if !self.loaded {
+            program.load()?;
+            self.loaded = true;
+        }
+        // What is not told is 0.
+        Ok(program.info().ok().and_then(|info| info.verified_instruction_count()).unwrap_or(0))
+    }
+
+    /// Name of the program.
+    pub(super) const fn name(&self) -> &'static str {
+        self.program
+    }
+
     /// Puts a probe at an offset of the executable at `path`, for the process `pid`, in place of a former one.
     pub(super) fn attach(
         &mut self,
@@ -56,12 +73,9 @@ impl Probes {
         let Some(process) = NonZeroU32::new(pid).filter(|_| self.links.len() < MAX_PROBES) else {
             return Err(ProbeError::Full);
         };
+        self.load(ebpf)?;
         let program = ebpf.program_mut(self.program).ok_or(ProbeError::Missing(self.program))?;
         let program: &mut UProbe = program.try_into()?;
-        if !self.loaded {
-            program.load()?;
-            self.loaded = true;
-        }
         let link = program.attach(offset, path, UProbeScope::OneProcess(process))?;
         self.links.insert(pid, program.take_link(link)?);
         Ok(())

@@ -33,9 +33,19 @@ pub struct Layout {
     pub fd_sysfd: u16,
     /// The hash in an itab.
     pub itab_hash: u16,
+    /// `net/http.Request.ctx`, an interface.
+    pub req_ctx: u16,
+    /// `g.startpc`: the function that a goroutine was started with.
+    pub g_startpc: u16,
     /// Hashes of the types `*net.TCPConn` and `*net.UnixConn`.
     pub tcp_hash: u32,
     pub unix_hash: u32,
+    /// The same of `*context.cancelCtx`, `*context.timerCtx` and `*context.valueCtx`, whose first member is the
+    /// context that they were made from, and of `context.withoutCancelCtx` (Go 1.21; else 0), which has it alone.
+    pub cancel_hash: u32,
+    pub timer_hash: u32,
+    pub value_hash: u32,
+    pub without_hash: u32,
 }
 
 /// A Go process.
@@ -60,6 +70,7 @@ impl Program {
         let four = |a: u16, b: u16, c: u16, d: u16| {
             u64::from(a) | u64::from(b) << 16 | u64::from(c) << 32 | u64::from(d) << 48
         };
+        let two = |a: u32, b: u32| u64::from(a) | u64::from(b) << 32;
         [
             self.goidgen,
             self.text,
@@ -67,7 +78,10 @@ impl Program {
             four(layout.g_m, layout.g_goid, layout.g_parent, layout.m_curg),
             four(layout.m_p, layout.m_oldp, layout.p_cache, layout.pc_conn),
             four(layout.pc_is_client, layout.conn_fd, layout.fd_sysfd, layout.itab_hash),
-            u64::from(layout.tcp_hash) | u64::from(layout.unix_hash) << 32,
+            two(u32::from(layout.req_ctx) | u32::from(layout.g_startpc) << 16, layout.tcp_hash),
+            two(layout.unix_hash, layout.cancel_hash),
+            two(layout.timer_hash, layout.value_hash),
+            u64::from(layout.without_hash),
         ]
     }
 }
@@ -75,5 +89,5 @@ impl Program {
 /// Ids that a processor takes at once (`_GoidCacheBatch`).
 pub const BATCH: u64 = 16;
 
-const _: () = assert!(size_of::<Layout>() == 32 && size_of::<Program>() == 56);
+const _: () = assert!(size_of::<Layout>() == 52 && size_of::<Program>() == 80);
 const _: () = assert!(cfg!(target_endian = "little"));

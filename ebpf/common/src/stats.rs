@@ -43,6 +43,7 @@ counters! {
     /// Outbound requests that got a parent, by rule.
     CausedWorker = "caused_worker";
     CausedGoroutine = "caused_goroutine";
+    CausedGoContext = "caused_go_context";
     CausedIdentifier = "caused_identifier";
     CausedUpstream = "caused_upstream";
     CausedSingle = "caused_single_in_flight";
@@ -50,7 +51,7 @@ counters! {
     Abstained = "abstained";
     /// Outbound requests whose rules named different causes.
     Conflicts = "conflicts";
-    /// Threads and processes that a rule holds for no longer, because they contradicted it.
+    /// Threads, goroutines, functions and processes that a rule holds for no longer, because they contradicted it.
     Demoted = "demoted";
     /// Inbound requests of a Go process whose goroutine could not be told.
     GoroutineUnread = "goroutine_unread";

@@ -108,28 +108,32 @@ fn find(state: &mut State, pos: u64, policy: &Policy) {
     let origin = state.context;
     let program = maps::program(ids.tgid);
     let open = program.as_ref().map_or(0, |program| program.open);
-    let goroutine = if globals::rule(Rule::Goroutine) { go::cause(ids) } else { None };
-    let strong = if let Some(found) = goroutine {
-        Some((found.context, Rule::Goroutine, Counter::CausedGoroutine))
+    let goroutine = if globals::rule(Rule::Goroutine) { go::client::cause(ids) } else { None };
+    // Plain variables, all of which always hold something: what an enum leaves undefined the verifier refuses.
+    let (mut strong, mut rule, mut counter) = (None, Rule::None, Counter::Abstained);
+    if let Some(found) = goroutine {
+        strong = Some(found.context);
+        if found.by_context() {
+            (rule, counter) = (Rule::GoContext, Counter::CausedGoContext);
+        } else {
+            (rule, counter) = (Rule::Goroutine, Counter::CausedGoroutine);
+        }
     } else if globals::rule(Rule::Worker)
         && let Some(cause) = worker::cause(ids)
     {
-        Some((cause, Rule::Worker, Counter::CausedWorker))
-    } else if !globals::rule(Rule::Upstream) || globals::strict() {
-        None
-    } else if origin.known == upstream::ORIGIN {
-        Some((&origin, Rule::Upstream, Counter::CausedUpstream))
-    } else {
-        upstream::cause(ids).map(|cause| (cause, Rule::Upstream, Counter::CausedUpstream))
-    };
+        (strong, rule, counter) = (Some(cause), Rule::Worker, Counter::CausedWorker);
+    } else if globals::rule(Rule::Upstream) && !globals::strict() {
+        (rule, counter) = (Rule::Upstream, Counter::CausedUpstream);
+        strong = if origin.known == upstream::ORIGIN { Some(&origin) } else { upstream::cause(ids) };
+    }
     let single = if globals::rule(Rule::Single) { single::cause(state, program, ids) } else { None };
     state.context.owner = (u64::from(ids.tgid) << 32) | u64::from(ids.tid);
     match (strong, single) {
-        (Some((cause, ..)), Some(only)) if cause.span_id != only.span_id => {
+        (Some(cause), Some(only)) if cause.span_id != only.span_id => {
             emit::count(Counter::Conflicts);
             state.context.place(seed, pos, None, policy);
         }
-        (Some((cause, rule, counter)), _) => {
+        (Some(cause), _) => {
             state.context.follow(seed, pos, cause, rule);
             if goroutine.is_some_and(|found| !found.still()) {
                 state.context.place(seed, pos, None, policy);
@@ -151,7 +155,7 @@ fn find(state: &mut State, pos: u64, policy: &Policy) {
         }
     }
     if globals::rule(Rule::Goroutine) {
-        go::spent(ids);
+        go::client::spent(ids);
     }
 }
 

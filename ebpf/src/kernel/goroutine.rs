@@ -3,6 +3,7 @@
 
 use spandrel_common::go::{ABSENT, Program};
 
+use super::syscall;
 use crate::read;
 
 /// Bits of a goroutine's id that a key holds. Nobody starts a million millions.
@@ -18,6 +19,12 @@ impl Key {
     pub fn of(tgid: u32, goid: u64) -> Option<Self> {
         (goid != 0 && goid >> ID_BITS == 0).then_some(Self((u64::from(tgid) << ID_BITS) | goid))
     }
+
+    /// The goroutine's id.
+    #[inline(always)]
+    pub fn goid(self) -> u64 {
+        self.0 & ((1 << ID_BITS) - 1)
+    }
 }
 
 /// Where a goroutine's structure is, and the thread's that runs it.
@@ -28,6 +35,17 @@ pub struct Goroutine {
 }
 
 impl Goroutine {
+    /// The one that made the running system call, if Go's own code made it. C code may leave anything in the
+    /// registers, also what it found there.
+    #[inline(always)]
+    pub fn calling(program: &Program) -> Option<Self> {
+        let at = syscall::instruction();
+        if at < program.text || at >= program.text_end {
+            return None;
+        }
+        Self::running(program, syscall::goroutine_register())
+    }
+
     /// The one that `r14` points to, if it is the one that its thread runs. What C code leaves in the register, and
     /// the runtime's own stack, are not.
     #[inline(always)]
@@ -36,10 +54,16 @@ impl Goroutine {
         (m != 0 && member::<u64>(m, program.layout.m_curg)? == r14).then_some(Self { g: r14, m })
     }
 
-    /// `g.goid`.
+    /// By `g.goid`.
     #[inline(always)]
-    pub fn id(self, program: &Program) -> Option<u64> {
-        member(self.g, program.layout.g_goid)
+    pub fn key(self, program: &Program, tgid: u32) -> Option<Key> {
+        Key::of(tgid, member(self.g, program.layout.g_goid)?)
+    }
+
+    /// `g.startpc`: address of the function that it was started with.
+    #[inline(always)]
+    pub fn function(self, program: &Program) -> Option<u64> {
+        member(self.g, program.layout.g_startpc)
     }
 
     /// `g.parentGoid`, from Go 1.21 on.

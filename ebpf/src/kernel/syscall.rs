@@ -43,6 +43,7 @@ const DX: usize = 12;
 const R10: usize = 7;
 const R8: usize = 9;
 const ORIG_AX: usize = 15;
+const IP: usize = 16;
 
 impl Syscall {
     /// From the registers at the entry of user mode into the kernel.
@@ -123,6 +124,13 @@ pub fn descriptor() -> u32 {
 pub fn goroutine_register() -> u64 {
     // SAFETY: as above.
     unsafe { *registers().add(R14) }
+}
+
+/// Address behind the instruction that made the call.
+#[inline(always)]
+pub fn instruction() -> u64 {
+    // SAFETY: as above.
+    unsafe { *registers().add(IP) }
 }
 
 #[inline(always)]

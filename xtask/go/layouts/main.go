@@ -26,8 +26,15 @@ var members = []struct{ name, owner, path string }{
 	{"pc_is_client", "net/http.persistConn", "isClientConn"},
 	{"conn_fd", "net.conn", "fd"},
 	{"fd_sysfd", "net.netFD", "pfd.Sysfd"},
+	{"req_ctx", "net/http.Request", "ctx"},
+	{"g_startpc", "runtime.g", "startpc"},
 	{"itab_hash", "", ""},
 	{"sched_goidgen", "runtime.schedt", "goidgen"},
+	{"treq_request", "net/http.transportRequest", "Request"},
+	{"cancel_parent", "context.cancelCtx", "Context"},
+	{"timer_parent", "context.timerCtx", "cancelCtx.Context"},
+	{"value_parent", "context.valueCtx", "Context"},
+	{"without_parent", "context.withoutCancelCtx", "c"},
 }
 
 func main() {

@@ -19,6 +19,8 @@ use self::image::Image;
 
 /// The function that hands a request to a connection: `RAX` the connection, `R14` the goroutine.
 const ROUND_TRIP: &str = "net/http.(*persistConn).roundTrip";
+/// The function in which the handler of a request begins: `RDI` the request, `R14` the goroutine.
+const SERVE: &str = "net/http.serverHandler.ServeHTTP";
 /// The function that starts goroutines.
 const NEWPROC: &str = "runtime.newproc1";
 /// Bytes of that function: it has some 1,200.
@@ -35,16 +37,18 @@ pub struct Executable {
     pub minor: u32,
     /// Where in the file `net/http.(*persistConn).roundTrip` starts, if the program has it.
     pub round_trip: Option<u64>,
+    /// The same of `net/http.serverHandler.ServeHTTP`.
+    pub serve: Option<u64>,
     program: Program,
     movable: bool,
     headers: u64,
 }
 
 /// Why nothing can be said about goroutines of a program that Go built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unknown {
-    #[error("its release is none whose structures are known (Go 1.18 to 1.27)")]
-    Release,
+    #[error("Go {} built it, whose structures are not known ({} are)", shown(.0), releases())]
+    Release(String),
     #[error("its table of functions cannot be read")]
     Functions,
 }
@@ -53,7 +57,7 @@ impl Executable {
     /// Looks into an executable. `None` if Go did not build it.
     pub fn read(executable: &Path) -> Option<Result<Self, Unknown>> {
         let version = buildinfo::version(executable)?;
-        let Some((minor, layout)) = release(&version) else { return Some(Err(Unknown::Release)) };
+        let Some((minor, layout)) = release(&version) else { return Some(Err(Unknown::Release(version))) };
         Some(Self::of(executable, minor, layout).ok_or(Unknown::Functions))
     }
 
@@ -67,11 +71,13 @@ impl Executable {
             text => text,
         };
         let end = text.checked_add(u64::from(header.end(&mut table)?))?;
-        let [round_trip, newproc] = header.find(&mut table, &mut functions, [ROUND_TRIP, NEWPROC]);
-        let round_trip = match round_trip {
-            Some(function) => Some(image.offset(text.checked_add(u64::from(function.start))?)?),
-            None => None,
+        let names = [ROUND_TRIP, SERVE, NEWPROC];
+        let [round_trip, serve, newproc] = header.find(&mut table, &mut functions, names);
+        let place = |function: Option<pclntab::Function>| match function {
+            Some(function) => image.offset(text.checked_add(u64::from(function.start))?).map(Some),
+            None => Some(None),
         };
+        let (round_trip, serve) = (place(round_trip)?, place(serve)?);
         let goidgen = newproc.and_then(|function| {
             let start = text.checked_add(u64::from(function.start))?;
             let len = (function.end - function.start).min(MAX_NEWPROC);
@@ -80,7 +86,7 @@ impl Executable {
         });
         let program = Program { goidgen: goidgen.unwrap_or(0), text, text_end: end, layout };
         let (movable, headers) = (image.movable, image.headers);
-        Some(Self { minor, round_trip, program, movable, headers })
+        Some(Self { minor, round_trip, serve, program, movable, headers })
     }
 
     /// The addresses in a process: `headers` is where its program headers are, as the kernel told it (`AT_PHDR`).
@@ -101,6 +107,21 @@ fn text(image: &Image, table: u64) -> Option<u64> {
     // The first member of the module points to the table: if it does not, the module is not what it was.
     (image.pointer(module.address)? == table).then_some(())?;
     image.pointer(module.address.checked_add(MODULE_TEXT)?)
+}
+
+/// The releases whose structures are known, in words.
+pub fn releases() -> String {
+    let minors = table::LAYOUTS.iter().map(|(minor, _)| *minor);
+    match (minors.clone().min(), minors.max()) {
+        (Some(first), Some(last)) => format!("Go 1.{first} to 1.{last}"),
+        _ => "none".to_owned(),
+    }
+}
+
+/// What an executable says of its release may be anything: a word of it is enough to know which one it is.
+fn shown(version: &str) -> String {
+    const LONGEST: usize = 40;
+    version.chars().filter(|c| !c.is_control()).take(LONGEST).collect()
 }
 
 /// Minor release and offsets. A release that was changed (`go1.22.1-custom`, `devel`, `X:` with an experiment) may

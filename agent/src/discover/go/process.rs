@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io::Read as _,
     os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use spandrel_common::go::Program;
@@ -27,6 +27,8 @@ pub struct Found {
     pub program: Program,
     /// Where in the executable a request is handed to a connection, if it has `net/http`'s client.
     pub round_trip: Option<u64>,
+    /// Where in the executable the handler of a request begins, if it has `net/http`'s server.
+    pub serve: Option<u64>,
 }
 
 /// Device, inode, size and time of change: another file has others.
@@ -37,35 +39,43 @@ struct Id(u64, u64, u64, i64, i64);
 #[derive(Debug, Default)]
 pub struct Looker {
     /// The last ones, the oldest first.
-    known: VecDeque<(Id, Option<Result<Executable, Unknown>>)>,
+    known: VecDeque<(Id, Option<Executable>)>,
 }
 
 impl Looker {
     /// Looks into a process. `None` if Go did not build its program, or if it is gone.
+    ///
+    /// Why a program is not known is told the first time only, for all that run it.
     pub fn look(&mut self, pid: u32) -> Option<Result<Found, Unknown>> {
         let path = path(pid);
         let meta = fs::metadata(&path).ok()?;
         let id = Id(meta.dev(), meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec());
-        let known = self.known.iter().find(|(known, _)| *known == id).map(|(_, executable)| *executable);
-        let executable = known.unwrap_or_else(|| self.read(&path, id));
-        match executable? {
-            Ok(executable) => {
-                let program = executable.program(headers(pid)?);
-                let Executable { minor, round_trip, .. } = executable;
-                Some(Ok(Found { minor, program, round_trip }))
+        let executable = match self.known.iter().find(|(known, _)| *known == id) {
+            Some((_, executable)) => *executable,
+            None => {
+                let executable = Executable::read(&path);
+                let (executable, unknown) = match executable {
+                    Some(Ok(executable)) => (Some(executable), None),
+                    Some(Err(unknown)) => (None, Some(unknown)),
+                    None => (None, None),
+                };
+                self.remember(id, executable);
+                if let Some(unknown) = unknown {
+                    return Some(Err(unknown));
+                }
+                executable
             }
-            Err(unknown) => Some(Err(unknown)),
-        }
+        };
+        let Executable { minor, round_trip, serve, .. } = executable?;
+        let program = executable?.program(headers(pid)?);
+        Some(Ok(Found { minor, program, round_trip, serve }))
     }
 
-    /// Reads an executable and remembers what it says.
-    fn read(&mut self, path: &Path, id: Id) -> Option<Result<Executable, Unknown>> {
-        let executable = Executable::read(path);
+    fn remember(&mut self, id: Id, executable: Option<Executable>) {
         if self.known.len() >= MAX_KNOWN {
             self.known.pop_front();
         }
         self.known.push_back((id, executable));
-        executable
     }
 }
 

@@ -38,7 +38,8 @@ fn members_are_where_the_releases_have_them() {
 fn addresses_move_with_the_program() {
     let layout = table::layout(26).unwrap();
     let program = Program { goidgen: 0x50_0000, text: 0x1000, text_end: 0x2000, layout };
-    let mut executable = Executable { minor: 26, round_trip: None, program, movable: true, headers: 0x40 };
+    let mut executable =
+        Executable { minor: 26, round_trip: None, serve: None, program, movable: true, headers: 0x40 };
     let moved = executable.program(0x5555_0000_0040);
     assert_eq!((moved.text, moved.text_end), (0x5555_0000_1000, 0x5555_0000_2000));
     assert_eq!(moved.goidgen, 0x5555_0050_0000);

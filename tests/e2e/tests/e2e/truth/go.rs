@@ -48,16 +48,44 @@ fn goroutines() {
             assert_right(&go(profile, "strict", load(at_once, 2, "kept"), PLAIN, &[]), 0.95);
         }
     }
-    for mode in ["gather", "new", "raw", "few"] {
-        assert_right(&go("socket", "strict", load(64, 3, mode), PLAIN, &[]), 0.9);
+    for mode in ["new", "raw"] {
+        assert_right(&go("socket", "strict", load(64, 3, mode), PLAIN, &[]), 0.95);
     }
+}
+
+#[test]
+fn children_of_goroutines() {
+    require!("go");
+    for at_once in [1, 8, 64] {
+        for mode in ["gather", "few"] {
+            assert_right(&go("socket", "default", load(at_once, 3, mode), PLAIN, &[]), 0.9);
+        }
+    }
+    assert_right(&go("socket", "strict", load(64, 3, "gather"), PLAIN, &[]), 0.0);
+}
+
+#[test]
+fn contexts_of_go() {
+    require!("go");
+    for profile in ["socket", "syscall"] {
+        for at_once in [1, 8, 64] {
+            for mode in ["channel", "pool", "group"] {
+                assert_right(&go(profile, "strict", load(at_once, 3, mode), PLAIN, &[]), 0.95);
+            }
+        }
+    }
+    for mode in ["pool", "group"] {
+        assert_right(&go("socket", "default", load(64, 3, mode), PLAIN, &["poll"]), 0.5);
+    }
+    assert_right(&go("socket", "strict", load(64, 2, "detached"), PLAIN, &[]), 0.0);
 }
 
 #[test]
 fn goroutines_of_a_stripped_program() {
     require!("go");
     assert_right(&go("socket", "strict", load(64, 2, "kept"), STRIPPED, &[]), 0.95);
-    assert_right(&go("socket", "strict", load(64, 2, "gather"), STRIPPED, &["poll"]), 0.0);
+    assert_right(&go("socket", "strict", load(64, 2, "channel"), STRIPPED, &[]), 0.95);
+    assert_right(&go("socket", "default", load(64, 2, "gather"), STRIPPED, &["poll"]), 0.0);
 }
 
 #[test]
@@ -65,8 +93,31 @@ fn goroutines_with_work_that_belongs_to_nobody() {
     require!("go");
     for at_once in [1, 8, 64] {
         assert_right(&go("socket", "strict", load(at_once, 2, "kept"), PLAIN, &["poll"]), 0.0);
-        for mode in ["late", "worker"] {
+        for mode in ["late", "worker", "lazy", "detached"] {
             assert_right(&go("socket", "strict", load(at_once, 2, mode), PLAIN, &[]), 0.0);
+        }
+    }
+}
+
+/// One goroutine reads from all connections.
+#[test]
+fn loops_of_go() {
+    require!("go");
+    for at_once in [1, 8, 64] {
+        assert_right(&go("socket", "strict", load(at_once, 2, "gather"), PLAIN, &["loop"]), 0.0);
+    }
+}
+
+/// What a child that keeps on working for others does is not its parent's, also where less evidence is taken.
+#[test]
+fn children_that_work_for_others() {
+    require!("go");
+    for at_once in [1, 8, 64] {
+        for mode in ["lazy", "worker", "late", "detached"] {
+            assert_right(&go("socket", "default", load(at_once, 2, mode), PLAIN, &[]), 0.0);
+        }
+        for mode in ["gather", "lazy"] {
+            assert_right(&go("socket", "default", load(at_once, 2, mode), PLAIN, &["loop"]), 0.0);
         }
     }
 }
