@@ -11,7 +11,7 @@
 //	group    as gather, at most four at once and all ended at the first error (errgroup),
 //	detached as late: these four with a context that was made from the request's
 //
-// Arguments: PORT of the leaf, and perhaps `poll` (calls for nobody) or `loop` (one goroutine reads from all connections
+// Arguments: PORT of the leaf or PORT,PORT of two, which are called by turns, and perhaps `poll` (calls for nobody) or `loop` (one goroutine reads from all connections
 // and starts another for each request).
 package main
 
@@ -27,10 +27,18 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-var leaf = "127.0.0.1:" + os.Args[1]
+var (
+	leaves = strings.Split(os.Args[1], ",")
+	calls  atomic.Uint32
+)
+
+func leaf() string {
+	return "127.0.0.1:" + leaves[int(calls.Add(1))%len(leaves)]
+}
 
 var (
 	kept = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}}
@@ -40,7 +48,7 @@ var (
 )
 
 func call(client *http.Client, name string) {
-	answer, err := client.Get("http://" + leaf + "/leaf?from=" + name)
+	answer, err := client.Get("http://" + leaf() + "/leaf?from=" + name)
 	if err == nil {
 		io.Copy(io.Discard, answer.Body)
 		answer.Body.Close()
@@ -49,11 +57,11 @@ func call(client *http.Client, name string) {
 
 // The same with a context, from which more are made on the way, as in layers of a program.
 func callWith(ctx context.Context, name string) {
-	ctx = context.WithValue(ctx, leaf, name)
+	ctx = context.WithValue(ctx, &jobs, name)
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	ctx = context.WithValue(ctx, name, leaf)
-	request, err := http.NewRequestWithContext(ctx, "GET", "http://"+leaf+"/leaf?from="+name, nil)
+	ctx = context.WithValue(ctx, &lazy, name)
+	request, err := http.NewRequestWithContext(ctx, "GET", "http://"+leaf()+"/leaf?from="+name, nil)
 	if err != nil {
 		return
 	}
@@ -65,7 +73,7 @@ func callWith(ctx context.Context, name string) {
 }
 
 func raw(name string) {
-	conn, err := net.Dial("tcp", leaf)
+	conn, err := net.Dial("tcp", leaf())
 	if err != nil {
 		return
 	}
@@ -149,13 +157,13 @@ func group(ctx context.Context, name string, calls int) {
 func serve(answer http.ResponseWriter, request *http.Request) {
 	asked := request.URL.Query()
 	name, mode := asked.Get("id"), asked.Get("mode")
-	calls, _ := strconv.Atoi(asked.Get("calls"))
+	count, _ := strconv.Atoi(asked.Get("calls"))
 	var done sync.WaitGroup
 	if mode == "group" {
-		group(request.Context(), name, calls)
-		calls = 0
+		group(request.Context(), name, count)
+		count = 0
 	}
-	for index := 0; index < calls; index++ {
+	for index := 0; index < count; index++ {
 		switch mode {
 		case "gather", "few":
 			client := map[string]*http.Client{"gather": kept, "few": few}[mode]

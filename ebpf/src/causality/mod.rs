@@ -124,7 +124,11 @@ fn find(state: &mut State, pos: u64, policy: &Policy) {
         (strong, rule, counter) = (Some(cause), Rule::Worker, Counter::CausedWorker);
     } else if globals::rule(Rule::Upstream) && !globals::strict() {
         (rule, counter) = (Rule::Upstream, Counter::CausedUpstream);
-        strong = if origin.known == upstream::ORIGIN { Some(&origin) } else { upstream::cause(ids) };
+        strong = match origin.known {
+            upstream::ORIGIN => Some(&origin),
+            upstream::NO_ORIGIN => None,
+            _ => upstream::cause(ids),
+        };
     }
     let single = if globals::rule(Rule::Single) { single::cause(state, program, ids) } else { None };
     state.context.owner = (u64::from(ids.tgid) << 32) | u64::from(ids.tid);

@@ -41,7 +41,10 @@ impl Score {
                         assert_eq!(server.trace_id, client.trace_id, "{client:#?}");
                         score.right += 1;
                     }
-                    _ => score.wrong += 1,
+                    server => {
+                        println!("wrong: {client:#?}\nfor its parent: {server:#?}");
+                        score.wrong += 1;
+                    }
                 },
             }
         }

@@ -1,10 +1,10 @@
 //! Go: by goroutine. What a child did before its parent read the request, and what it does after the response, has no
 //! parent; what cannot be told has none either.
 
-use super::{Load, Score, assert_right, leaf, load};
-use crate::common::traced;
+use super::{Load, REQUESTS, Score, assert_right, leaf, load};
+use crate::common::{nginx, traced};
 use spandrel_test_support::{
-    Agent, Lab, Program,
+    Agent, Kind, Lab, Program,
     process::{command, run},
     require,
 };
@@ -119,5 +119,45 @@ fn children_that_work_for_others() {
         for mode in ["gather", "lazy"] {
             assert_right(&go("socket", "default", load(at_once, 2, mode), PLAIN, &["loop"]), 0.0);
         }
+    }
+}
+
+/// nginx before a service that calls two others: both hops of every request.
+#[test]
+fn goroutines_behind_nginx() {
+    require!("go", "nginx");
+    for (at_once, mode, causality, share) in [
+        (8, "group", "default", 0.95),
+        (64, "group", "default", 0.95),
+        (64, "channel", "default", 0.95),
+        (64, "pool", "default", 0.95),
+        (64, "gather", "default", 0.9),
+        (64, "lazy", "default", 0.0),
+        (64, "channel", "strict", 0.7),
+    ] {
+        let lab = Lab::new();
+        let mut service = command(build(&lab, PLAIN));
+        service.arg(format!("{},{}", leaf(), leaf()));
+        let options = traced(&lab, "socket").arg("--causality").arg(causality).arg("--log-level").arg("debug");
+        let mut agent = Agent::start(&options);
+        let service = Program::start(&mut service);
+        agent.wait_stderr("not recognised", |line| line.contains(": Go 1.").then_some(()));
+        let (proxy, port) = nginx(
+            &lab,
+            &format!(
+                "upstream service {{ server 127.0.0.1:{}; keepalive 8; }}\nserver {{ listen LISTEN; location / {{ \
+                 proxy_pass http://service; proxy_http_version 1.1; proxy_set_header Connection \"\"; }} }}",
+                service.port()
+            ),
+        );
+        let load = load(at_once, 3, mode);
+        load.run(port);
+        agent.wait_for("all spans", |spans| {
+            let of = |kind| spans.iter().filter(|span| span.kind == kind).count();
+            of(Kind::Server) >= 2 * REQUESTS && of(Kind::Client) >= (1 + load.calls) * REQUESTS
+        });
+        let score = super::end(agent, load, causality);
+        drop((service, proxy));
+        assert_right(&score, share);
     }
 }
