@@ -118,10 +118,11 @@ pub fn releases() -> String {
     }
 }
 
-/// What an executable says of its release may be anything: a word of it is enough to know which one it is.
+/// Characters of a release's name that are shown: what an executable says may be anything, and a word is enough.
+const MAX_SHOWN: usize = 40;
+
 fn shown(version: &str) -> String {
-    const LONGEST: usize = 40;
-    version.chars().filter(|c| !c.is_control()).take(LONGEST).collect()
+    version.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect()
 }
 
 /// Minor release and offsets. A release that was changed (`go1.22.1-custom`, `devel`, `X:` with an experiment) may

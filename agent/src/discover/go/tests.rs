@@ -55,3 +55,23 @@ fn other_executables_are_none() {
         assert!(Executable::read(Path::new(path)).is_none(), "{path}");
     }
 }
+
+#[test]
+fn what_is_not_known_is_named() {
+    assert_eq!(releases(), "Go 1.18 to 1.27");
+    let told = Unknown::Release(format!("1.99.1\n{}", "x".repeat(100))).to_string();
+    assert!(told.starts_with("Go 1.99.1x") && told.contains("Go 1.18 to 1.27"), "{told}");
+    assert!(told.len() < 120 && !told.contains('\n'), "{told}");
+}
+
+#[test]
+fn contexts_have_hashes() {
+    for minor in 18..=27 {
+        let layout = table::layout(minor).unwrap();
+        assert!(layout.cancel_hash != 0 && layout.value_hash != 0, "{minor}");
+        // A pointer stands where the search goes on.
+        assert_eq!(layout.timer_hash == 0, minor == 20, "{minor}");
+        assert_eq!(layout.without_hash == 0, minor < 21, "{minor}");
+        assert!(layout.req_ctx > 0 && layout.g_startpc > layout.g_goid, "{minor}");
+    }
+}

@@ -138,7 +138,8 @@ fn goroutines_behind_nginx() {
         let lab = Lab::new();
         let mut service = command(build(&lab, PLAIN));
         service.arg(format!("{},{}", leaf(), leaf()));
-        let options = traced(&lab, "socket").arg("--causality").arg(causality).arg("--log-level").arg("debug");
+        let options =
+            traced(&lab, "socket").arg("--causality").arg(causality).arg("--log-level").arg("debug");
         let mut agent = Agent::start(&options);
         let service = Program::start(&mut service);
         agent.wait_stderr("not recognised", |line| line.contains(": Go 1.").then_some(()));
