@@ -63,7 +63,7 @@ const ASK_EVERY: u64 = 64;
 /// program more than the whole rest of a hook; it is woken early only when much is waiting.
 #[inline(always)]
 fn lazily(seq: u64) -> u64 {
-    if seq % ASK_EVERY != 0 {
+    if !seq.is_multiple_of(ASK_EVERY) {
         return NO_WAKEUP;
     }
     // SAFETY: the helper only reads the ring's positions.

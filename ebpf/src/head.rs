@@ -305,10 +305,10 @@ pub extern "C" fn spandrel_framing() -> u64 {
     if found.length == 0 {
         return Framing::ABSENT.0;
     }
-    let mut value = found.length + u32::from(bytes.byte(found.length) == b' ');
+    let value = found.length + u32::from(bytes.byte(found.length) == b' ');
     let mut length = 0_u64;
     for index in 0..=DIGITS {
-        let byte = bytes.byte(value);
+        let byte = bytes.byte(value + index);
         if byte == b'\r' || byte == b'\n' {
             return if index > 0 { length } else { Framing::UNCLEAR.0 };
         }
@@ -317,7 +317,6 @@ pub extern "C" fn spandrel_framing() -> u64 {
             return Framing::UNCLEAR.0;
         }
         length = length * 10 + u64::from(digit);
-        value += 1;
     }
     Framing::UNCLEAR.0
 }

@@ -163,6 +163,9 @@ impl Capture {
             }
             let count = self.ring.drain(BURST, |bytes| self.rest.event(bytes));
             self.settle();
+            if let Err(error) = self.kernel.arm_again() {
+                log::debug!("idle connections cannot be armed for injection: {error}");
+            }
             if ticked.elapsed() >= TICK {
                 ticked = Instant::now();
                 self.tick();
@@ -268,6 +271,12 @@ impl Capture {
         match self.kernel.counters() {
             Ok(counters) => {
                 let grown = |counter| counters.get(counter).saturating_sub(self.last.get(counter));
+                if grown(Counter::PeersRefused) > 0 && self.last.get(Counter::PeersRefused) == 0 {
+                    log::warn!(
+                        "a server refused a request with a traceparent that was put in: requests to it are left alone \
+                         for ten minutes (counter peers_refused; --propagation off leaves all alone)"
+                    );
+                }
                 self.rest.stats.kernel(grown(Counter::RequestsLost), grown(Counter::RequestsUnsampled));
                 self.lock().kernel = counters.0.iter().map(|(name, value)| (*name, *value)).collect();
                 self.last = counters;
@@ -354,12 +363,13 @@ impl Rest {
 
     fn notice(&self, tgid: u32, cause: Unseen) {
         self.stats.count(Count::UnseenProcesses);
-        let what = match cause {
-            Unseen::IoUring => "moves data by io_uring",
-            Unseen::Compat => "is a 32-bit program",
-            _ => "moves data by a system call that is not followed",
+        let (what, unseen) = match cause {
+            // Many use it for what is no traffic: libuv for epoll_ctl.
+            Unseen::IoUring => ("uses io_uring", "what it sends and receives by it, if anything,"),
+            Unseen::Compat => ("is a 32-bit program", "its traffic"),
+            _ => ("moves data by a system call that is not followed", "what moves by it"),
         };
-        log::warn!("process {tgid} {what}: that traffic is counted, but its content is not seen");
+        log::warn!("process {tgid} {what}: {unseen} is counted, but its content is not seen");
     }
 
     /// Exchanges to spans to the queue.

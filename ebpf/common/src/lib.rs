@@ -12,6 +12,7 @@ pub mod feeds;
 pub mod go;
 pub mod http1;
 pub mod ids;
+pub mod inject;
 pub mod layout;
 pub mod limits;
 pub mod rules;

@@ -18,6 +18,7 @@ use crate::{
     decide::{self, DROP, KEEP, UNCLEAR},
     emit, filter,
     head::{self, Framing, Looks, spandrel_head},
+    inject,
     scratch::{self, Moved, Scratch},
 };
 
@@ -159,6 +160,9 @@ fn request<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scr
     let starts = state.flows::<TX>().0.starts();
     state.turns = 0;
     state.interim = 0;
+    if TX {
+        inject::sent(state);
+    }
     state.method = head::method(bytes);
     let withheld_before = state.flows::<TX>().1.mode == WITHHELD;
     if moved.crossed != 0 {
@@ -268,13 +272,16 @@ fn response<const TX: bool>(state: &mut State, offset: u64, framing: Framing, sc
     let bytes = scratch.view();
     let end = u64::from(scratch.found.end);
     let status = head::status(bytes);
+    if !TX {
+        inject::answered(state, scratch.sk, status);
+    }
     let starts = state.flows::<TX>().0.starts();
     scratch.data.decision = DECISION_OPEN;
     state.interim = u8::from(status < 200);
     if framing == Framing::UNCLEAR || state.pipelined != 0 || status < 100 {
         return ship::<TX>(state, offset, starts, scratch);
     }
-    let tunnel = status == 101 || (state.method == METHOD_CONNECT && status >= 200 && status < 300);
+    let tunnel = status == 101 || (state.method == METHOD_CONNECT && (200..300).contains(&status));
     let empty = status < 200 || status == 204 || status == 304 || state.method == METHOD_HEAD;
     let framing = if tunnel || empty { Framing::EMPTY } else { framing };
     let done = told::<TX>(state, offset, end, framing, scratch);

@@ -60,6 +60,7 @@ fn exchange(role: Role, head: &str) -> Exchange {
         "HTTP/1.1 302 Found\r\nLocation: /next?token=canary-token\r\nSet-Cookie: s=canary-cookie\r\n\r\n";
     Exchange {
         connection: Arc::new(Connection { id: 1, seed: [1, 2], role, local, peer, netns: 0 }),
+        cause: spandrel_common::context::Cause::NONE,
         tgid: 7,
         tid: 8,
         pos: 0,

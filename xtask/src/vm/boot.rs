@@ -147,7 +147,9 @@ mod tests {
 
     fn said(lines: &[&str]) -> Console {
         let mut console = Console::default();
-        lines.iter().for_each(|line| console.line(line));
+        for line in lines {
+            console.line(line);
+        }
         console
     }
 
