@@ -5,6 +5,7 @@
 //! the header, before the bytes leave, or else capture. The answer stays in the connection's state, so that both get
 //! the same one.
 
+pub mod go;
 pub mod piece;
 pub mod program;
 pub mod single;
@@ -52,6 +53,9 @@ pub extern "C" fn spandrel_inbound(state: *mut State, pos: u64, kept: u32) -> u3
     if globals::rule(Rule::Worker) || globals::rule(Rule::Upstream) {
         worker::bind(state, scratch.sk, ids);
     }
+    if globals::rule(Rule::Goroutine) {
+        go::bind(state, ids);
+    }
     0
 }
 
@@ -66,6 +70,7 @@ pub extern "C" fn spandrel_answered(state: *mut State) -> u32 {
     }
     state.context.known = 0;
     worker::release(state.id, state.context.owner as u32);
+    go::release(state);
     program::end(state, (state.context.owner >> 32) as u32);
     tracestate::forget(state);
     0
@@ -104,30 +109,50 @@ pub extern "C" fn spandrel_outbound(state: *mut State, pos: u64) -> u32 {
 #[inline(always)]
 fn find(state: &mut State, pos: u64, policy: &Policy) {
     let (seed, ids) = (state.seed, task::ids());
-    let strong = if globals::rule(Rule::Worker) { worker::cause(ids) } else { None };
-    let upstream = strong.is_none() && globals::rule(Rule::Upstream) && !globals::strict();
-    let inherits = upstream && state.context.known == upstream::ORIGIN;
-    // Found apart: an enum that also says which rule it was would be half unwritten.
-    let reader = if upstream && !inherits { upstream::cause(ids) } else { None };
+    let goroutine = if globals::rule(Rule::Goroutine) { go::client::cause(ids) } else { None };
+    // Plain variables, all of which always hold something: what an enum leaves undefined the verifier refuses.
+    let (mut strong, mut rule, mut counter) = (None, Rule::None, Counter::Abstained);
+    let mut inherits = false;
+    if let Some(found) = goroutine {
+        strong = Some(found.context);
+        if found.by_context() {
+            (rule, counter) = (Rule::GoContext, Counter::CausedGoContext);
+        } else {
+            (rule, counter) = (Rule::Goroutine, Counter::CausedGoroutine);
+        }
+    } else if globals::rule(Rule::Worker)
+        && let Some(cause) = worker::cause(ids)
+    {
+        (strong, rule, counter) = (Some(cause), Rule::Worker, Counter::CausedWorker);
+    } else if globals::rule(Rule::Upstream) && !globals::strict() {
+        (rule, counter) = (Rule::Upstream, Counter::CausedUpstream);
+        match state.context.known {
+            // It is in the state already, and a copy would need stack.
+            upstream::ORIGIN => inherits = true,
+            upstream::NO_ORIGIN => {}
+            _ => strong = upstream::cause(ids),
+        }
+    }
     let only = if globals::rule(Rule::Single) { single::cause(state, ids) } else { None };
     state.context.owner = (u64::from(ids.tgid) << 32) | u64::from(ids.tid);
     let contradicted = only.is_some_and(|only| {
         strong.is_some_and(|strong| strong.span_id != only.span_id)
-            || reader.is_some_and(|reader| reader.span_id != only.span_id)
             || (inherits && state.context.span_id != only.span_id)
     });
     if contradicted {
         emit::count(Counter::Conflicts);
         state.context.place(seed, pos, None, policy);
-    } else if let Some(cause) = strong {
-        state.context.follow(seed, pos, cause, Rule::Worker);
-        emit::count(Counter::CausedWorker);
     } else if inherits {
-        state.context.go_on(seed, pos, Rule::Upstream);
-        emit::count(Counter::CausedUpstream);
-    } else if let Some(cause) = reader {
-        state.context.follow(seed, pos, cause, Rule::Upstream);
-        emit::count(Counter::CausedUpstream);
+        state.context.go_on(seed, pos, rule);
+        emit::count(counter);
+    } else if let Some(cause) = strong {
+        state.context.follow(seed, pos, cause, rule);
+        if goroutine.is_some_and(|found| !found.still()) {
+            state.context.place(seed, pos, None, policy);
+            emit::count(Counter::Abstained);
+        } else {
+            emit::count(counter);
+        }
     } else if let Some(cause) = only {
         state.context.follow(seed, pos, cause, Rule::Single);
         single::called(state, ids);
@@ -137,6 +162,9 @@ fn find(state: &mut State, pos: u64, policy: &Policy) {
             emit::count(Counter::Abstained);
         }
         state.context.place(seed, pos, None, policy);
+    }
+    if globals::rule(Rule::Goroutine) {
+        go::client::spent(ids);
     }
 }
 
