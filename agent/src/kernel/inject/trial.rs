@@ -144,7 +144,7 @@ fn reset(mut client: TcpStream, server: TcpStream) -> Outcome {
 }
 
 /// The number that an `ioctl` tells; -1 if it fails.
-fn asked(fd: RawFd, request: libc::c_ulong) -> i32 {
+fn asked(fd: RawFd, request: libc::Ioctl) -> i32 {
     let mut number: libc::c_int = -1;
     // SAFETY: both requests that are made here write one `int`.
     unsafe { libc::ioctl(fd, request, &raw mut number) };
