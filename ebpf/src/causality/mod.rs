@@ -112,9 +112,10 @@ fn find(state: &mut State, pos: u64, policy: &Policy) {
     let goroutine = if globals::rule(Rule::Goroutine) { go::client::cause(ids) } else { None };
     // Plain variables, all of which always hold something: what an enum leaves undefined the verifier refuses.
     let (mut strong, mut rule, mut counter) = (None, Rule::None, Counter::Abstained);
-    let mut inherits = false;
+    let (mut inherits, mut watch) = (false, go::Watch::NONE);
     if let Some(found) = goroutine {
         strong = Some(found.context);
+        watch = found.watch();
         if found.by_context() {
             (rule, counter) = (Rule::GoContext, Counter::CausedGoContext);
         } else {
@@ -147,7 +148,7 @@ fn find(state: &mut State, pos: u64, policy: &Policy) {
         emit::count(counter);
     } else if let Some(cause) = strong {
         state.context.follow(seed, pos, cause, rule);
-        if goroutine.is_some_and(|found| !found.still()) {
+        if watch.broken() {
             state.context.place(seed, pos, None, policy);
             emit::count(Counter::Abstained);
         } else {

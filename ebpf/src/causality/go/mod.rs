@@ -84,6 +84,12 @@ impl Found {
         unsafe { self.slot.read_volatile() == self.key }
     }
 
+    /// To ask the same later.
+    #[inline(always)]
+    pub const fn watch(self) -> Watch {
+        Watch { slot: self.slot, key: self.key }
+    }
+
     /// Whether a Go context says that it is the cause, and not a goroutine.
     #[inline(always)]
     pub fn by_context(self) -> bool {
@@ -94,6 +100,25 @@ impl Found {
     #[inline(always)]
     fn span(self) -> u64 {
         u64::from_ne_bytes(self.context.span_id)
+    }
+}
+
+/// An entry to look at once more, or none: in words that are always written, as old verifiers want it.
+#[derive(Clone, Copy)]
+pub struct Watch {
+    slot: *const u64,
+    key: u64,
+}
+
+impl Watch {
+    /// Of no entry.
+    pub const NONE: Self = Self { slot: core::ptr::null(), key: 0 };
+
+    /// Whether the entry is another one now.
+    #[inline(always)]
+    pub fn broken(self) -> bool {
+        // SAFETY: if it is of an entry, then as in [`Found::still`].
+        !self.slot.is_null() && unsafe { self.slot.read_volatile() != self.key }
     }
 }
 
