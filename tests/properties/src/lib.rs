@@ -9,12 +9,16 @@
 mod config;
 mod event;
 mod http1;
+mod queue;
+mod record;
 mod redact;
 mod w3c;
 
 pub use config::config;
 pub use event::event;
 pub use http1::http1;
+pub use queue::queue;
+pub use record::record;
 pub use redact::redact;
 pub use w3c::w3c;
 
@@ -22,5 +26,12 @@ pub use w3c::w3c;
 pub type Property = fn(&[u8]);
 
 /// The properties by name; a folder of tests/corpus with that name has bytes to start from.
-pub const ALL: &[(&str, Property)] =
-    &[("http1", http1), ("w3c", w3c), ("event", event), ("redact", redact), ("config", config)];
+pub const ALL: &[(&str, Property)] = &[
+    ("http1", http1),
+    ("w3c", w3c),
+    ("event", event),
+    ("redact", redact),
+    ("config", config),
+    ("record", record),
+    ("queue", queue),
+];
