@@ -351,7 +351,10 @@ mod tests {
     use super::*;
     use crate::{
         export::{
+            counters::Counters,
             metrics::Snapshot,
+            pipeline::Watched,
+            room::Room,
             testing::{Answer, Backend, Wire},
         },
         stats::Stats,
@@ -364,7 +367,14 @@ mod tests {
             let stats = Arc::<Stats>::default();
             (0..3).for_each(|_| stats.saw());
             Stats::drop(&stats, Cause::QueueFull, 2);
-            let source = Source::new(stats, Vec::new(), Snapshot::default);
+            let room = Room::new(10, 1000, Arc::clone(&stats));
+            let claim = room.admit(false, [7, 8].into_iter());
+            let counters = Arc::<Counters>::default();
+            counters.set_state(State::Failing);
+            let (counters, queue) = (Some(counters), Some(Arc::default()));
+            let (spill, dead_letters) = (None, None);
+            let one = Watched { name: "otlp".into(), room, counters, queue, spill, dead_letters };
+            let source = Source::new(stats, vec![one], Snapshot::default);
             let telemetry = start(&backend.otlp(), Options::default(), &source, &Handle::current()).unwrap();
             tokio::task::spawn_blocking(|| telemetry.shutdown()).await.unwrap();
 
@@ -379,6 +389,17 @@ mod tests {
             assert!(text("spandrel.requests.seen").contains("AsInt(3)"));
             assert!(text("spandrel.spans.dropped").contains("AsInt(2)"));
             assert!(text("spandrel.requests.open").contains("AsInt(1)"));
+            assert!(text("spandrel.queue.bytes").contains("AsInt(15)"));
+            assert!(text("spandrel.destination.state").contains("failing"));
+            let has = |name| metrics.iter().any(|metric| metric.name == name);
+            for measure in measures::ALL {
+                let stored = measure.otlp.starts_with("spandrel.dead_letters")
+                    || measure.otlp.starts_with("spandrel.spill.bytes")
+                    || measure.otlp == "spandrel.spill.spans";
+                // What has no destination is not sent.
+                assert_eq!(has(measure.otlp), !stored, "{}", measure.otlp);
+            }
+            drop(claim);
         }
     }
 }
