@@ -71,7 +71,7 @@ fn main() -> ExitCode {
                 ExitCode::from(failure.code)
             }
         },
-        Ok(Command::Run(run)) => match config::load((*run).clone(), &ProcessEnv) {
+        Ok(Command::Run(run)) => match app::load((*run).clone(), &ProcessEnv) {
             Err(mistakes) => refuse(&mistakes),
             Ok(config) => {
                 log::init(config.log_level);

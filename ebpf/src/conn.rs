@@ -131,7 +131,11 @@ pub struct State {
     pub single: u8,
     /// The head of an inbound request has come in part: see [`crate::causality::piece`].
     pub pieces: u8,
-    pub reserved: [u8; 3],
+    /// `INJECT_*`, of [`crate::inject`].
+    pub inject: u8,
+    /// Bytes that injection has put into the call that is under way. They have sequence numbers, but no place in
+    /// the stream as the program knows it.
+    pub added: u16,
     /// 1 while an inbound request is being worked on. A word, for what ends it: see [`crate::causality`].
     pub open: u64,
     /// The socket's address.
@@ -289,7 +293,8 @@ static EMPTY: State = State {
     interim: 0,
     single: 0,
     pieces: 0,
-    reserved: [0; 3],
+    inject: 0,
+    added: 0,
     open: 0,
     sk: 0,
     context: Context::UNKNOWN,

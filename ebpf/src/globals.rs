@@ -20,6 +20,8 @@ static AGENT_TGID: u32 = 0;
 static HAS_LOOP: u32 = 0;
 #[unsafe(no_mangle)]
 static RULES: u32 = 0;
+#[unsafe(no_mangle)]
+static TICK_NS: u64 = 0;
 
 /// Reads one member of a frozen static without letting the compiler see its build-time value.
 macro_rules! member {
@@ -48,6 +50,8 @@ member!(sk_socket);
 member!(icsk_bind_hash);
 member!(bind_fastreuse);
 member!(sk_shutdown);
+member!(sk_flags);
+member!(sk_tsflags);
 member!(net_inum);
 member!(tcp_wstamp);
 member!(tcp_mstamp);
@@ -55,6 +59,8 @@ member!(tcp_lrcvtime);
 member!(tcp_first_tx);
 member!(tcp_copied_seq);
 member!(tcp_write_seq);
+member!(tcp_snd_una);
+member!(sk_sndbuf);
 member!(task_files);
 member!(task_parent);
 member!(task_tgid);
@@ -107,6 +113,13 @@ pub fn scope() -> u32 {
 pub fn agent_tgid() -> u32 {
     // SAFETY: as in `member!`.
     unsafe { read_volatile(&raw const AGENT_TGID) }
+}
+
+/// Nanoseconds between two ticks of the kernel's clock; 0 if unknown.
+#[inline(always)]
+pub fn tick_ns() -> u64 {
+    // SAFETY: as in `member!`.
+    unsafe { read_volatile(&raw const TICK_NS) }
 }
 
 /// Whether a rule of causality is on. Bit numbers are values of [`Rule`]; [`STRICT`] is one more.

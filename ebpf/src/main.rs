@@ -17,6 +17,7 @@ mod emit;
 mod filter;
 mod globals;
 mod head;
+mod inject;
 mod kernel;
 mod maps;
 mod probe;

@@ -3,9 +3,9 @@
 use aya_ebpf::{
     btf_maps::SkStorage,
     macros::{btf_map, map},
-    maps::{Array, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, RingBuf, SockHash},
 };
-use spandrel_common::{limits, runtime::Runtime, sample::Policy, stats};
+use spandrel_common::{inject::Injection, limits, runtime::Runtime, sample::Policy, stats};
 
 use crate::{
     causality::{piece::Head, program::Program, tracestate::Tracestate, worker::Thread},
@@ -92,6 +92,27 @@ pub static TRACESTATES: HashMap<u64, Tracestate> =
 pub static NOTICED: aya_ebpf::maps::LruHashMap<u64, u8> =
     aya_ebpf::maps::LruHashMap::with_max_entries(limits::PORTS, 0);
 
+/// Sockets whose next message is looked at for injection, by their cookies. See [`crate::inject`].
+#[map]
+pub static ARMED: SockHash<u64> = SockHash::with_max_entries(limits::INJECT_SOCKETS, 0);
+
+/// What the agent says about injection, in slot 0.
+#[map]
+pub static INJECTION: Array<Injection> = Array::with_max_entries(1, 0);
+
+/// 1 in slot 0 once a client connection waits for being armed again. The agent sets it back.
+#[map]
+pub static INJECT_WANTED: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Until when (nanoseconds of the monotonic clock) nothing is put into requests to a peer; 0 if one has answered such a
+/// request as ever. See [`crate::inject`].
+#[map]
+pub static INJECT_PEERS: aya_ebpf::maps::LruHashMap<[u64; 3], u64> =
+    aya_ebpf::maps::LruHashMap::with_max_entries(limits::INJECT_PEERS, 0);
+
+/// Working memory of one CPU's injection. The loader sets the number of CPUs.
+#[map]
+pub static INJECT_SCRATCH: Array<crate::inject::Slot> = Array::with_max_entries(1, 0);
 /// Connections over Unix sockets that were announced, by the socket's inode.
 #[map]
 pub static UNIX: aya_ebpf::maps::LruHashMap<u64, u64> =

@@ -147,6 +147,9 @@ impl Capture {
             }
             let count = self.ring.drain(BURST, |bytes| self.rest.event(bytes));
             self.settle();
+            if let Err(error) = self.kernel.arm_again() {
+                log::debug!("idle connections cannot be armed for injection: {error}");
+            }
             if ticked.elapsed() >= TICK {
                 ticked = Instant::now();
                 self.tick();
@@ -244,6 +247,12 @@ impl Capture {
         match self.kernel.counters() {
             Ok(counters) => {
                 let grown = |counter| counters.get(counter).saturating_sub(self.last.get(counter));
+                if grown(Counter::PeersRefused) > 0 && self.last.get(Counter::PeersRefused) == 0 {
+                    log::warn!(
+                        "a server refused a request with a traceparent that was put in: requests to it are left alone \
+                         for ten minutes (counter peers_refused; --propagation off leaves all alone)"
+                    );
+                }
                 self.rest.stats.kernel(grown(Counter::RequestsLost), grown(Counter::RequestsUnsampled));
                 self.lock().kernel = counters.0.iter().map(|(name, value)| (*name, *value)).collect();
                 self.last = counters;

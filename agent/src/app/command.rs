@@ -11,9 +11,35 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpgrp, getpid, kill_process, waitid};
-use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
 use super::Signals;
+
+/// The signals that a command may be sent through the agent, besides those that end an agent: reopening logs,
+/// replacing workers and the like.
+struct Passed {
+    user1: Stream,
+    user2: Stream,
+    window: Stream,
+}
+
+impl Passed {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
+            window: signal(SignalKind::window_change())?,
+        })
+    }
+
+    async fn wait(&mut self) -> SignalKind {
+        tokio::select! {
+            _ = self.user1.recv() => SignalKind::user_defined1(),
+            _ = self.user2.recv() => SignalKind::user_defined2(),
+            _ = self.window.recv() => SignalKind::window_change(),
+        }
+    }
+}
 
 /// The hidden first argument of the waiting child.
 pub const TRAMPOLINE: &str = "__exec";
@@ -39,6 +65,7 @@ pub(super) fn alone(command: &[OsString]) -> Option<io::Result<ExitCode>> {
 pub(super) struct Command {
     child: tokio::process::Child,
     pid: Pid,
+    passed: Passed,
 }
 
 impl Command {
@@ -48,6 +75,7 @@ impl Command {
     }
 
     fn start(command: &[OsString]) -> io::Result<Self> {
+        let passed = Passed::new()?;
         let child = tokio::process::Command::new("/proc/self/exe")
             .arg0("spandrel")
             .arg(TRAMPOLINE)
@@ -57,7 +85,7 @@ impl Command {
         let raw = child.id().and_then(|id| Pid::from_raw(id as i32));
         let pid = raw.ok_or_else(|| io::Error::other("it ended at once"))?;
         waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT | WaitIdOptions::EXITED)?;
-        Ok(Self { child, pid })
+        Ok(Self { child, pid, passed })
     }
 
     /// The process that becomes the command.
@@ -72,6 +100,7 @@ impl Command {
             tokio::select! {
                 status = self.child.wait() => break status?,
                 signal = signals.wait() => self.hand_on(signal),
+                signal = self.passed.wait() => self.hand_on(signal),
             }
         };
         let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
@@ -79,8 +108,9 @@ impl Command {
     }
 
     fn hand_on(&self, kind: SignalKind) {
-        let keyboard = kind == SignalKind::interrupt() || kind == SignalKind::quit();
-        // What is typed at a terminal goes to the whole foreground group, the command included.
+        let keyboard = [SignalKind::interrupt(), SignalKind::quit(), SignalKind::window_change()];
+        let keyboard = keyboard.contains(&kind);
+        // What is typed at a terminal, and a change of its size, goes to the whole foreground group, the command included.
         if keyboard && rustix::termios::tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp()) {
             return;
         }
@@ -88,6 +118,9 @@ impl Command {
             libc::SIGINT => Signal::INT,
             libc::SIGQUIT => Signal::QUIT,
             libc::SIGHUP => Signal::HUP,
+            libc::SIGUSR1 => Signal::USR1,
+            libc::SIGUSR2 => Signal::USR2,
+            libc::SIGWINCH => Signal::WINCH,
             _ => Signal::TERM,
         };
         // It may have ended in between; its status says so.

@@ -26,7 +26,11 @@ use self::{
     scope::Scope,
 };
 use crate::{
-    config::{Config, mistake::exit, otlp::OtlpConfig},
+    config::{
+        self, Config,
+        mistake::{Mistake, Mistakes, exit},
+        otlp::OtlpConfig,
+    },
     discover::registry::Registry,
     export::{
         self, listen,
@@ -61,6 +65,31 @@ pub struct Failure {
 impl Failure {
     fn new(code: u8, message: impl Into<String>) -> Self {
         Self { message: message.into(), code }
+    }
+}
+
+/// Validates a command line, and looks whether this machine and its user allow what it asks for, so that all that is in
+/// the way is told at once.
+pub fn load(run: config::args::Run, env: &dyn config::env::Env) -> Result<Config, Mistakes> {
+    let loaded = config::load(run, env);
+    if loaded.as_ref().is_ok_and(|config| config.disabled) {
+        return loaded;
+    }
+    let mut unmet = kernel::features::unmet().into_iter().map(|feature| Mistake {
+        code: if feature.name.starts_with("capability") { exit::NOPERM } else { exit::UNAVAILABLE },
+        what: format!("missing, and needed for {}", feature.purpose),
+        place: feature.name,
+        advice: format!("{}; `spandrel doctor` tells more", feature.advice),
+    });
+    match loaded {
+        Ok(config) => match unmet.next() {
+            None => Ok(config),
+            Some(first) => Err(Mistakes([first].into_iter().chain(unmet).collect())),
+        },
+        Err(Mistakes(mut mistakes)) => {
+            mistakes.extend(unmet);
+            Err(Mistakes(mistakes))
+        }
     }
 }
 
@@ -119,12 +148,21 @@ async fn serve(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
         profile: rooms::profile(config.profile),
         scope: scope.constant(),
         policy: rooms::kernel_sampler(config),
+        inject: config.propagate,
         rules: config.causality,
     };
     let (mut kernel, ring) = Kernel::load(&options).map_err(|error| {
         let code = if error.is_privilege() { exit::NOPERM } else { exit::UNAVAILABLE };
         Failure::new(code, error.to_string())
     })?;
+    if let kernel::Injection::Refused(why) = kernel.injection() {
+        log::warn!("trace context is not written into requests here, so traces end with each service: {why}");
+    } else if config.propagate && !config.sampling.rules.is_empty() && !config.sampling.dry_run {
+        log::warn!(
+            "sampling rules decide about new traces after their requests were sent: no trace context is written into \
+             those (counter aside_open), only into what continues a trace"
+        );
+    }
     let command = match Command::prepare(&config.command) {
         None => None,
         Some(Ok(command)) => Some(command),
@@ -217,7 +255,14 @@ async fn serve(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
     if !matches!(joined, Ok(Ok(()))) {
         log::error!("the capture thread ended badly: please report this");
     }
-    farewell(&pipeline.shutdown(config.shutdown_timeout).await);
+    // Who signals once more wants the end now.
+    let over = async {
+        tokio::select! {
+            () = tokio::time::sleep(config.shutdown_timeout) => {}
+            _ = stop.wait() => log::warn!("signalled again: what is not sent yet is left"),
+        }
+    };
+    farewell(&pipeline.shutdown_before(over).await);
     for old in ending {
         // It says itself what it could not send.
         old.await.ok();
@@ -257,7 +302,7 @@ fn greet(config: &Config, shared: &Mutex<Snapshot>) {
             let names: Vec<_> = config.more.iter().map(|one| one.name.as_str()).collect();
             format!("spans go to {}", names.join(", "))
         }
-        (None, crate::config::Console::Off) => "spans are only counted".to_owned(),
+        (None, config::Console::Off) => "spans are only counted".to_owned(),
         (None, _) => "spans go to the terminal; --otlp-endpoint sends them to a backend".to_owned(),
     };
     log::info!("attached by the {profile} profile; {to}");

@@ -110,6 +110,11 @@ pub struct Run {
     #[arg(long, value_name = "PATH", help_heading = "Selectors")]
     pub cgroup: Vec<String>,
 
+    /// Write trace context into the plain HTTP/1 requests that traced programs send; off, the default, leaves every
+    /// byte alone
+    #[arg(long, value_name = "on|off", help_heading = "Propagation")]
+    pub propagation: Option<String>,
+
     /// Send spans here by OTLP: HTTP, or gRPC if the port is 4317 (OTEL_EXPORTER_OTLP_PROTOCOL decides)
     #[arg(long, value_name = "URL", help_heading = "Output")]
     pub otlp_endpoint: Option<String>,
@@ -181,12 +186,23 @@ pub struct Stop {
 
 /// Reads a command line, the program's own name first.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Stop> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let ended = args.last().is_some_and(|last| last == "--");
     let cli = Cli::try_parse_from(args).map_err(|error| {
         let help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
         let code = if help { 0 } else { exit::USAGE };
         Stop { text: error.render().to_string(), mistake: !help, code }
     })?;
-    Ok(cli.command)
+    match cli.command {
+        // `run -- $COMMAND` with an empty variable: tracing the whole node instead is not what was meant.
+        Command::Run(run) if ended && run.command.is_empty() => Err(Stop {
+            text: "error: no command behind --; name one, or leave out -- to trace running programs\n"
+                .to_owned(),
+            mistake: true,
+            code: exit::USAGE,
+        }),
+        command => Ok(command),
+    }
 }
 
 #[cfg(test)]
@@ -200,7 +216,8 @@ mod tests {
     #[test]
     fn every_name_is_there() {
         let line = "spandrel run --config f --pid 1 --pid 2 --exe a --exe b --cmd c --port 80 --cgroup /x \
-                    --otlp-endpoint http://h:1 --console json --listen :9 --report r --profile socket --causality strict \
+                    --otlp-endpoint http://h:1 --propagation off --console json --listen :9 --report r --profile socket \
+                    --causality strict \
                     --log-level debug -- curl --pid 7";
         let Ok(Command::Run(run)) = typed(line) else { panic!("not read") };
         assert_eq!(run.pid, ["1", "2"]);
@@ -218,6 +235,8 @@ mod tests {
         assert_eq!((typo.code, typo.mistake), (exit::USAGE, true));
         assert!(typo.text.contains("--port"), "{}", typo.text);
         assert_eq!(typed("spandrel").unwrap_err().code, exit::USAGE);
+        let empty = typed("spandrel run --port 80 --").unwrap_err();
+        assert_eq!((empty.code, empty.mistake), (exit::USAGE, true));
         assert_eq!(typed("spandrel --version").unwrap_err().code, 0);
     }
 }

@@ -2,14 +2,14 @@
 //! concerns spans and the agent's own metrics, and what is this agent's own under `distribution.spandrel`.
 //! A key that has no effect here is a mistake, whether the schema knows it or not.
 
-use std::path::Path;
+use std::{fs::File, io::Read as _, path::Path};
 
 use super::{
     env::Env,
     file_http, file_metrics, file_ours, file_traces,
     mistake::{Findings, exit},
     pairs,
-    settings::{LimitsConfig, ResourceConfig, Settings},
+    settings::{LimitsConfig, Propagators, ResourceConfig, Settings},
     walk::{Table, Walk},
     yaml,
 };
@@ -19,14 +19,21 @@ const MAX_FILE: u64 = 1024 * 1024;
 
 /// Reads a file. `None` if nothing of it could be read.
 pub(super) fn read(path: &Path, place: &str, env: &dyn Env, findings: &mut Findings) -> Option<Settings> {
-    let length = std::fs::metadata(path).map_or(0, |meta| meta.len());
-    if length > MAX_FILE {
-        let what = format!("{} has {length} bytes", path.display());
-        findings.mistake(exit::DATAERR, place, what, "name a configuration file; they have 1 MiB at most");
-        return None;
-    }
-    match std::fs::read_to_string(path) {
-        Ok(text) => parse(&text, &path.display().to_string(), env, findings),
+    let mut text = String::new();
+    // No more than that is read of what has no end, such as a device.
+    let read = File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text));
+    match read {
+        Ok(length) if length as u64 > MAX_FILE => {
+            let what = format!("{} has more than {MAX_FILE} bytes", path.display());
+            findings.mistake(
+                exit::DATAERR,
+                place,
+                what,
+                "name a configuration file; they have 1 MiB at most",
+            );
+            None
+        }
+        Ok(_) => parse(&text, &path.display().to_string(), env, findings),
         Err(error) => {
             let what = format!("cannot read {}: {error}", path.display());
             findings.mistake(exit::NOINPUT, place, what, "name a file that this user can read");
@@ -75,7 +82,7 @@ pub(super) fn parse(text: &str, file: &str, env: &dyn Env, findings: &mut Findin
         walk.unused(&metrics);
     }
     if let Some(mut propagator) = walk.sub(&mut root, "propagator") {
-        propagators(&mut walk, &mut propagator);
+        settings.propagators = propagators(&mut walk, &mut propagator);
         walk.unused(&propagator);
     }
     for key in ["instrumentation", "instrumentation/development"] {
@@ -161,8 +168,8 @@ fn resource_of(walk: &mut Walk<'_>, table: &mut Table<'_>) -> ResourceConfig {
     ResourceConfig { service_name, attributes, command_args: false }
 }
 
-/// `propagator`: the agent reads and writes W3C Trace Context, and leaves baggage as it is.
-fn propagators(walk: &mut Walk<'_>, table: &mut Table<'_>) {
+/// `propagator`: `composite` has a mapping for each, `composite_list` their names with commas between them.
+fn propagators(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Propagators {
     let mut named = Vec::new();
     for item in walk.list(table, "composite").unwrap_or_default() {
         let Some(propagator) = walk.table(item, table.at("composite")) else { continue };
@@ -172,20 +179,11 @@ fn propagators(walk: &mut Walk<'_>, table: &mut Table<'_>) {
     if let Some(list) = walk.text(table, "composite_list") {
         named.extend(list.split(',').map(|name| (name.trim().to_owned(), line)));
     }
-    let (mut ours, mut last) = (false, line);
     for (name, line) in &named {
-        last = *line;
-        match name.as_str() {
-            "tracecontext" => ours = true,
-            "baggage" | "" => {}
-            _ => {
-                let what = format!("{name:?} is not supported by this agent");
-                walk.wrong(&table.path, *line, what, "use tracecontext and baggage");
-            }
+        if !name.is_empty() && !Propagators::KNOWN.contains(&name.as_str()) {
+            let what = format!("{name:?} is not supported by this agent");
+            walk.wrong(&table.path, *line, what, "use tracecontext and baggage, or none");
         }
     }
-    if !ours && !named.is_empty() {
-        let advice = "add tracecontext: this agent always reads W3C Trace Context";
-        walk.wrong(&table.path, last, "leaves out tracecontext", advice);
-    }
+    Propagators::of(named.iter().map(|(name, _)| name.as_str()))
 }

@@ -9,14 +9,14 @@ pub(super) fn read(walk: &mut Walk<'_>, instrumentation: &mut Table<'_>, http: &
         if let Some(mut server) = walk.sub(&mut table, "server") {
             headers_of(walk, &mut server, "request_captured_headers", &mut http.server_request_headers);
             headers_of(walk, &mut server, "response_captured_headers", &mut http.server_response_headers);
-            http.known_methods = walk.texts(&mut server, "known_methods");
+            http.known_methods = methods_of(walk, &mut server);
             walk.unused(&server);
         }
         if let Some(mut client) = walk.sub(&mut table, "client") {
             headers_of(walk, &mut client, "request_captured_headers", &mut http.client_request_headers);
             headers_of(walk, &mut client, "response_captured_headers", &mut http.client_response_headers);
             // One list serves both kinds of spans; that of servers comes first.
-            http.known_methods = http.known_methods.take().or(walk.texts(&mut client, "known_methods"));
+            http.known_methods = http.known_methods.take().or(methods_of(walk, &mut client));
             let _known = client.take("known_methods");
             walk.unused(&client);
         }
@@ -30,6 +30,13 @@ pub(super) fn read(walk: &mut Walk<'_>, instrumentation: &mut Table<'_>, http: &
         walk.unused(&sanitization);
     }
     walk.unused(&general);
+}
+
+fn methods_of(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Option<Vec<String>> {
+    let names = walk.texts(table, "known_methods")?;
+    let place = walk.place(&table.at("known_methods"), table.line);
+    headers::methods(&place, &names, walk.findings);
+    Some(names)
 }
 
 fn headers_of(walk: &mut Walk<'_>, table: &mut Table<'_>, key: &str, all: &mut Vec<String>) {

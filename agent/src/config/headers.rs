@@ -29,6 +29,14 @@ pub(super) fn add(place: &str, names: &[String], all: &mut Vec<String>, findings
     }
 }
 
+/// Names of methods: tokens (RFC 9110, section 9.1).
+pub(super) fn methods(place: &str, names: &[String], findings: &mut Findings) {
+    for name in names.iter().filter(|name| http::Method::from_bytes(name.as_bytes()).is_err()) {
+        let what = format!("{name:?} cannot be a method's name");
+        findings.mistake(exit::CONFIG, place, what, "list methods like GET,POST,PURGE");
+    }
+}
+
 /// Marks shown headers whose names match one of `fields` as redacted. A field is a name, or a pattern in
 /// which `.*` stands for anything (the regular expressions of other agents, as far as people use them).
 pub(super) fn redact(place: &str, fields: &[String], http: &mut HttpConfig, findings: &mut Findings) {

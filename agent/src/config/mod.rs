@@ -83,6 +83,8 @@ pub struct Config {
     /// The program to start, and its arguments. Empty if there is none.
     pub command: Vec<OsString>,
     pub profile: Profile,
+    /// Trace context is written into the requests that traced programs send.
+    pub propagate: bool,
     /// The rules of causality that are on, as the kernel side takes them: bits numbered by
     /// [`spandrel_common::context::Rule`], and [`spandrel_common::context::STRICT`].
     pub causality: u32,
@@ -146,6 +148,7 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
         run.listen.as_deref().and_then(|text| listen("--listen", text, exit::USAGE, &mut findings));
     let typed_profile =
         run.profile.as_deref().and_then(|text| profile("--profile", text, exit::USAGE, &mut findings));
+    let typed_propagation = run.propagation.as_deref().and_then(|text| on_off(text, &mut findings));
     let typed_level = run.log_level.as_deref().and_then(|text| level(text, &mut findings));
     let typed_timeout = run.shutdown_timeout.as_deref().and_then(|text| seconds(text, &mut findings));
     let typed_report = run.report.as_deref().and_then(|path| writable("--report", path, &mut findings));
@@ -161,6 +164,7 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
         limits,
         http,
         resource,
+        propagators,
         redaction,
         sampling,
         metrics: measures,
@@ -207,6 +211,7 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
         selectors,
         command: run.command,
         profile: typed_profile.or(hooks).unwrap_or(Profile::Auto),
+        propagate: typed_propagation.unwrap_or(propagators.0),
         causality,
         disabled,
         log_level: typed_level.or(log_level).unwrap_or(LevelFilter::Info),
@@ -315,6 +320,17 @@ fn profile(place: &str, text: &str, code: u8, findings: &mut Findings) -> Option
         "syscall" => Some(Profile::Syscall),
         _ => {
             findings.mistake(code, place, format!("{text:?} is not known"), "use auto, socket or syscall");
+            None
+        }
+    }
+}
+
+fn on_off(text: &str, findings: &mut Findings) -> Option<bool> {
+    match text {
+        "on" => Some(true),
+        "off" => Some(false),
+        _ => {
+            findings.mistake(exit::USAGE, "--propagation", format!("{text:?} is not known"), "use on or off");
             None
         }
     }

@@ -142,7 +142,8 @@ pub(super) fn endpoint(
     let protocol = protocol.unwrap_or(if guessed { Protocol::Grpc } else { Protocol::HttpProtobuf });
     if guessed {
         findings.note(format!(
-            "{place}: port 4317 is the one for gRPC, so gRPC is used; OTEL_EXPORTER_OTLP_PROTOCOL says otherwise"
+            "{place}: port 4317 is the one for gRPC, so gRPC is used; set OTEL_EXPORTER_OTLP_PROTOCOL if it is \
+             http/protobuf"
         ));
     }
     match (&parts.scheme, protocol) {

@@ -24,11 +24,28 @@ pub struct Settings {
     pub limits: LimitsConfig,
     pub http: HttpConfig,
     pub resource: ResourceConfig,
+    /// Whether the propagators that are listed include W3C Trace Context, the only one that is written.
+    pub propagators: Propagators,
     pub redaction: redact::Policy,
     pub sampling: SamplingConfig,
     pub metrics: MetricsConfig,
     /// What only the configuration file says, under `distribution.spandrel`.
     pub distribution: Distribution,
+}
+
+/// Whether trace context is written into requests: if the propagators are listed, and it is among them. Not by
+/// default, because a few answers of the kernel are others then (ARCHITECTURE.md, "Injection").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Propagators(pub bool);
+
+impl Propagators {
+    /// Names that are understood. Baggage belongs to the programs; it passes through them as ever.
+    pub(super) const KNOWN: [&'static str; 3] = ["tracecontext", "baggage", "none"];
+
+    /// What a list of names comes down to (specification, configuration/sdk-environment-variables.md).
+    pub(super) fn of<'a, I: IntoIterator<Item = &'a str>>(names: I) -> Self {
+        Self(names.into_iter().any(|name| name == "tracecontext"))
+    }
 }
 
 /// `OTEL_TRACES_EXPORTER`, or the span processors of the file.

@@ -25,7 +25,8 @@ pub struct Sources {
 }
 
 /// Every variable that a row of [`rows`] names.
-const VARIABLES: [&str; 45] = [
+const VARIABLES: [&str; 46] = [
+    "OTEL_PROPAGATORS",
     "OTEL_SDK_DISABLED",
     "OTEL_LOG_LEVEL",
     "OTEL_SERVICE_NAME",
@@ -89,6 +90,7 @@ impl Sources {
             one("--report", run.report.is_some()),
             one("--profile", run.profile.is_some()),
             one("--causality", run.causality.is_some()),
+            one("--propagation", run.propagation.is_some()),
             one("--log-level", run.log_level.is_some()),
             one("--shutdown-timeout", run.shutdown_timeout.is_some()),
         ];
@@ -149,6 +151,7 @@ fn rows(config: &Config) -> Vec<Row> {
         selectors,
         command,
         profile,
+        propagate,
         causality,
         disabled,
         log_level,
@@ -189,6 +192,12 @@ fn rows(config: &Config) -> Vec<Row> {
     };
     let root = if sampler.parent_based { format!("parent_based, root {root}") } else { root };
     row("tracer_provider.sampler", root, &["OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"]);
+    let written = if *propagate { "tracecontext" } else { "none" };
+    row(
+        "propagator.composite_list",
+        written.to_owned(),
+        &["--propagation", "OTEL_PROPAGATORS", "propagator"],
+    );
     let limit = |limit: Option<usize>| limit.map_or_else(|| "none".to_owned(), |limit| limit.to_string());
     for (key, value, names) in [
         (

@@ -538,7 +538,6 @@ fn what_is_given_and_not_supported_is_a_mistake_with_its_line() {
             "6 (meter_provider.readers.periodic.exporter.console)",
             "5 (meter_provider.views)",
             "3 (propagator)",
-            "3 (propagator)",
             "9 (instrumentation/development.general.peer)",
             "8 (instrumentation/development.java)",
             "2 (logger_provider)",
@@ -549,5 +548,25 @@ fn what_is_given_and_not_supported_is_a_mistake_with_its_line() {
     let both = "file_format: \"1.1\"\npropagator: {composite: [tracecontext: , baggage: ]}\n";
     assert!(from_file(both, "", &[]).is_ok());
     assert_eq!(bad("", &[("OTEL_PROPAGATORS", "b3,tracecontext")]).0.len(), 1);
-    assert_eq!(bad("", &[("OTEL_PROPAGATORS", "none")]).0.len(), 2);
+    assert_eq!(bad("", &[("OTEL_PROPAGATORS", "b3")]).0.len(), 1);
+}
+
+#[test]
+fn propagation_is_on_if_the_propagators_have_it() {
+    for (value, expected) in
+        [("", false), ("tracecontext,baggage", true), ("none", false), ("baggage", false)]
+    {
+        assert_eq!(good("", &[("OTEL_PROPAGATORS", value)]).propagate, expected, "{value}");
+    }
+    for (text, expected) in [
+        ("{composite: []}", false),
+        ("{composite: [{baggage: }]}", false),
+        ("{composite: [{tracecontext: }, {baggage: }]}", true),
+        ("{composite_list: \"none\"}", false),
+    ] {
+        let file = format!("file_format: \"1.1\"\npropagator: {text}\n");
+        assert_eq!(from_file(&file, "", &[]).unwrap().propagate, expected, "{text}");
+    }
+    assert!(good("--propagation on", &[]).propagate);
+    assert!(!good("--propagation off", &[("OTEL_PROPAGATORS", "tracecontext")]).propagate);
 }

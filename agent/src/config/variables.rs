@@ -11,8 +11,8 @@ use super::{
     otlp::{self, OtlpConfig, Signal},
     otlp_variables, pairs,
     settings::{
-        BatchConfig, Exporters, HttpConfig, LimitsConfig, MetricsConfig, ResourceConfig, Root, SamplerConfig,
-        SamplingConfig, Settings, Temporality,
+        BatchConfig, Exporters, HttpConfig, LimitsConfig, MetricsConfig, Propagators, ResourceConfig, Root,
+        SamplerConfig, SamplingConfig, Settings, Temporality,
     },
 };
 
@@ -56,18 +56,16 @@ pub(super) const REPLACED: [&str; 22] = [
     "OTEL_METRIC_EXPORT_INTERVAL",
 ];
 
-/// Which propagators exist; that the agent can do (configuration/sdk-environment-variables.md).
-fn propagators(vars: &mut Reader<'_>) {
+/// Whether trace context is written: if the list has it (configuration/sdk-environment-variables.md).
+fn propagators(vars: &mut Reader<'_>) -> Propagators {
     const NAME: &str = "OTEL_PROPAGATORS";
-    let Some(named) = vars.list(NAME) else { return };
+    let Some(named) = vars.list(NAME) else { return Propagators::default() };
     for name in &named {
-        if !matches!(name.as_str(), "tracecontext" | "baggage") {
-            vars.wrong(NAME, name, "is not supported by this agent", "use tracecontext,baggage, or unset it");
+        if !Propagators::KNOWN.contains(&name.as_str()) {
+            vars.wrong(NAME, name, "is not supported by this agent", "use tracecontext,baggage, or none");
         }
     }
-    if !named.iter().any(|name| name == "tracecontext") {
-        vars.wrong(NAME, &named.join(","), "leaves out tracecontext", "add it: this agent always reads it");
-    }
+    Propagators::of(named.iter().map(String::as_str))
 }
 
 /// How the agent's metrics are sent (metrics/sdk_exporters/otlp.md and prometheus.md).
@@ -102,7 +100,6 @@ fn metrics_of(vars: &mut Reader<'_>) -> MetricsConfig {
 
 /// Reads them all. `endpoint` is `--otlp-endpoint`.
 pub(super) fn read(endpoint: Option<&str>, vars: &mut Reader<'_>) -> Settings {
-    propagators(vars);
     Settings {
         disabled: vars.boolean("OTEL_SDK_DISABLED").unwrap_or(false),
         log_level: vars.word("OTEL_LOG_LEVEL", &LEVELS),
@@ -112,6 +109,7 @@ pub(super) fn read(endpoint: Option<&str>, vars: &mut Reader<'_>) -> Settings {
         limits: limits(vars),
         http: http(vars),
         resource: resource(vars),
+        propagators: propagators(vars),
         redaction: redact::Policy::default(),
         sampling: SamplingConfig::default(),
         metrics: metrics_of(vars),
@@ -150,16 +148,20 @@ fn exporters(endpoint: Option<&str>, vars: &mut Reader<'_>) -> Exporters {
     const NAME: &str = "OTEL_TRACES_EXPORTER";
     let chosen = vars.list(NAME);
     let mut exporters = Exporters::default();
-    let mut wanted = false;
+    let (mut wanted, mut unknown) = (false, false);
     for word in chosen.as_deref().unwrap_or_default() {
         match word.to_ascii_lowercase().as_str() {
             "otlp" => wanted = true,
             "console" => exporters.console = true,
             "none" => exporters.none = true,
-            _ => vars.wrong(NAME, word, "is not known here", "use otlp, console or none"),
+            _ => {
+                unknown = true;
+                vars.wrong(NAME, word, "is not known here", "use otlp, console or none");
+            }
         }
     }
-    if chosen.as_ref().is_none_or(Vec::is_empty) || wanted || endpoint.is_some() {
+    // Behind a name that is wrong the rest may be wrong too, and all of it is told at once.
+    if chosen.as_ref().is_none_or(Vec::is_empty) || wanted || unknown || endpoint.is_some() {
         exporters.otlp = otlp_variables::read(Signal::Traces, endpoint, wanted, vars);
     }
     if exporters.none && (wanted || exporters.console) {
@@ -230,6 +232,7 @@ fn limits(vars: &mut Reader<'_>) -> LimitsConfig {
 
 /// The header variables have two spellings in the languages' documentation; both work, together too.
 fn http(vars: &mut Reader<'_>) -> HttpConfig {
+    const METHODS: &str = "OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS";
     let [server_request_headers, server_response_headers, client_request_headers, client_response_headers] =
         [
             [
@@ -256,10 +259,10 @@ fn http(vars: &mut Reader<'_>) -> HttpConfig {
             }
             all
         });
+    let known_methods = vars.list(METHODS).filter(|methods| !methods.is_empty());
+    headers::methods(METHODS, known_methods.as_deref().unwrap_or_default(), vars.findings);
     let mut http = HttpConfig {
-        known_methods: vars
-            .list("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS")
-            .filter(|methods| !methods.is_empty()),
+        known_methods,
         server_request_headers,
         server_response_headers,
         client_request_headers,

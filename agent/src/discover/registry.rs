@@ -78,6 +78,12 @@ impl Traced {
             ended_ns: None,
         }
     }
+
+    /// A process that runs, with what is known of it: it may be gone when a span asks.
+    fn living(selected: Selected, look: &Look) -> Self {
+        let facts = Some(Arc::new(look.facts()));
+        Self { facts, start_ticks: Some(look.start_ticks), ..Self::new(selected, look.parent) }
+    }
 }
 
 /// All traced processes. Not shared: the thread that reads events owns it.
@@ -213,6 +219,7 @@ impl Registry {
     /// A traced process forked: the child runs the same program and is traced too.
     pub fn on_fork(&mut self, fork: &Fork) -> Verdict {
         let parent = fork.header.tgid;
+        self.facts_for_children(parent);
         let Some(known) = self.traced.get(&parent).filter(|_| parent != self.agent) else {
             // The event about the parent was lost, or the parent is the agent.
             return self.judge_now(fork.child);
@@ -222,6 +229,13 @@ impl Registry {
             Traced { command: known.command, facts: known.facts.clone(), ..Traced::new(selected, parent) };
         self.insert(fork.child, child);
         Verdict::Yes(selected)
+    }
+
+    /// A child may be gone when a span asks who it was: then it was what its parent is.
+    fn facts_for_children(&mut self, parent: u32) {
+        if let Some(known) = self.traced.get_mut(&parent).filter(|known| known.facts.is_none()) {
+            known.facts = Look::at(parent).map(|look| Arc::new(look.facts()));
+        }
     }
 
     /// A process ended. It is remembered for a while.
@@ -250,8 +264,12 @@ impl Registry {
         let pid = listen.header.tgid;
         match self.verdict(pid) {
             None if self.selectors.ports.contains(&listen.port) && pid != self.agent => {
-                let parent = Look::at(pid).map_or(0, |look| look.parent);
-                self.insert(pid, Traced::new(Selected::Port, parent));
+                let look = Look::at(pid);
+                let traced = look.map_or_else(
+                    || Traced::new(Selected::Port, 0),
+                    |look| Traced::living(Selected::Port, &look),
+                );
+                self.insert(pid, traced);
                 Verdict::Yes(Selected::Port)
             }
             None => self.judge_now(pid),
@@ -319,7 +337,9 @@ impl Registry {
         if let Some(known) = known.filter(|known| known.pid == pid) {
             return known.clone();
         }
+        // One that has ended and that nobody has waited for has neither an executable nor arguments any more.
         let living = Look::at(pid).map(|look| look.facts());
+        let living = living.filter(|facts| !facts.exe.is_empty() || !facts.args.is_empty());
         match (living, known) {
             (Some(living), Some(known)) => {
                 Facts { args: known.args.clone(), variables: known.variables.clone(), ..living }
@@ -373,8 +393,7 @@ impl Registry {
             verdict => verdict,
         };
         if let Verdict::Yes(selected) = verdict {
-            let traced = Traced { start_ticks: Some(look.start_ticks), ..Traced::new(selected, look.parent) };
-            self.insert(pid, traced);
+            self.insert(pid, Traced::living(selected, &look));
         }
         verdict
     }

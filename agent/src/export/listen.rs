@@ -1,6 +1,9 @@
 //! The server of `--listen`: `/metrics`, `/healthz` and `/readyz`, and nothing else.
 
-use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque, convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -9,7 +12,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    task::AbortHandle,
     time::{sleep, timeout},
 };
 
@@ -18,7 +21,8 @@ use super::{
     text::Format,
 };
 
-/// Connections at a time. A few scrapers and probes need one each; strangers must not take our descriptors.
+/// Connections at a time. A few scrapers and probes need one each; strangers must not take our descriptors. When all
+/// are taken the oldest goes, so that silent ones hold nobody up.
 const MAX_CONNECTIONS: usize = 32;
 /// A request head has to come within this time.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,19 +41,24 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves until the future is dropped; connections end with it.
 pub async fn serve(listener: TcpListener, source: Arc<Source>) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = tokio::task::JoinSet::new();
+    // The oldest first.
+    let mut open = VecDeque::new();
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
+                while connections.try_join_next().is_some() {}
+                open.retain(|task: &AbortHandle| !task.is_finished());
+                if open.len() >= MAX_CONNECTIONS
+                    && let Some(oldest) = open.pop_front()
+                {
+                    oldest.abort();
+                }
                 let connection = connection(stream, Arc::clone(&source));
-                connections.spawn(async move {
+                open.push_back(connections.spawn(async move {
                     // A client that is too slow or breaks off is its own problem.
                     timeout(LIFETIME, connection).await.ok();
-                    drop(place);
-                });
+                }));
             }
             Err(error) => {
                 log::debug!("--listen: {error}");

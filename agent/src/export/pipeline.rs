@@ -250,6 +250,11 @@ impl Pipeline {
     /// stays there, the rest goes to the dead letters or is counted as dropped at shutdown. Afterwards the
     /// ledger does not change any more. Says for each destination what came of it.
     pub async fn shutdown(self, limit: Duration) -> Vec<Farewell> {
+        self.shutdown_before(tokio::time::sleep(limit)).await
+    }
+
+    /// The same, with any end of the time that there is.
+    pub async fn shutdown_before(self, over: impl Future<Output = ()>) -> Vec<Farewell> {
         let Self { routes, batchers, mut workers, console } = self;
         let before: Vec<_> = routes.iter().map(Route::settled).collect();
         for route in &routes {
@@ -268,7 +273,11 @@ impl Pipeline {
             }
         };
         // What is left at the deadline is left below.
-        if tokio::time::timeout(limit, drained).await.is_err() {
+        let left_over = tokio::select! {
+            () = drained => false,
+            () = over => true,
+        };
+        if left_over {
             let destinations = || routes.iter().filter_map(|route| route.destination.as_ref());
             destinations().for_each(|destination| destination.stop());
             let left = async {

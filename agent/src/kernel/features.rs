@@ -4,7 +4,9 @@ use std::fs;
 
 use spandrel_common::layout::Need;
 
-use super::{BTF_PATH, HOOKS, Kernel, Options, btf::Btf, hooks::Profile, layout, loader, privilege};
+use super::{
+    BTF_PATH, HOOKS, Injection, Kernel, Options, btf::Btf, hooks::Profile, layout, loader, privilege,
+};
 
 /// Something that the agent uses, or would use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,32 +47,50 @@ pub fn release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
-/// Looks at everything, and loads the kernel side for a moment (it captures nothing: no process is selected).
-pub fn survey() -> Survey {
-    let mut survey = Survey { release: release(), ..Survey::default() };
-    survey.features.push(Feature {
+/// What is missing of that without which loading the kernel side need not be tried.
+pub fn unmet() -> Vec<Feature> {
+    let mut features = basics(&release());
+    features.push(btf_feature(Btf::parse(&fs::read(BTF_PATH).unwrap_or_default()).is_some()));
+    features.retain(|feature| feature.required && !feature.present);
+    features
+}
+
+/// The kernel's age and this process's capabilities.
+fn basics(release: &str) -> Vec<Feature> {
+    let mut features = vec![Feature {
         name: "kernel version".to_owned(),
-        present: loader::version(&survey.release).is_none_or(|version| version >= loader::OLDEST),
+        present: loader::version(release).is_none_or(|version| version >= loader::OLDEST),
         required: true,
         purpose: "programs and maps of the kernel side".to_owned(),
         advice: "Linux 5.15 or newer; 5.14 of RHEL 9".to_owned(),
-    });
-    survey.features.extend(privilege::capabilities().map(|(capability, held)| Feature {
+    }];
+    features.extend(privilege::capabilities().map(|(capability, held)| Feature {
         name: format!("capability {}", capability.name),
         present: held,
         required: capability.required,
         purpose: capability.purpose.to_owned(),
         advice: "run as root, or grant it".to_owned(),
     }));
-    let raw = fs::read(BTF_PATH).unwrap_or_default();
-    let btf = Btf::parse(&raw);
-    survey.features.push(Feature {
+    features
+}
+
+fn btf_feature(present: bool) -> Feature {
+    Feature {
         name: "BTF".to_owned(),
-        present: btf.is_some(),
+        present,
         required: true,
         purpose: "finding the kernel's structures".to_owned(),
         advice: "use a distribution kernel (CONFIG_DEBUG_INFO_BTF=y)".to_owned(),
-    });
+    }
+}
+
+/// Looks at everything, and loads the kernel side for a moment (it captures nothing: no process is selected).
+pub fn survey() -> Survey {
+    let mut survey = Survey { release: release(), ..Survey::default() };
+    survey.features = basics(&survey.release);
+    let raw = fs::read(BTF_PATH).unwrap_or_default();
+    let btf = Btf::parse(&raw);
+    survey.features.push(btf_feature(btf.is_some()));
     let Some(btf) = btf else { return survey };
     let profile = loader::best_profile(&btf);
     survey.profile = Some(profile);
@@ -120,9 +140,21 @@ fn try_loading(survey: &mut Survey) {
         profile: survey.profile,
         scope: spandrel_common::event::SCOPE_TREE,
         policy: spandrel_common::sample::Policy::DEFAULT,
+        inject: true,
     };
     match Kernel::load(&options) {
         Ok((kernel, _ring)) => {
+            survey.features.push(Feature {
+                name: "injection self-test".to_owned(),
+                present: *kernel.injection() == Injection::On,
+                required: false,
+                purpose: "trace context in plain HTTP/1 requests, so that traces go on in the next service"
+                    .to_owned(),
+                advice: match kernel.injection() {
+                    Injection::Refused(why) => why.clone(),
+                    Injection::On | Injection::Off => String::new(),
+                },
+            });
             survey.programs =
                 kernel.run_time().iter().map(|program| (program.program, program.instructions)).collect();
         }

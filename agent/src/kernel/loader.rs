@@ -9,6 +9,7 @@ use super::{
     BTF_PATH, Kernel,
     btf::Btf,
     hooks::{HOOKS, Hook, Profile},
+    inject::{self, Injection},
     layout,
     ring::Ring,
 };
@@ -24,6 +25,8 @@ pub struct Options {
     /// `SCOPE_*` of [`spandrel_common::event`].
     pub scope: u32,
     pub policy: Policy,
+    /// Trace context is written into requests, if that is possible here.
+    pub inject: bool,
     /// Rules of causality that are on: see [`crate::config::Config::causality`].
     pub rules: u32,
 }
@@ -74,7 +77,7 @@ pub(super) fn version(release: &str) -> Option<(u32, u32)> {
 }
 
 /// The last lines of what the verifier says, which can be thousands.
-fn brief(error: &aya::programs::ProgramError) -> String {
+pub(super) fn brief(error: &aya::programs::ProgramError) -> String {
     const LINES: usize = 4;
     const FIRST: usize = 300;
     let text = error.to_string();
@@ -122,6 +125,13 @@ pub(super) fn has_helper(btf: &Btf<'_>, name: &str) -> bool {
     btf.function(name) && std::env::var_os("SPANDREL_WITHOUT_HELPER").is_none_or(|masked| masked != name)
 }
 
+/// Nanoseconds between two ticks of the kernel's clock: the coarse clock's resolution. 0 if that is no tick.
+fn tick_ns() -> u64 {
+    let resolution = rustix::time::clock_getres(rustix::time::ClockId::MonotonicCoarse);
+    // From 1000 to 24 a second: all that kernels are built for, and more.
+    u64::try_from(resolution.tv_nsec).ok().filter(|ns| (1_000_000..=42_000_000).contains(ns)).unwrap_or(0)
+}
+
 /// The best profile of a kernel, by the tracepoints it has.
 pub(super) fn best_profile(btf: &Btf<'_>) -> Profile {
     let has = |name| btf.tracepoint(name).is_some();
@@ -162,6 +172,7 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
     // The slots are reached by CPU number, and numbers of absent CPUs are never given.
     let cpus = aya::util::nr_cpus().map_err(|(_, error)| LoadError::Cpus(error))? as u32;
     let has_loop = u32::from(btf_has_loop);
+    let tick = tick_ns();
     let aya_btf = AyaBtf::from_sys_fs()?;
     let mut loader = EbpfLoader::new();
     loader
@@ -170,9 +181,14 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
         .override_global("SCOPE", &options.scope, true)
         .override_global("AGENT_TGID", &agent, true)
         .override_global("HAS_LOOP", &has_loop, true)
+        .map_max_entries("INJECT_SCRATCH", cpus)
         .override_global("RULES", &options.rules, true)
+        .override_global("TICK_NS", &tick, true)
         .map_max_entries("SCRATCH", cpus)
         .map_max_entries("EXEC_SCRATCH", cpus);
+    if !options.inject {
+        loader.map_max_entries("ARMED", 1);
+    }
     if profile == Profile::Socket {
         loader.map_max_entries("SOCKET_MAP", 1);
     }
@@ -180,11 +196,20 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
     let ring = RingBuf::try_from(
         ebpf.take_map("EVENTS").ok_or(aya::maps::MapError::InvalidName { name: "EVENTS".into() })?,
     )?;
-    let mut kernel = Kernel { ebpf, profile, hooks, log: None };
+    let mut kernel = Kernel { ebpf, profile, hooks, injection: Injection::Off, again: None, log: None };
     kernel.set_policy(options.policy)?;
     for hook in kernel.hooks.clone() {
         attach(&mut kernel, hook, &aya_btf)
             .map_err(|source| LoadError::Program { program: hook.program, source: Box::new(source) })?;
+    }
+    if options.inject {
+        kernel.injection = match inject::start(&mut kernel.ebpf, profile, &aya_btf) {
+            Ok(again) => {
+                kernel.again = Some(again);
+                Injection::On
+            }
+            Err(refusal) => Injection::Refused(refusal.to_string()),
+        };
     }
     Ok((kernel, Ring::new(ring)))
 }

@@ -3,6 +3,7 @@
 pub mod btf;
 pub mod features;
 pub mod hooks;
+pub mod inject;
 pub mod layout;
 mod loader;
 pub mod privilege;
@@ -22,6 +23,7 @@ pub use aya::maps::MapError as MapFailure;
 
 pub use self::{
     hooks::{HOOKS, Hook, Profile},
+    inject::Injection,
     loader::{LoadError, Options},
     ring::Ring,
 };
@@ -35,6 +37,8 @@ pub struct Kernel {
     ebpf: Ebpf,
     profile: Profile,
     hooks: Vec<&'static Hook>,
+    injection: Injection,
+    again: Option<inject::Again>,
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
 }
 
@@ -53,6 +57,11 @@ impl Kernel {
     /// The profile in use.
     pub const fn profile(&self) -> Profile {
         self.profile
+    }
+
+    /// Whether trace context is written into requests.
+    pub const fn injection(&self) -> &Injection {
+        &self.injection
     }
 
     /// The hooks in use.
@@ -108,6 +117,14 @@ impl Kernel {
     pub fn set_policy(&mut self, policy: Policy) -> Result<(), MapError> {
         let mut map: Array<_, [u64; 2]> = Array::try_from(self.map_mut("POLICY")?)?;
         map.set(0, [policy.threshold, policy.parent_based], 0)
+    }
+
+    /// Arms connections for injection whose last response was read, if there are any.
+    pub fn arm_again(&mut self) -> Result<(), MapError> {
+        let Self { ebpf, again: Some(again), .. } = self else { return Ok(()) };
+        let map =
+            ebpf.map_mut("INJECT_WANTED").ok_or(MapError::InvalidName { name: "INJECT_WANTED".into() })?;
+        again.run(&mut Array::try_from(map)?)
     }
 
     /// The kernel side's counters, summed over the CPUs.

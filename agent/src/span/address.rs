@@ -100,7 +100,9 @@ fn split_pair(value: &[u8]) -> (&[u8], &[u8]) {
 pub(super) fn node(value: &[u8]) -> Option<&[u8]> {
     let (host, _) = host_and_rest(value.trim_ascii());
     let nameless = host.is_empty() || host.starts_with(b"_") || host.eq_ignore_ascii_case(b"unknown");
-    (!nameless && host.iter().all(u8::is_ascii_graphic)).then_some(host)
+    // Addresses (with a zone), names of hosts, and what RFC 7239 has for nodes without either.
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b".:-_%".contains(byte);
+    (!nameless && host.iter().all(plain)).then_some(host)
 }
 
 /// An address as the conventions want it: v4-mapped IPv6 addresses as the IPv4 addresses that they are.
@@ -215,6 +217,7 @@ mod tests {
             ("_hidden", None),
             ("_gazonk:80", None),
             ("a b", None),
+            ("<script>", None),
             ("", None),
         ] {
             assert_eq!(node(value.as_bytes()), expect.map(str::as_bytes), "{value}");

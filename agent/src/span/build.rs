@@ -511,11 +511,27 @@ fn own(out: &mut Attributes<'_>, exchange: &Exchange) {
     }
 }
 
-/// What was asked for by variables. Sizes behind a gap would be wrong and are left out.
+/// Whether a head announces content.
+fn announces(head: &Head) -> bool {
+    let mut lines = Lines::of(head);
+    lines.start();
+    lines.into_iter().any(|(name, value)| {
+        name.eq_ignore_ascii_case(b"transfer-encoding")
+            || name.eq_ignore_ascii_case(b"content-length")
+                && value.iter().any(|byte| (b'1'..=b'9').contains(byte))
+    })
+}
+
+/// What was asked for by variables. Sizes behind a gap would be wrong and are left out; so is one of content that was
+/// announced and broken off, as the kernel side tells of it where it ends.
 fn on_request(out: &mut Attributes<'_>, exchange: &Exchange, opt_in: &OptIn, captured: Captured<'_>) {
     if opt_in.body_sizes && !exchange.gap {
-        out.int(attr::HTTP_REQUEST_BODY_SIZE, i64::try_from(exchange.request_body).unwrap_or(i64::MAX));
-        if exchange.response.is_some() {
+        if exchange.request_body > 0 || !announces(&exchange.request) {
+            out.int(attr::HTTP_REQUEST_BODY_SIZE, i64::try_from(exchange.request_body).unwrap_or(i64::MAX));
+        }
+        if let Some((_, head)) = &exchange.response
+            && (exchange.response_body > 0 || exchange.outcome == Outcome::Complete || !announces(head))
+        {
             out.int(attr::HTTP_RESPONSE_BODY_SIZE, i64::try_from(exchange.response_body).unwrap_or(i64::MAX));
         }
     }

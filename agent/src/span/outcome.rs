@@ -9,13 +9,12 @@
 //! | the response is complete           |                       |                    |                    |
 //! | the connection failed              | name of the `errno`   | name of the `errno`| `failed`           |
 //! | the peer closed it                 | `connection_closed`   | `client_closed`    | `peer_closed`      |
-//! | this end closed it                 | no error              | `connection_closed`| `cancelled`, `local_closed` |
+//! | this end closed it                 | `cancelled`           | `connection_closed`| `cancelled`, `local_closed` |
 //! | the process ended                  | `process_exit`        | `process_exit`     | `process_exit`     |
 //! | the end was not seen               | no error              | no error           | `unseen`           |
 //!
-//! A client that closes its own connection has cancelled, which the conventions do not count as an error.
-//! (One that ran into its own timeout looks the same from the kernel; `spandrel.outcome` tells that no
-//! complete response came.) A server whose client went away could not send its response, which is one of
+//! A client that closes its own connection before the response is complete has cancelled, or ran into its own
+//! timeout, which looks the same from the kernel: either way its caller got no response. A server whose client went away could not send its response, which is one of
 //! the errors of the conventions' examples.
 
 use super::{Status, Value, semconv::OTHER};
@@ -52,7 +51,10 @@ pub fn judge(role: Role, code: Option<u16>, outcome: Outcome) -> Verdict {
             cause = Some("client_closed");
             Some("peer_closed")
         }
-        (Outcome::LocalClosed, Role::Client) => Some("cancelled"),
+        (Outcome::LocalClosed, Role::Client) => {
+            cause = Some("cancelled");
+            Some("cancelled")
+        }
         (Outcome::LocalClosed, Role::Server) => {
             cause = Some("connection_closed");
             Some("local_closed")
@@ -149,8 +151,8 @@ mod tests {
         check(Client, None, Outcome::PeerClosed, Some("connection_closed"), Some("peer_closed"));
         check(Client, Some(200), Outcome::PeerClosed, Some("connection_closed"), Some("peer_closed"));
         check(Server, Some(201), Outcome::PeerClosed, Some("client_closed"), Some("peer_closed"));
-        check(Client, None, Outcome::LocalClosed, None, Some("cancelled"));
-        check(Client, Some(200), Outcome::LocalClosed, None, Some("cancelled"));
+        check(Client, None, Outcome::LocalClosed, Some("cancelled"), Some("cancelled"));
+        check(Client, Some(200), Outcome::LocalClosed, Some("cancelled"), Some("cancelled"));
         check(Server, None, Outcome::LocalClosed, Some("connection_closed"), Some("local_closed"));
         check(Client, None, Outcome::ProcessExit, Some("process_exit"), Some("process_exit"));
         check(Server, None, Outcome::ProcessExit, Some("process_exit"), Some("process_exit"));

@@ -54,6 +54,8 @@ layout! {
     sk_protocol: "sock", "sk_protocol", Always;
     sk_err: "sock", "sk_err", Nice;
     sk_socket: "sock", "sk_socket", Nice;
+    sk_flags: "sock_common", "skc_flags", Nice;
+    sk_tsflags: "sock", "sk_tsflags", Nice;
     icsk_bind_hash: "inet_connection_sock", "icsk_bind_hash", Nice;
     bind_fastreuse: "inet_bind_bucket", "fastreuse", Nice;
     sk_shutdown: "sock", "sk_shutdown", Nice;
@@ -64,6 +66,8 @@ layout! {
     tcp_first_tx: "tcp_sock", "first_tx_mstamp", Nice;
     tcp_copied_seq: "tcp_sock", "copied_seq", Nice;
     tcp_write_seq: "tcp_sock", "write_seq", Nice;
+    tcp_snd_una: "tcp_sock", "snd_una", Nice;
+    sk_sndbuf: "sock", "sk_sndbuf", Nice;
     task_files: "task_struct", "files", Syscalls;
     task_parent: "task_struct", "real_parent", Nice;
     task_tgid: "task_struct", "tgid", Always;

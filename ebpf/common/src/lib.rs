@@ -11,6 +11,7 @@ pub mod event;
 pub mod feeds;
 pub mod http1;
 pub mod ids;
+pub mod inject;
 pub mod layout;
 pub mod limits;
 pub mod rules;

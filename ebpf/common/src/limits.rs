@@ -93,3 +93,26 @@ pub const PORTS: u32 = 1024;
 /// Nanoseconds after which a request announces its connection again, in case that userspace had to forget
 /// it: half a minute of blindness at the most, for one small event in that time.
 pub const ANNOUNCE_EVERY_NS: u64 = 30_000_000_000;
+
+/// Bytes of a message that injection searches for the end of a request head. A longer head is left as it is:
+/// 4 KiB covers nearly all real ones.
+pub const INJECT_SCAN: usize = 4096;
+
+/// Bytes of a request line, at most, into whose head a line is put. TCP takes at least this much of a message
+/// before it can refuse the rest for lack of memory (`tcp_wmem[0]` is 4096), so what a program is told about a
+/// partial write always lies behind the line that was put in.
+pub const INJECT_LINE: u32 = 3072;
+
+/// Bytes that a socket's send buffer must be able to hold for a line to be put in: the line and the request line in
+/// front of it then always fit into an empty one, with the kernel's own overhead.
+pub const INJECT_SNDBUF: u32 = 16_384;
+
+/// Sockets that wait for their next request with injection armed. One takes about 1.5 KiB while it does.
+pub const INJECT_SOCKETS: u32 = 65_536;
+
+/// Peers about which injection has learned something. The least recently used one is forgotten.
+pub const INJECT_PEERS: u32 = 4096;
+
+/// Nanoseconds for which nothing is put into requests to a peer that refused the first one, or that does not speak
+/// HTTP: ten minutes, so that a peer that was replaced is found out on the same day.
+pub const INJECT_PAUSE_NS: u64 = 600_000_000_000;

@@ -58,6 +58,36 @@ counters! {
     CausalityFull = "causality_full";
     /// The process map was full: a process is not traced.
     ProcessesFull = "processes_full";
+    /// Requests into which a `traceparent` was put.
+    Injected = "injected";
+    /// Requests that were left as they are, by cause: the first bytes are none of an HTTP/1 request.
+    AsideNotRequest = "aside_not_request";
+    /// The head came in pieces, or is too long.
+    AsideUnfinished = "aside_unfinished";
+    /// A line of the head is folded or ends otherwise than by CR LF.
+    AsideUnusual = "aside_unusual";
+    /// The program writes a trace context by itself, there or before on that connection.
+    AsideOwnContext = "aside_own_context";
+    /// The connection is about to turn into another protocol.
+    AsideUpgrade = "aside_upgrade";
+    /// It is not certain that a request starts there.
+    AsidePosition = "aside_position";
+    /// Bytes sent before were not acknowledged yet, or the send buffer is too small.
+    AsideBusy = "aside_busy";
+    /// Whether the trace is sampled is for userspace to say, because sampling rules are set.
+    AsideOpen = "aside_open";
+    /// The program asked for time stamps of what it sends, or for sending without copies: both count bytes.
+    AsideOption = "aside_option";
+    /// The kernel had no memory for it.
+    AsideMemory = "aside_memory";
+    /// Connections to a peer that refused a request with a `traceparent`, or that does not speak HTTP.
+    AsidePeer = "aside_peer";
+    /// Peers that answered the first request with a `traceparent` by 400 or 431, or by a reset.
+    PeersRefused = "peers_refused";
+    /// Requests of connections that were opened before the agent started, or whose last response had just been read.
+    AsideUnarmed = "aside_unarmed";
+    /// Sockets that could not be put into the socket map.
+    AsideSocket = "aside_socket";
 }
 
 /// Slots of the counter map.

@@ -18,6 +18,7 @@ use crate::{
     decide::{self, DROP, KEEP, UNCLEAR},
     emit, filter,
     head::{self, Framing, Looks, spandrel_head},
+    inject,
     scratch::{self, Moved, Scratch},
 };
 
@@ -159,6 +160,9 @@ fn request<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scr
     let starts = state.flows::<TX>().0.starts();
     state.turns = 0;
     state.interim = 0;
+    if TX {
+        inject::sent(state);
+    }
     state.method = head::method(bytes);
     let withheld_before = state.flows::<TX>().1.mode == WITHHELD;
     if moved.crossed != 0 {
@@ -268,6 +272,9 @@ fn response<const TX: bool>(state: &mut State, offset: u64, framing: Framing, sc
     let bytes = scratch.view();
     let end = u64::from(scratch.found.end);
     let status = head::status(bytes);
+    if !TX {
+        inject::answered(state, scratch.sk, status);
+    }
     let starts = state.flows::<TX>().0.starts();
     scratch.data.decision = DECISION_OPEN;
     state.interim = u8::from(status < 200);

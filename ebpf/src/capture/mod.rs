@@ -24,6 +24,7 @@ use crate::{
     conn::{BODY, CHUNKED, HTTP, IGNORED, SHIP, SNIFFING, START, State, TO_CLOSE},
     emit,
     head::{self, Looks},
+    inject,
     kernel::{
         sock::{Memory, Sock, Tcp},
         task::Ids,
@@ -54,6 +55,9 @@ pub fn moved<const TX: bool>(state: &mut State, sock: Sock, tcp: Option<Tcp<impl
         scratch.last_sk = sock.0;
         scratch.moved.left != 0
     });
+    if !TX {
+        inject::received(state);
+    }
     match left {
         None => emit::count(Counter::ScratchBusy),
         Some(true) if state.announced != 0 => closed(state, ids, CLOSE_OPAQUE, 0),
@@ -142,6 +146,7 @@ fn account<const TX: bool>(
     moved: &mut Moved,
 ) {
     let now = emit::now();
+    let added = if TX { core::mem::take(&mut state.added) } else { 0 };
     let (own, other) = state.flows::<TX>();
     let before = if own.last_ns > other.last_ns { own.last_ns } else { other.last_ns };
     let (mut first_ns, mut last_ns, mut wait_ns) = (now, now, 0);
@@ -156,7 +161,7 @@ fn account<const TX: bool>(
             first_ns = if first > before && first < last_ns { first } else { last_ns };
         }
         Some(tcp) => {
-            let arrived = tcp.arrived_ns();
+            let arrived = tcp.arrived_ns(now);
             if arrived > before && arrived < now {
                 wait_ns = now - arrived;
             }
@@ -168,6 +173,8 @@ fn account<const TX: bool>(
         let seq = if TX { tcp.sent_seq() } else { tcp.received_seq() };
         if let Some(seq) = seq {
             let seq = seq.wrapping_sub(behind as u32);
+            // What injection put in has sequence numbers, but the program did not send it.
+            own.seq = own.seq.wrapping_add(u32::from(added));
             let mut missing = seq.wrapping_sub(own.seq).wrapping_sub(len as u32);
             // The peer's FIN takes a number, too, and is consumed with the last bytes.
             if !TX && missing == 1 && sock.peer_finished() {
@@ -223,6 +230,7 @@ fn take_held<const TX: bool>(state: &mut State, moved: &mut Moved) {
 /// whose hook is still to run on another CPU. That hook will account for it; here it is only looked at.
 #[inline(always)]
 fn across<const TX: bool>(state: &mut State, tcp: Option<Tcp<impl Memory>>) -> u64 {
+    let added = if TX { 0 } else { u32::from(state.added) };
     let (_, other) = state.flows::<TX>();
     let seq = tcp.and_then(|tcp| if TX { tcp.received_seq() } else { tcp.sent_seq() });
     let Some(seq) = seq else { return other.pos };
@@ -231,6 +239,7 @@ fn across<const TX: bool>(state: &mut State, tcp: Option<Tcp<impl Memory>>) -> u
         other.seq_known = 1;
     }
     let ahead = seq.wrapping_sub(other.seq);
+    let ahead = if ahead >= added { ahead - added } else { ahead };
     if ahead < 1 << 31 { other.pos + u64::from(ahead) } else { other.pos }
 }
 

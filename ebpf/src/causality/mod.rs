@@ -12,7 +12,6 @@ pub mod tracestate;
 pub mod upstream;
 pub mod worker;
 
-use self::tracestate::Tracestate;
 use spandrel_common::{
     context::{Cause, Context, Rule},
     sample::Policy,
@@ -93,6 +92,11 @@ pub extern "C" fn spandrel_outbound(state: *mut State, pos: u64) -> u32 {
     if !has(&state.context, pos) {
         find(state, pos, policy);
     }
+    // Userspace's rules decide about roots, so nothing is known of this one yet.
+    if state.context.rule == Rule::None as u8 && policy.leaves_open(false) {
+        state.context.known = 0;
+        return UNCLEAR;
+    }
     if state.context.sampled() { KEEP } else { DROP }
 }
 
@@ -150,12 +154,6 @@ pub fn opaque(sock: Sock, ids: Ids) {
 #[inline(always)]
 fn has(context: &Context, pos: u64) -> bool {
     context.known == 1 && context.pos == pos
-}
-
-/// The `tracestate` that goes along with an outbound request, if any does.
-#[inline(always)]
-pub fn tracestate(context: &Context) -> Option<&'static Tracestate> {
-    tracestate::of(context)
 }
 
 /// What an outbound request's event says about its cause.

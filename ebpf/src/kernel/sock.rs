@@ -147,6 +147,19 @@ impl Sock {
         }
     }
 
+    /// The program wants to be told about what it sent, by bytes or by calls: `SO_TIMESTAMPING`, or `SO_ZEROCOPY`
+    /// (include/net/sock.h, `enum sock_flags`; the number of the flag is that of Linux 5.10 and later).
+    #[inline(always)]
+    pub fn accounts(self) -> bool {
+        const SOCK_ZEROCOPY: u64 = 1 << 18;
+        let zerocopy = globals::has(globals::sk_flags())
+            && read::kernel::<u64>(self.0, globals::sk_flags()).is_some_and(|bits| bits & SOCK_ZEROCOPY != 0);
+        // The lower half, which older kernels have alone.
+        zerocopy
+            || globals::has(globals::sk_tsflags())
+                && read::kernel::<u16>(self.0, globals::sk_tsflags()).is_some_and(|bits| bits != 0)
+    }
+
     /// The peer's FIN has arrived.
     #[inline(always)]
     pub fn peer_finished(self) -> bool {
@@ -220,22 +233,27 @@ impl<M: Memory> Tcp<M> {
         self.0.get::<u64>(globals::tcp_first_tx()).unwrap_or(0) * 1000
     }
 
-    /// When the last data arrived (whole microseconds, as nanoseconds); 0 if unknown.
+    /// When the last data arrived, at the latest (`CLOCK_MONOTONIC` nanoseconds); 0 if unknown. `now` is the time.
     ///
-    /// TCP notes when it last handled a segment, and handles one itself when it acknowledges late: 40 ms
-    /// after the data at the earliest, which is four ticks of the slowest clock. So the time is told only
-    /// while fewer ticks have passed since the data came.
+    /// TCP notes in microseconds when it last handled a segment, and handles one itself when it acknowledges late:
+    /// 40 ms after the data at the earliest, which is four ticks of the slowest clock. When more have passed since the
+    /// data came, their number tells, but for the one that had begun already.
     #[inline(always)]
-    pub fn arrived_ns(self) -> u64 {
+    pub fn arrived_ns(self, now: u64) -> u64 {
         const DELAYED: u32 = 4;
         // SAFETY: the helper takes nothing and only returns a number.
-        let now = unsafe { bpf_jiffies64() } as u32;
-        match self.0.get::<u32>(globals::tcp_lrcvtime()) {
-            Some(last) if now.wrapping_sub(last) < DELAYED => {
-                self.0.get::<u64>(globals::tcp_mstamp()).unwrap_or(0) * 1000
-            }
-            _ => 0,
+        let ticks = unsafe { bpf_jiffies64() } as u32;
+        let Some(last) = self.0.get::<u32>(globals::tcp_lrcvtime()) else { return 0 };
+        let age = ticks.wrapping_sub(last);
+        if age < DELAYED {
+            return self.0.get::<u64>(globals::tcp_mstamp()).unwrap_or(0) * 1000;
         }
+        let tick = globals::tick_ns();
+        // Half of the range is "later": then it never came.
+        if tick == 0 || age > 1 << 31 {
+            return 0;
+        }
+        now.saturating_sub(u64::from(age - 1) * tick)
     }
 
     /// Sequence number behind the last byte that the application received.
@@ -248,5 +266,17 @@ impl<M: Memory> Tcp<M> {
     #[inline(always)]
     pub fn sent_seq(self) -> Option<u32> {
         self.0.get(globals::tcp_write_seq())
+    }
+
+    /// Sequence number behind the last byte that the peer has acknowledged.
+    #[inline(always)]
+    pub fn acknowledged_seq(self) -> Option<u32> {
+        self.0.get(globals::tcp_snd_una())
+    }
+
+    /// Bytes that the send buffer may take, the kernel's own overhead included.
+    #[inline(always)]
+    pub fn send_buffer(self) -> Option<u32> {
+        self.0.get(globals::sk_sndbuf())
     }
 }

@@ -29,6 +29,25 @@ pub fn of(sock: Sock, ids: Ids) -> Waits {
     inquire(sock, ids).unwrap_or(Waits::Unknown)
 }
 
+/// Whether no call on the socket waits, by the flags of its file.
+#[inline(always)]
+pub fn never_blocks(sock: Sock) -> bool {
+    flags(sock).is_some_and(|flags| flags & O_NONBLOCK != 0)
+}
+
+#[inline(always)]
+fn flags(sock: Sock) -> Option<u32> {
+    if !globals::has(globals::sk_socket())
+        || !globals::has(globals::socket_file())
+        || !globals::has(globals::file_flags())
+    {
+        return None;
+    }
+    let socket = pointer(sock.0, globals::sk_socket())?;
+    let file = pointer(socket, globals::socket_file())?;
+    read::kernel(file, globals::file_flags())
+}
+
 #[inline(always)]
 fn inquire(sock: Sock, ids: Ids) -> Option<Waits> {
     if !globals::has(globals::sk_socket())

@@ -52,6 +52,9 @@ fn moved<const TX: bool>(sk: *const u8, result: i32, flags: i32) {
         return;
     }
     if result <= 0 {
+        if TX && let Some(state) = conn::on_socket(sk) {
+            state.added = 0;
+        }
         if result != -EAGAIN && result != -EINTR && (result > -ERESTARTSYS) {
             ended::<TX>(sk, ids, result);
         }

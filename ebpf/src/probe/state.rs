@@ -11,7 +11,7 @@ use crate::{
     capture,
     causality::{piece, spandrel_answered, spandrel_called, upstream},
     conn::{self, BODY, FRESH, HTTP, State},
-    emit, filter, globals,
+    emit, filter, globals, inject,
     kernel::{
         sock::{Raw, Sock, Tcp},
         task,
@@ -103,6 +103,11 @@ fn changed(state: &mut State, sock: Sock, new: i32) {
         state.pipelined = 0;
         state.orphans = 0;
         state.batch = 0;
+        if sock.error() != 0 {
+            inject::failed(state);
+        }
+        state.inject = 0;
+        state.added = 0;
         if state.pieces != 0 {
             piece::forget(state);
         }

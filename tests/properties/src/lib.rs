@@ -9,6 +9,7 @@
 mod config;
 mod event;
 mod http1;
+mod inject;
 mod queue;
 mod record;
 mod redact;
@@ -17,6 +18,7 @@ mod w3c;
 pub use config::config;
 pub use event::event;
 pub use http1::http1;
+pub use inject::inject;
 pub use queue::queue;
 pub use record::record;
 pub use redact::redact;
@@ -32,6 +34,7 @@ pub const ALL: &[(&str, Property)] = &[
     ("event", event),
     ("redact", redact),
     ("config", config),
+    ("inject", inject),
     ("record", record),
     ("queue", queue),
 ];

@@ -118,6 +118,7 @@ pub(super) fn beside_the_sdk(lab: &Lab, helpers: &Helpers) -> Result<Section> {
     }
     section
         .note("both without compression, 512 spans a request, one service; the Collector has the other CPU");
+    section.note("by the clock counts what the Collector and everybody else left of the CPUs");
     Ok(section)
 }
 

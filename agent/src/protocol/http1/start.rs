@@ -65,12 +65,17 @@ fn request(line: &[u8]) -> Option<Method> {
     }
     let space = memchr::memchr(b' ', line.get(..=METHOD_MAX).unwrap_or(line))?;
     let (method, target) = (line.get(..space)?, line.get(space + 1..)?);
-    // Folded without a branch so that the compiler can use vectors.
-    let bad = target.iter().fold(0, |bad, byte| bad | u8::from(*byte <= b' ') | u8::from(*byte == 0x7f));
-    if bad != 0 || target.is_empty() {
+    if target.is_empty() {
         return None;
     }
-    method_of(method)
+    // Folded without a branch so that the compiler can use vectors.
+    let bad = target.iter().fold(0, |bad, byte| bad | u8::from(*byte <= b' ') | u8::from(*byte == 0x7f));
+    // What no target may hold (RFC 3986) is sent all the same, and many servers take it: method, version and the target's
+    // beginning prove enough. An unknown method does not.
+    method_of(method).filter(|method| {
+        bad == 0
+            || *method != Method::Other && target.first().is_some_and(|byte| *byte > b' ' && *byte != 0x7f)
+    })
 }
 
 fn method_of(method: &[u8]) -> Option<Method> {

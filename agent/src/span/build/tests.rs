@@ -413,7 +413,7 @@ fn ends_without_a_response() {
     assert_eq!(attribute(&build(&exchange), "spandrel.errno"), "9999");
     exchange.outcome = Outcome::LocalClosed;
     let span = build(&exchange);
-    assert_eq!((span.status, &*attribute(&span, "error.type")), (Status::Unset, ""));
+    assert_eq!((span.status, &*attribute(&span, "error.type")), (Status::Error, "cancelled"));
     assert_eq!(attribute(&span, "spandrel.outcome"), "cancelled");
     exchange.response = Some((200, head("")));
     exchange.outcome = Outcome::PeerClosed;

@@ -94,7 +94,19 @@ fn without_the_right_to_load_it_says_so() {
     for capability in ["bpf", "perfmon"] {
         let output = refused(&without(capability), &["run"]);
         assert_eq!(output.code(), 77, "{capability}: {}", output.stderr);
-        assert!(output.stderr.contains("Run as root, or with CAP_BPF and CAP_PERFMON"), "{}", output.stderr);
+        let missing = format!("capability CAP_{}: missing", capability.to_uppercase());
+        assert!(
+            output.stderr.contains(&missing) && output.stderr.contains("run as root"),
+            "{}",
+            output.stderr
+        );
+        // Together with what else is wrong.
+        let output = refused(&without(capability), &["run", "--port", "none"]);
+        assert!(
+            output.stderr.contains("2 mistakes") && output.stderr.contains(&missing),
+            "{}",
+            output.stderr
+        );
         let output = refused(&without(capability), &["doctor"]);
         assert_ne!(output.code(), 0, "{capability}: {}", output.stdout);
         let name = format!("MISSING  capability CAP_{}", capability.to_uppercase());

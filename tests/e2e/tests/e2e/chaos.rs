@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::process::Signal;
 use spandrel_test_support::{
     Agent, Finished, Lab, Options,
     agent::binary,
@@ -279,6 +280,25 @@ fn dead_letters_are_replayed() {
     assert_eq!(good.accepted().len() as u64, all);
     assert_once(&good.accepted());
     assert!(!Path::new(&dead).join("to-main").read_dir().expect("a folder").any(|_| true));
+}
+
+/// A second signal does not wait for a backend that hangs.
+#[test]
+fn who_signals_twice_wants_the_end() {
+    require!(PYTHON, "curl");
+    let lab = Lab::new();
+    let backend = Backend::start(|_| Reply::Hang);
+    let config =
+        format!("distribution:\n  spandrel:\n    destinations:\n{}", destination("main", &backend.url(), ""));
+    // Far beyond what the test waits.
+    let mut agent = Agent::start(&configured(&lab, &config).args(["--shutdown-timeout", "3600"]));
+    let (_server, port) = echo(&lab);
+    requests(&lab, port);
+    agent.signal(Signal::TERM);
+    agent.signal(Signal::INT);
+    let finished = agent.finish();
+    finished.report.ledger.assert_closed();
+    assert!(finished.stderr.contains("signalled again"), "{}", finished.stderr);
 }
 
 /// A token file that is renewed while the backend refuses the old one: no batch is lost, none is sent twice with the

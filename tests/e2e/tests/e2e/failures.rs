@@ -84,7 +84,7 @@ fn client_gives_up(profile: &str) {
     let finished = agent.stop();
     assert_counts(&finished, 1, 1);
     let (server, client) = pair(&finished, "/silent");
-    assert_end(&client, None, None, "cancelled");
+    assert_end(&client, None, Some("cancelled"), "cancelled");
     assert_end(&server, None, Some("client_closed"), "peer_closed");
     assert!(
         Duration::from_nanos(client.end_ns - client.start_ns) >= Duration::from_millis(200),

@@ -27,8 +27,8 @@ fn exit_codes() {
 /// Signals go to the command, which may take its time, and whose code is the agent's.
 #[test]
 fn signals() {
-    let line = "trap 'echo terminated; exit 5' TERM; trap 'echo hung up' HUP; echo ready; \
-                while :; do sleep 1000 & wait $!; done";
+    let line = "trap 'echo terminated; exit 5' TERM; trap 'echo hung up' HUP; trap 'echo first' USR1; \
+                trap 'echo second' USR2; trap 'echo window' WINCH; echo ready; while :; do sleep 1000 & wait $!; done";
     let mut agent = Agent::start(&Options::new().command(["sh", "-c", line]));
     let said = |agent: &mut Agent, what: &str| {
         assert!(agent.wait_output(|text| text.contains(what)), "not {what}: {}", agent.stderr());
@@ -36,6 +36,12 @@ fn signals() {
     said(&mut agent, "ready");
     agent.signal(Signal::HUP);
     said(&mut agent, "hung up");
+    agent.signal(Signal::USR1);
+    said(&mut agent, "first");
+    agent.signal(Signal::USR2);
+    said(&mut agent, "second");
+    agent.signal(Signal::WINCH);
+    said(&mut agent, "window");
     agent.signal(Signal::TERM);
     let finished = agent.finish();
     assert_eq!(finished.status.code(), Some(5));

@@ -20,6 +20,7 @@ mod guest;
 mod load;
 mod nginx;
 mod operator;
+mod propagation;
 mod proxies;
 mod python;
 mod running;

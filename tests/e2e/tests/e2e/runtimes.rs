@@ -37,7 +37,7 @@ fn node(profile: &str) {
 }
 
 /// A Go program, built in the test's folder.
-fn go_program(lab: &Lab) -> Command {
+pub(crate) fn go_program(lab: &Lab) -> Command {
     let folder = lab.path("go");
     lab.write("go/go.mod", "module goshop\n\ngo 1.19\n");
     lab.write("go/goshop.go", include_str!("../../programs/goshop.go"));

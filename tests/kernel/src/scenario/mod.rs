@@ -6,6 +6,7 @@ mod flow;
 mod foreign;
 mod framing;
 mod identity;
+mod inject;
 mod load;
 mod older;
 mod processes;
@@ -44,7 +45,9 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("framing", framing::framing),
     ("half-close", flow::half_close),
     ("heads", bodies::heads),
+    ("injected", inject::injected),
     ("io-uring", foreign::io_uring),
+    ("kept", inject::kept),
     ("killed", ends::killed),
     ("killed-client", ends::killed_client),
     ("lengths", bodies::lengths),

@@ -51,7 +51,7 @@ pub(crate) fn enclosed(stage: &mut Stage) -> io::Result<()> {
 }
 
 /// How long [`waiting`] lets a request lie. What the test measures is this delay, so it has to be one.
-const DELAY: Duration = Duration::from_millis(40);
+const DELAY: Duration = Duration::from_millis(80);
 
 /// The server knows that a request is there and reads it late. Notes how late, in nanoseconds, at the least.
 pub(crate) fn waiting(stage: &mut Stage) -> io::Result<()> {

@@ -10,6 +10,7 @@ mod ends;
 mod flow;
 mod foreign;
 mod identity;
+mod inject;
 mod leftovers;
 mod load;
 mod older;

@@ -310,18 +310,29 @@ fn detection_needs_only_a_few_bytes() {
 }
 
 #[test]
+fn targets_with_bytes_that_none_may_have() {
+    for target in ["/a b", "/\x7f", "/\t", "/\x1b[31m"] {
+        let bytes = format!("GET {target} HTTP/1.1\r\n\r\n");
+        let len = bytes.len();
+        let told = format!("request 0: GET {target} HTTP/1.1 [{len}]\nrequest ends {len}, body 0");
+        check(&[req(bytes.as_bytes())], &told);
+    }
+}
+
+#[test]
 fn start_lines_that_are_none() {
     for line in [
         "GET  / HTTP/1.1",
-        "GET /a b HTTP/1.1",
+        "BREW /a b HTTP/1.1",
+        "GET \x7f HTTP/1.1",
         "GET / HTTP/1.x",
         "GET / HTTP/2.0",
         "GET /",
         "GET / http/1.1",
         "G\"T / HTTP/1.1",
         "GET / HTTP/1.1 ",
-        "GET /\x7f HTTP/1.1",
-        "GET /\t HTTP/1.1",
+        "BREW /\x7f HTTP/1.1",
+        "BREW /\t HTTP/1.1",
     ] {
         let bytes = format!("{line}\r\n\r\n");
         check(&[req(bytes.as_bytes())], "given up: NotHttp");
