@@ -291,7 +291,7 @@ fn who_signals_twice_wants_the_end() {
     let config =
         format!("distribution:\n  spandrel:\n    destinations:\n{}", destination("main", &backend.url(), ""));
     // Far beyond what the test waits.
-    let mut agent = Agent::start(&configured(&lab, &config).args(["--shutdown-timeout", "3600"]));
+    let agent = Agent::start(&configured(&lab, &config).args(["--shutdown-timeout", "3600"]));
     let (_server, port) = echo(&lab);
     requests(&lab, port);
     agent.signal(Signal::TERM);
