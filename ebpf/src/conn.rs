@@ -140,6 +140,8 @@ pub struct State {
     pub open: u64,
     /// The socket's address.
     pub sk: u64,
+    /// Key of the goroutine that works on the inbound request; 0 if there is none. See `causality::go`.
+    pub goroutine: u64,
     /// Of the last request: the inbound one that the program works on, or the outbound one that it sent.
     pub context: Context,
 }
@@ -297,5 +299,6 @@ static EMPTY: State = State {
     added: 0,
     open: 0,
     sk: 0,
+    goroutine: 0,
     context: Context::UNKNOWN,
 };

@@ -57,6 +57,36 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(stats::SLO
 #[map]
 pub static SEQUENCES: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
 
+/// Go processes. Written by the agent.
+#[map]
+pub static GO_PROGRAMS: HashMap<u32, spandrel_common::go::Program> =
+    HashMap::with_max_entries(limits::GO_PROGRAMS, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+
+/// Requests that goroutines work on, by [`crate::kernel::goroutine::Key`]. What is not asked for any more makes room.
+#[map]
+pub static GOROUTINES: aya_ebpf::maps::LruHashMap<u64, crate::causality::go::Work> =
+    aya_ebpf::maps::LruHashMap::with_max_entries(limits::GOROUTINES, 0);
+
+/// Requests that were handed to a connection and are not written yet, by process and descriptor.
+#[map]
+pub static GO_PENDING: aya_ebpf::maps::LruHashMap<u64, crate::causality::go::client::Pending> =
+    aya_ebpf::maps::LruHashMap::with_max_entries(limits::GO_PENDING, 0);
+
+/// Go contexts that belong to inbound requests, and the key of the goroutine that works on each.
+#[map]
+pub static GO_CONTEXTS: aya_ebpf::maps::LruHashMap<crate::causality::go::ancestry::Address, u64> =
+    aya_ebpf::maps::LruHashMap::with_max_entries(limits::GOROUTINES, 0);
+
+/// Goroutines that have called for a request without having read it, by their keys, and the span that they called for.
+#[map]
+pub static GO_CHILDREN: aya_ebpf::maps::LruHashMap<u64, u64> =
+    aya_ebpf::maps::LruHashMap::with_max_entries(limits::GOROUTINES, 0);
+
+/// Functions, with their processes, whose goroutines go on after the request that they were started for.
+#[map]
+pub static GO_OUTLIVES: aya_ebpf::maps::LruHashMap<[u64; 2], u8> =
+    aya_ebpf::maps::LruHashMap::with_max_entries(limits::GO_FUNCTIONS, 0);
+
 /// `spandrel_common::runtime::Runtime` of processes. Written by the agent.
 #[map]
 pub static RUNTIMES: HashMap<u32, u8> =

@@ -6,6 +6,7 @@ mod build;
 mod demo;
 mod dist;
 mod fuzz;
+mod go_layouts;
 mod lint;
 mod run;
 mod setup;
@@ -45,6 +46,8 @@ enum Verb {
     Lint,
     /// Check the architecture's rules on the source text
     Tidy,
+    /// Write the table of offsets inside Go's own structures, from small builds with each release
+    GoLayouts,
     /// Build the static binary that runs on any distribution
     Dist,
 }
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Lint => lint::run(),
         Verb::Tidy => tidy::run(),
+        Verb::GoLayouts => go_layouts::run(),
         Verb::Dist => dist::run(),
     };
     match done {

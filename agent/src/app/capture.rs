@@ -15,6 +15,7 @@ use spandrel_common::{
 };
 
 use super::{
+    goroutines::Goroutines,
     reload::Change,
     rooms,
     scope::{self, Scope},
@@ -76,6 +77,7 @@ pub(super) struct Capture {
     kernel: Kernel,
     ring: Ring,
     rest: Rest,
+    goroutines: Option<Goroutines>,
     shared: Arc<Mutex<Snapshot>>,
     last: Counters,
     changes: Receiver<Change>,
@@ -94,6 +96,8 @@ struct Rest {
     spans: Vec<Span>,
     /// For the kernel side, after the ring is drained: `SELECT_*`, or `None` to forget.
     selections: Vec<(u32, Option<u8>)>,
+    /// Processes that ended.
+    ended: Vec<u32>,
     /// For the kernel side, too.
     runtimes: Vec<(u32, Runtime)>,
     recognised: Recognised,
@@ -126,12 +130,24 @@ impl Capture {
             exchanges: Vec::new(),
             spans: Vec::new(),
             selections: Vec::new(),
+            ended: Vec::new(),
             runtimes: Vec::new(),
             recognised: Recognised::default(),
             refused: VecDeque::new(),
             refused_set: HashSet::new(),
         };
-        let capture = Self { kernel, ring, rest, shared, last: Counters::default(), changes };
+        let goroutines = Goroutines::start().map_err(|error| {
+            log::warn!("outbound requests of Go programs have no parents, no thread can be started: {error}");
+        });
+        let capture = Self {
+            kernel,
+            ring,
+            rest,
+            goroutines: goroutines.ok(),
+            shared,
+            last: Counters::default(),
+            changes,
+        };
         capture.lock().ready = true;
         capture
     }
@@ -218,6 +234,14 @@ impl Capture {
                 log::warn!("process {tgid} may be traced wrongly: {error}");
             }
         }
+        for tgid in self.rest.ended.drain(..) {
+            self.kernel.forget_go(tgid);
+        }
+        let fresh = self.rest.registry.fresh();
+        if let Some(goroutines) = &self.goroutines {
+            fresh.for_each(|tgid| goroutines.look(tgid));
+            goroutines.settle(&mut self.kernel);
+        }
     }
 
     /// Asks which Unix sockets are still held, for the last time if `last`.
@@ -288,6 +312,7 @@ impl Rest {
             Event::Listen(listen) => self.decide(tgid, |registry| registry.on_listen(listen)),
             Event::Exit(header) => {
                 self.registry.on_exit(header);
+                self.ended.push(header.tgid);
                 self.refused_set.remove(&header.tgid);
             }
             Event::Notice(notice) => self.notice(tgid, Unseen::from_u8(notice.cause)),

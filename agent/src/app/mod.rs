@@ -6,6 +6,7 @@
 mod capture;
 mod command;
 mod destinations;
+mod goroutines;
 mod reload;
 mod rooms;
 mod scope;

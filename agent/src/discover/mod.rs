@@ -8,7 +8,7 @@ pub mod agents;
 pub mod container;
 pub mod facts;
 mod files;
-mod go;
+pub mod go;
 pub mod host;
 mod listening;
 pub mod name;

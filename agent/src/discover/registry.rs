@@ -95,6 +95,8 @@ pub struct Registry {
     traced: HashMap<u32, Traced>,
     /// Ended processes, the longest ended first.
     ended: VecDeque<(u32, u64)>,
+    /// Processes that are traced, or run another program, since [`Registry::fresh`] was asked.
+    fresh: Vec<u32>,
 }
 
 impl Registry {
@@ -106,6 +108,7 @@ impl Registry {
             agent: std::process::id(),
             traced: HashMap::new(),
             ended: VecDeque::new(),
+            fresh: Vec::new(),
         }
     }
 
@@ -166,6 +169,11 @@ impl Registry {
             }
         }
         decisions
+    }
+
+    /// The processes that are traced, or run another program, since this was last asked.
+    pub fn fresh(&mut self) -> std::vec::Drain<'_, u32> {
+        self.fresh.drain(..)
     }
 
     /// A process executed a program: it is another one from now on.
@@ -411,6 +419,9 @@ impl Registry {
             if let Some(victim) = ended.or_else(|| self.traced.keys().next().copied()) {
                 self.traced.remove(&victim);
             }
+        }
+        if traced.ended_ns.is_none() {
+            self.fresh.push(pid);
         }
         self.traced.insert(pid, traced);
     }

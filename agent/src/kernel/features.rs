@@ -4,9 +4,14 @@ use std::fs;
 
 use spandrel_common::layout::Need;
 
+use crate::discover::go;
+
 use super::{
     BTF_PATH, HOOKS, Injection, Kernel, Options, btf::Btf, hooks::Profile, layout, loader, privilege,
 };
+
+/// Where a kernel says that it can put probes at functions.
+const PROBES: &str = "/sys/bus/event_source/devices/uprobe/type";
 
 /// Something that the agent uses, or would use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,6 +139,23 @@ pub fn survey() -> Survey {
     survey
 }
 
+/// Whether calls of Go programs can get their parents.
+fn goroutines(survey: &mut Survey, kernel: &mut Kernel) {
+    let there = fs::exists(PROBES).unwrap_or(false);
+    let loaded = kernel.prepare_go();
+    survey.features.push(Feature {
+        name: "probes at functions (uprobes)".to_owned(),
+        present: there && loaded.is_ok(),
+        required: false,
+        purpose: format!("parents of calls of Go programs, built by {} for x86-64", go::releases()),
+        advice: match &loaded {
+            Err(error) => format!("the kernel refused: {error}"),
+            Ok(_) => "use a kernel with CONFIG_UPROBE_EVENTS=y".to_owned(),
+        },
+    });
+    survey.programs.extend(loaded.unwrap_or_default());
+}
+
 fn try_loading(survey: &mut Survey) {
     let options = Options {
         rules: u32::MAX,
@@ -143,7 +165,7 @@ fn try_loading(survey: &mut Survey) {
         inject: true,
     };
     match Kernel::load(&options) {
-        Ok((kernel, _ring)) => {
+        Ok((mut kernel, _ring)) => {
             survey.features.push(Feature {
                 name: "injection self-test".to_owned(),
                 present: *kernel.injection() == Injection::On,
@@ -157,6 +179,7 @@ fn try_loading(survey: &mut Survey) {
             });
             survey.programs =
                 kernel.run_time().iter().map(|program| (program.program, program.instructions)).collect();
+            goroutines(survey, &mut kernel);
         }
         Err(error) => {
             survey.failure = Some(error.to_string());

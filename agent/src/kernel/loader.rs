@@ -12,7 +12,11 @@ use super::{
     inject::{self, Injection},
     layout,
     ring::Ring,
+    uprobe::Probes,
 };
+
+/// Programs for functions of Go programs, in the order of [`Kernel::probe_go`].
+pub(super) const GO_PROBES: [&str; 2] = ["go_round_trip", "go_serve_http"];
 
 /// The kernel object, made by build.rs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SPANDREL_EBPF"));
@@ -196,7 +200,15 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
     let ring = RingBuf::try_from(
         ebpf.take_map("EVENTS").ok_or(aya::maps::MapError::InvalidName { name: "EVENTS".into() })?,
     )?;
-    let mut kernel = Kernel { ebpf, profile, hooks, injection: Injection::Off, again: None, log: None };
+    let mut kernel = Kernel {
+        ebpf,
+        profile,
+        hooks,
+        go: GO_PROBES.map(Probes::new),
+        injection: Injection::Off,
+        again: None,
+        log: None,
+    };
     kernel.set_policy(options.policy)?;
     for hook in kernel.hooks.clone() {
         attach(&mut kernel, hook, &aya_btf)

@@ -8,15 +8,22 @@ pub mod layout;
 mod loader;
 pub mod privilege;
 mod ring;
+mod uprobe;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use aya::{
     Ebpf,
     maps::{Array, HashMap, MapError, PerCpuArray},
     programs::BtfTracePoint,
 };
-use spandrel_common::{event::SELECT_YES, runtime::Runtime, sample::Policy, stats::Counter};
+use spandrel_common::{
+    event::SELECT_YES,
+    go::{Program, WORDS as GO_WORDS},
+    runtime::Runtime,
+    sample::Policy,
+    stats::Counter,
+};
 
 /// Why a map of the kernel side could not be read or written.
 pub use aya::maps::MapError as MapFailure;
@@ -26,6 +33,7 @@ pub use self::{
     inject::Injection,
     loader::{LoadError, Options},
     ring::Ring,
+    uprobe::ProbeError,
 };
 
 /// Where the kernel's type information is.
@@ -37,6 +45,8 @@ pub struct Kernel {
     ebpf: Ebpf,
     profile: Profile,
     hooks: Vec<&'static Hook>,
+    /// Where Go programs hand a request to a connection, and where their handlers begin.
+    go: [uprobe::Probes; 2],
     injection: Injection,
     again: Option<inject::Again>,
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
@@ -99,6 +109,48 @@ impl Kernel {
     pub fn watch_port(&mut self, port: u16) -> Result<(), MapError> {
         let mut map: HashMap<_, u16, u8> = HashMap::try_from(self.map_mut("PORTS")?)?;
         map.insert(port, 1, 0)
+    }
+
+    /// Says that a process is a Go program, and where its goroutines are.
+    pub fn set_go(&mut self, tgid: u32, program: &Program) -> Result<(), MapError> {
+        let mut map: HashMap<_, u32, [u64; GO_WORDS]> = HashMap::try_from(self.map_mut("GO_PROGRAMS")?)?;
+        map.insert(tgid, program.words(), 0)
+    }
+
+    /// Puts probes at two functions of a Go process: that which hands requests to connections, and that in which
+    /// handlers begin, if it has one. `executable` is the file; the functions are named by their places in it.
+    pub fn probe_go(
+        &mut self,
+        tgid: u32,
+        executable: &Path,
+        round_trip: u64,
+        serve: Option<u64>,
+    ) -> Result<(), ProbeError> {
+        let [client, server] = &mut self.go;
+        client.attach(&mut self.ebpf, tgid, executable, round_trip)?;
+        match serve {
+            Some(offset) => server.attach(&mut self.ebpf, tgid, executable, offset),
+            None => Ok(()),
+        }
+    }
+
+    /// Loads the programs of [`Self::probe_go`] before there is a Go process. Names, and instructions that the verifier
+    /// walked.
+    pub fn prepare_go(&mut self) -> Result<Vec<(&'static str, u32)>, ProbeError> {
+        self.go.iter_mut().map(|probes| Ok((probes.name(), probes.load(&mut self.ebpf)?))).collect()
+    }
+
+    /// Forgets a Go process that ended or executed another program, if it was one.
+    pub fn forget_go(&mut self, tgid: u32) {
+        for probes in &mut self.go {
+            probes.detach(tgid);
+        }
+        if let Ok(map) = self.map_mut("GO_PROGRAMS")
+            && let Ok(mut map) = HashMap::<_, u32, [u64; GO_WORDS]>::try_from(map)
+        {
+            // What is not there is the wished-for state, too.
+            map.remove(&tgid).ok();
+        }
     }
 
     /// No longer selects who listens on a port.

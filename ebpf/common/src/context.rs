@@ -50,6 +50,8 @@ rules! {
     Upstream = 5 "upstream";
     /// The process works on one inbound request only.
     Single = 6 "single_in_flight";
+    /// The Go context that the request is sent with was made from the inbound request's own.
+    GoContext = 7 "go_context";
 }
 
 /// In the mask of rules that are on: only evidence counts that is sound by itself.

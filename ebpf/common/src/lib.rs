@@ -9,6 +9,7 @@
 pub mod context;
 pub mod event;
 pub mod feeds;
+pub mod go;
 pub mod http1;
 pub mod ids;
 pub mod inject;

@@ -94,6 +94,25 @@ pub const PORTS: u32 = 1024;
 /// it: half a minute of blindness at the most, for one small event in that time.
 pub const ANNOUNCE_EVERY_NS: u64 = 30_000_000_000;
 
+/// Go processes whose goroutines are told apart at once: more than a machine runs services.
+pub const GO_PROGRAMS: u32 = 1024;
+
+/// Requests that goroutines of all processes work on at once. Beyond it the ones that were not asked for the longest
+/// time are forgotten, and cause nothing. At 136 bytes each the table takes 3 MB, and those of as many contexts and
+/// children, which are of the same number, 1.5 MB each.
+pub const GOROUTINES: u32 = 16_384;
+
+/// Requests of Go clients that are handed over and not written yet, at once. That takes microseconds.
+pub const GO_PENDING: u32 = 4096;
+
+/// Functions of Go programs whose goroutines are known to outlive requests. A program has a few.
+pub const GO_FUNCTIONS: u32 = 4096;
+
+/// Nanoseconds in which a Go client's request is written after it was handed over; a later one on the same descriptor
+/// may be another's. Two threads have to run in between, which takes microseconds, and on a machine at its
+/// limits a few time slices.
+pub const GO_PENDING_NS: u64 = 1_000_000_000;
+
 /// Bytes of a message that injection searches for the end of a request head. A longer head is left as it is:
 /// 4 KiB covers nearly all real ones.
 pub const INJECT_SCAN: usize = 4096;

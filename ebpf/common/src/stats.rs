@@ -43,6 +43,7 @@ counters! {
     /// Outbound requests that got a parent, by rule.
     CausedWorker = "caused_worker";
     CausedGoroutine = "caused_goroutine";
+    CausedGoContext = "caused_go_context";
     CausedIdentifier = "caused_identifier";
     CausedUpstream = "caused_upstream";
     CausedSingle = "caused_single_in_flight";
@@ -50,8 +51,14 @@ counters! {
     Abstained = "abstained";
     /// Outbound requests whose rules named different causes.
     Conflicts = "conflicts";
-    /// Threads and processes that a rule holds for no longer, because they contradicted it.
+    /// Threads, goroutines, functions and processes that a rule holds for no longer, because they contradicted it.
     Demoted = "demoted";
+    /// Inbound requests of a Go process whose goroutine could not be told.
+    GoroutineUnread = "goroutine_unread";
+    /// Outbound requests of goroutines that may be older than the request that their parent works on.
+    GoroutineElder = "goroutine_elder";
+    /// Outbound requests of Go programs on connections of a kind that is not known (TLS, wrapped ones).
+    GoConnUnknown = "go_conn_unknown";
     /// A `tracestate` that was not passed on for want of room.
     TracestatesFull = "tracestates_full";
     /// Threads or processes that were not followed for want of room.

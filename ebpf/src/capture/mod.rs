@@ -105,6 +105,10 @@ fn locked<const TX: bool>(
             spandrel_called(state);
         }
     }
+    if !TX && scratch.moved.request != 0 && !matches!(state.rx.mode, BODY | CHUNKED) {
+        // Another request may begin here, perhaps in pieces: whose work the goroutine does is open from now on.
+        causality::go::release(state);
+    }
     if !TX && state.pieces != 0 {
         spandrel_next_piece(state);
     }

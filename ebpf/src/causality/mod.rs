@@ -5,6 +5,7 @@
 //! the header, before the bytes leave, or else capture. The answer stays in the connection's state, so that both get
 //! the same one.
 
+pub mod go;
 pub mod piece;
 pub mod program;
 pub mod single;
@@ -52,6 +53,9 @@ pub extern "C" fn spandrel_inbound(state: *mut State, pos: u64, kept: u32) -> u3
     if globals::rule(Rule::Worker) || globals::rule(Rule::Upstream) {
         worker::bind(state, scratch.sk, ids);
     }
+    if globals::rule(Rule::Goroutine) {
+        go::bind(state, ids);
+    }
     0
 }
 
@@ -66,6 +70,7 @@ pub extern "C" fn spandrel_answered(state: *mut State) -> u32 {
     }
     state.context.known = 0;
     worker::release(state.id, state.context.owner as u32);
+    go::release(state);
     program::end(state, (state.context.owner >> 32) as u32);
     tracestate::forget(state);
     0
@@ -107,27 +112,43 @@ fn find(state: &mut State, pos: u64, policy: &Policy) {
     let origin = state.context;
     let program = maps::program(ids.tgid);
     let open = program.as_ref().map_or(0, |program| program.open);
-    let strong = if globals::rule(Rule::Worker)
+    let goroutine = if globals::rule(Rule::Goroutine) { go::client::cause(ids) } else { None };
+    // Plain variables, all of which always hold something: what an enum leaves undefined the verifier refuses.
+    let (mut strong, mut rule, mut counter) = (None, Rule::None, Counter::Abstained);
+    if let Some(found) = goroutine {
+        strong = Some(found.context);
+        if found.by_context() {
+            (rule, counter) = (Rule::GoContext, Counter::CausedGoContext);
+        } else {
+            (rule, counter) = (Rule::Goroutine, Counter::CausedGoroutine);
+        }
+    } else if globals::rule(Rule::Worker)
         && let Some(cause) = worker::cause(ids)
     {
-        Some((cause, Rule::Worker, Counter::CausedWorker))
-    } else if !globals::rule(Rule::Upstream) || globals::strict() {
-        None
-    } else if origin.known == upstream::ORIGIN {
-        Some((&origin, Rule::Upstream, Counter::CausedUpstream))
-    } else {
-        upstream::cause(ids).map(|cause| (cause, Rule::Upstream, Counter::CausedUpstream))
-    };
+        (strong, rule, counter) = (Some(cause), Rule::Worker, Counter::CausedWorker);
+    } else if globals::rule(Rule::Upstream) && !globals::strict() {
+        (rule, counter) = (Rule::Upstream, Counter::CausedUpstream);
+        strong = match origin.known {
+            upstream::ORIGIN => Some(&origin),
+            upstream::NO_ORIGIN => None,
+            _ => upstream::cause(ids),
+        };
+    }
     let single = if globals::rule(Rule::Single) { single::cause(state, program, ids) } else { None };
     state.context.owner = (u64::from(ids.tgid) << 32) | u64::from(ids.tid);
     match (strong, single) {
-        (Some((cause, ..)), Some(only)) if cause.span_id != only.span_id => {
+        (Some(cause), Some(only)) if cause.span_id != only.span_id => {
             emit::count(Counter::Conflicts);
             state.context.place(seed, pos, None, policy);
         }
-        (Some((cause, rule, counter)), _) => {
+        (Some(cause), _) => {
             state.context.follow(seed, pos, cause, rule);
-            emit::count(counter);
+            if goroutine.is_some_and(|found| !found.still()) {
+                state.context.place(seed, pos, None, policy);
+                emit::count(Counter::Abstained);
+            } else {
+                emit::count(counter);
+            }
         }
         (None, Some(cause)) => {
             state.context.follow(seed, pos, cause, Rule::Single);
@@ -140,6 +161,9 @@ fn find(state: &mut State, pos: u64, policy: &Policy) {
             }
             state.context.place(seed, pos, None, policy);
         }
+    }
+    if globals::rule(Rule::Goroutine) {
+        go::client::spent(ids);
     }
 }
 

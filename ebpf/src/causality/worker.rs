@@ -37,11 +37,13 @@ pub struct Thread {
     loops: u8,
     /// It was seen not to wait for the set that its sockets are in, because another thread does.
     handed: u8,
-    reserved: [u8; 6],
+    /// What it sends next is not for the request any more: see [`take`].
+    taken: u8,
+    reserved: [u8; 5],
 }
 
 const EMPTY: Thread =
-    Thread { conn: 0, sk: 0, context: Context::UNKNOWN, loops: 0, handed: 0, reserved: [0; 6] };
+    Thread { conn: 0, sk: 0, context: Context::UNKNOWN, loops: 0, handed: 0, taken: 0, reserved: [0; 5] };
 
 /// The running thread has read the head of the request in `state`, from the socket at `sk`.
 #[inline(always)]
@@ -56,6 +58,7 @@ pub fn bind(state: &State, sk: u64, ids: Ids) {
     }
     thread.conn = state.id;
     thread.sk = sk;
+    thread.taken = 0;
     thread.context = state.context;
     if state.pipelined != 0 {
         thread.context.known = 0;
@@ -94,10 +97,14 @@ pub fn cause(ids: Ids) -> Option<&'static Context> {
     certain.then_some(&thread.context)
 }
 
-/// The request that a thread read last, if it came by the socket at `sk`.
+/// The request that a thread read last, if it came by the socket at `sk`; the first time that it is asked for.
 #[inline(always)]
-pub fn last(tid: u32, sk: u64) -> Option<&'static Context> {
+pub fn take(tid: u32, sk: u64) -> Option<&'static Context> {
     let thread = maps::thread(tid)?;
+    if thread.taken != 0 {
+        return None;
+    }
+    thread.taken = 1;
     (thread.conn != 0 && thread.sk == sk && thread.context.known != 0).then_some(&thread.context)
 }
 

@@ -1,6 +1,7 @@
 //! Typed readers of the few kernel structures that are touched. Offsets come from this kernel's BTF.
 
 pub mod files;
+pub mod goroutine;
 pub mod sock;
 pub mod syscall;
 pub mod task;

@@ -36,12 +36,14 @@ pub struct Syscall {
     pub args: [u64; 5],
 }
 
+const R14: usize = 1;
 const DI: usize = 14;
 const SI: usize = 13;
 const DX: usize = 12;
 const R10: usize = 7;
 const R8: usize = 9;
 const ORIG_AX: usize = 15;
+const IP: usize = 16;
 
 impl Syscall {
     /// From the registers at the entry of user mode into the kernel.
@@ -107,5 +109,36 @@ impl Syscall {
     #[inline(always)]
     pub fn has_timeout(&self) -> bool {
         self.nr == 299 && self.args[4] != 0
+    }
+}
+
+/// The descriptor that the running call names.
+#[inline(always)]
+pub fn descriptor() -> u32 {
+    // SAFETY: as in `Syscall::current`.
+    unsafe { *registers().add(DI) as u32 }
+}
+
+/// The register in which Go keeps its goroutine.
+#[inline(always)]
+pub fn goroutine_register() -> u64 {
+    // SAFETY: as above.
+    unsafe { *registers().add(R14) }
+}
+
+/// Address behind the instruction that made the call.
+#[inline(always)]
+pub fn instruction() -> u64 {
+    // SAFETY: as above.
+    unsafe { *registers().add(IP) }
+}
+
+#[inline(always)]
+fn registers() -> *const u64 {
+    // SAFETY: both helpers accept what they are given and return typed kernel pointers.
+    unsafe {
+        aya_ebpf::helpers::generated::bpf_task_pt_regs(
+            aya_ebpf::helpers::generated::bpf_get_current_task_btf(),
+        ) as *const u64
     }
 }

@@ -9,7 +9,10 @@ use super::{
 const ROOMS: &[(&str, &[&str])] = &[
     ("agent/src", &["kernel"]),
     ("agent", &["tests", "benches", "examples"]),
-    ("ebpf/src", &["read", "scratch", "emit", "maps", "conn", "globals", "kernel", "probe", "inject"]),
+    (
+        "ebpf/src",
+        &["read", "scratch", "emit", "maps", "conn", "globals", "kernel", "probe", "inject", "causality"],
+    ),
     ("tests", &["kernel", "e2e", "vm", "bench"]),
 ];
 

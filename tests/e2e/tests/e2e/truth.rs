@@ -1,6 +1,8 @@
 //! Who caused this request? Services whose outbound URL names the inbound request behind it (`tests/truth`), so that the
 //! spans themselves prove every parent right, wrong or absent.
 
+mod go;
+
 use std::{
     collections::HashMap,
     net::TcpListener,
@@ -39,7 +41,10 @@ impl Score {
                         assert_eq!(server.trace_id, client.trace_id, "{client:#?}");
                         score.right += 1;
                     }
-                    _ => score.wrong += 1,
+                    server => {
+                        println!("wrong: {client:#?}\nfor its parent: {server:#?}");
+                        score.wrong += 1;
+                    }
                 },
             }
         }

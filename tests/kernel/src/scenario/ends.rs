@@ -70,7 +70,7 @@ pub(crate) fn broken_pipe(stage: &mut Stage) -> io::Result<()> {
         ("pipe", true, "broken_pipe", io::ErrorKind::BrokenPipe),
     ] {
         let (talk, path, status) = begun(stage, name, Family::V4)?;
-        talk.told_end(End::Client, (&path, None), (5, 0), Look::Failed(""))?;
+        talk.told_end(End::Client, (&path, None), (5, 0), Look::Failed("cancelled"))?;
         talk.told_end(End::Server, (&path, None), (5, 0), Look::Failed(error))?;
         let Pair { client, server, .. } = talk.pair;
         if announced {

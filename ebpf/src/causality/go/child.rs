@@ -1,0 +1,68 @@
+//! Goroutines that were started by the one that works on a request.
+//!
+//! One was started for the request if it was born after the head was read. A goroutine's id says so: ids are given to
+//! processors in batches, so an id that was not given out when the head was complete belongs to somebody who was born
+//! later. A child whose id does not prove that is left alone: its parent may have served another request when it
+//! started it.
+//!
+//! What it was started for need not be all that it does: pools start their workers when the first work comes. So only
+//! the first call of a child counts, none of a function whose goroutines were seen to go on after the request or to
+//! work for another one, and none under `strict`.
+
+use spandrel_common::{context::Rule, go::Program, stats::Counter};
+
+use super::{Found, work};
+use crate::{
+    emit, globals,
+    kernel::{
+        goroutine::{Goroutine, Key},
+        task::Ids,
+    },
+    maps::{GO_CHILDREN, GO_OUTLIVES},
+};
+
+/// The request that a goroutine without one of its own calls for: `named`, if its Go context says so, or else the one
+/// that its parent works on.
+#[inline(always)]
+pub(super) fn cause(
+    program: &Program,
+    goroutine: Goroutine,
+    key: Key,
+    named: Option<Found>,
+    ids: Ids,
+) -> Option<Found> {
+    let parent = parent(program, goroutine, key, ids);
+    let before = GO_CHILDREN.get_ptr(key.0);
+    // SAFETY: a live map value, freed only after a grace period that this program's run is part of.
+    let before = before.map(|span| unsafe { *span });
+    let of_parent = parent.map_or(0, Found::span);
+    let other = named.is_some_and(|named| parent.is_some() && named.span() != of_parent);
+    let function = [goroutine.function(program)?, u64::from(ids.tgid)];
+    if other || before.is_some_and(|before| before != of_parent) {
+        if GO_OUTLIVES.get_ptr(function).is_none() && GO_OUTLIVES.insert(function, 1, 0).is_ok() {
+            emit::count(Counter::Demoted);
+        }
+    } else if let Some(found) = named.or(parent) {
+        // For want of room it is asked again.
+        let _ = GO_CHILDREN.insert(key.0, found.span(), 0);
+    }
+    if named.is_some() {
+        return named;
+    }
+    let first = before.is_none() && !globals::strict() && GO_OUTLIVES.get_ptr(function).is_none();
+    if first { parent } else { None }
+}
+
+/// The request that a goroutine's parent works on, if the goroutine was born after its head was read.
+#[inline(always)]
+fn parent(program: &Program, goroutine: Goroutine, key: Key, ids: Ids) -> Option<Found> {
+    let parent = Key::of(ids.tgid, goroutine.parent(program)?)?;
+    let work = work(parent)?;
+    let goid = key.goid();
+    let later = goid > work.taken || (goid >= work.next && goid < work.next_end);
+    if !later {
+        emit::count(Counter::GoroutineElder);
+        return None;
+    }
+    Found::work(work, Rule::Goroutine, parent)
+}

@@ -1,0 +1,3 @@
+module spandrel.dev/layouts
+
+go 1.18
