@@ -49,7 +49,12 @@ impl Findings {
             out.push('\n');
         }
         for (program, instructions) in programs {
-            writeln!(out, "  loaded   {program:<34} {instructions} instructions verified").ok();
+            // Kernels before 5.16 do not tell.
+            if *instructions > 0 {
+                writeln!(out, "  loaded   {program:<34} {instructions} instructions verified").ok();
+            } else {
+                writeln!(out, "  loaded   {program}").ok();
+            }
         }
         out.push_str(match (failure, self.0.works()) {
             (_, true) => "HTTP/1.1 of any program can be traced here: sudo spandrel run\n",

@@ -2,11 +2,10 @@
 
 use spandrel_common::{
     event::Unseen,
-    limits::{HEAD_CAPTURE, IOVECS, IOVECS_PLAIN},
+    limits::{HEAD_CAPTURE, IOVECS},
 };
 
 use crate::{
-    globals,
     kernel::syscall::{Shape, Syscall},
     read,
     scratch::{self, Scratch},
@@ -127,15 +126,7 @@ pub extern "C" fn spandrel_gather(address: u64, vectors: u32, skip: u64, want: u
         return if read::user_bytes(room, len as u32, address + skip) { done + len } else { 0 };
     }
     scratch.gather = Gather { address, skip, want, done, vectors: u64::from(vectors) };
-    if globals::has_loop() {
-        read::repeat(IOVECS, vector, &mut 0);
-    } else {
-        for index in 0..IOVECS_PLAIN {
-            if vector(index, core::ptr::null_mut()) != 0 {
-                break;
-            }
-        }
-    }
+    read::repeat(IOVECS, |index| spandrel_vector(index));
     scratch.gather.done
 }
 
@@ -161,7 +152,9 @@ pub fn gather_first(address: u64, vectors: u32, skip: u64, want: u64, scratch: &
 }
 
 /// Copies what is wanted of one vector. Returns 1 to end the copy.
-extern "C" fn vector(index: u32, _: *mut u64) -> i64 {
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_vector(index: u32) -> u32 {
     let Some(scratch) = scratch::held() else { return 1 };
     let room = scratch.room();
     let gather = &mut scratch.gather;

@@ -1,12 +1,12 @@
 //! Chunked bodies (RFC 9112, section 7.1): from size line to size line, without looking at what lies
 //! between. What is known in the middle of a line is kept from call to call, because calls end anywhere.
 
-use spandrel_common::limits::{CHUNK_WINDOW, CHUNKS, CHUNKS_LOOP};
+use spandrel_common::limits::{CHUNK_WINDOW, CHUNKS};
 
 use crate::{
     call::{Call, gather},
     conn::Flow,
-    globals, read,
+    read,
     scratch::{self, Scratch},
 };
 
@@ -91,20 +91,14 @@ pub fn walk(flow: &mut Flow, scratch: &mut Scratch, call: &Call, place: u64, len
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn spandrel_walk() -> u32 {
-    if globals::has_loop() {
-        read::repeat(CHUNKS_LOOP, turn, &mut 0);
-        return 0;
-    }
-    for index in 0..CHUNKS {
-        if turn(index, core::ptr::null_mut()) != 0 {
-            break;
-        }
-    }
+    read::repeat(CHUNKS, |_| spandrel_chunk());
     0
 }
 
 /// Looks at one window. Returns 1 to end the walk.
-extern "C" fn turn(_: u32, _: *mut u64) -> i64 {
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_chunk() -> u32 {
     let Some(scratch) = scratch::held() else { return 1 };
     let (place, len) = (scratch.walk.place, scratch.walk.len);
     if place >= len {
@@ -116,8 +110,7 @@ extern "C" fn turn(_: u32, _: *mut u64) -> i64 {
     if gather(scratch.walk.address, scratch.walk.vectors, place, want) != want {
         return 1;
     }
-    // The verifier wants to see that it is 0 or 1.
-    (read::opaque(u64::from(spandrel_window(want as u32))) & 1) as i64
+    spandrel_window(want as u32)
 }
 
 /// Looks at the first `len` bytes of the buffer, which stand at the walk's place. Returns 1 to end the walk.

@@ -15,9 +15,6 @@ static LAYOUT: Layout = Layout::NONE;
 static SCOPE: u32 = SCOPE_ALL;
 #[unsafe(no_mangle)]
 static AGENT_TGID: u32 = 0;
-
-#[unsafe(no_mangle)]
-static HAS_LOOP: u32 = 0;
 #[unsafe(no_mangle)]
 static RULES: u32 = 0;
 #[unsafe(no_mangle)]
@@ -134,11 +131,4 @@ pub fn rule(rule: Rule) -> bool {
 pub fn strict() -> bool {
     // SAFETY: as in `member!`.
     unsafe { read_volatile(&raw const RULES) & STRICT != 0 }
-}
-
-/// Whether this kernel has `bpf_loop`.
-#[inline(always)]
-pub fn has_loop() -> bool {
-    // SAFETY: as in `member!`.
-    unsafe { read_volatile(&raw const HAS_LOOP) != 0 }
 }

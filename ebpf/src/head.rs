@@ -8,7 +8,7 @@ use spandrel_common::{
 use crate::{
     call::{gather, gather_first},
     conn::{METHOD_CONNECT, METHOD_HEAD, METHOD_OTHER},
-    globals, read,
+    read,
     scratch::{self, Bytes, Found, STATES, Scratch},
 };
 
@@ -80,7 +80,7 @@ pub extern "C" fn spandrel_head(skip: u64, want: u64) -> u64 {
 }
 
 /// Searches the first `len` bytes (at most [`HEAD_SCAN`]) of this CPU's buffer and writes what it found to
-/// [`scratch::Found`]. Finds nothing on kernels without `bpf_loop` (5.17): everything is shipped there.
+/// [`scratch::Found`].
 #[inline(always)]
 fn scan(scratch: &mut Scratch, len: u64) {
     // A number that the compiler does not know: it would make one call of many zeros, to a loop over bytes.
@@ -96,9 +96,7 @@ fn scan(scratch: &mut Scratch, len: u64) {
     found.len = len as u32;
     found.parents = none;
     found.states = none;
-    if globals::has_loop() {
-        read::repeat(HEAD_SCAN as u32 / 8 / STEP, step, &mut 0);
-    }
+    read::repeat(HEAD_SCAN as u32 / 8 / STEP, |index| spandrel_lines(index));
 }
 
 /// Searches the first `len` bytes of this CPU's buffer once more: what was put there is one head.
@@ -112,14 +110,20 @@ pub extern "C" fn spandrel_search(len: u64) -> u32 {
 }
 
 /// Looks at [`STEP`] words. Returns 1 to end the search.
-extern "C" fn step(index: u32, _: *mut u64) -> i64 {
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn spandrel_lines(index: u32) -> u32 {
     let Some(scratch) = scratch::held() else { return 1 };
     let bytes = scratch.view();
     let first = index * 8 * STEP;
     if first >= scratch.found.len {
         return 1;
     }
-    let mut feeds = feeds::of(bytes.words(first));
+    let mut feeds = 0;
+    for word in 0..STEP {
+        // One after the other: the compiler would keep all words on the stack, of which little is left here.
+        feeds = read::opaque(feeds | feeds::of(bytes.word(first + 8 * word)) << (8 * word));
+    }
     for _ in 0..LINES {
         if feeds == 0 {
             return 0;
@@ -129,7 +133,7 @@ extern "C" fn step(index: u32, _: *mut u64) -> i64 {
         }
         feeds &= feeds - 1;
     }
-    i64::from(feeds != 0)
+    u32::from(feeds != 0)
 }
 
 /// A line starts at `line`. Returns true if it is the empty one, or beyond what is searched.

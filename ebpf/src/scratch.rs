@@ -178,13 +178,6 @@ impl Bytes {
         unsafe { self.0.add(inside(offset)).cast::<u64>().read_unaligned() }
     }
 
-    /// Eight words at an offset.
-    #[inline(always)]
-    pub fn words(self, offset: u32) -> [u64; 8] {
-        // SAFETY: the masked offset plus 64 is inside the buffer.
-        unsafe { self.0.add(inside(offset)).cast::<[u64; 8]>().read_unaligned() }
-    }
-
     /// The byte at an offset.
     #[inline(always)]
     pub fn byte(self, offset: u32) -> u8 {

@@ -96,6 +96,10 @@ fn host(jobs: &[Job]) -> Result<Console> {
     let mut console = Console::default();
     for (number, job) in jobs.iter().filter(|job| job.place.runs(true)).enumerate() {
         console.command(number, &mut job.command())?;
+        let failed = console.ends.last().is_some_and(|end| end.code != "0");
+        if failed && job.place == Place::Judging {
+            break;
+        }
     }
     Ok(console)
 }
@@ -124,7 +128,7 @@ fn pack(jobs: &[Job], supported: bool, into: &Path) -> Result<()> {
         }
     }
     let commands: Result<Vec<_>> =
-        jobs.iter().filter(|job| job.place.runs(supported)).map(Job::line).collect();
+        jobs.iter().filter(|job| job.place.runs(supported)).map(|job| job.line(supported)).collect();
     archive.file("commands", commands?.join("\n").as_bytes());
     fs::write(into, archive.finish()).with_context(|| format!("cannot write {}", into.display()))
 }

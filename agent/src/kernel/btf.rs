@@ -3,7 +3,7 @@
 //! Format: Documentation/bpf/btf.rst. The parser only borrows, indexes nothing it has not checked, and
 //! gives up on the first thing that it does not know.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 const MAGIC: u16 = 0xeb9f;
 const KIND_INT: u32 = 1;
@@ -38,7 +38,6 @@ pub struct Btf<'a> {
     types: &'a [u8],
     structs: HashMap<&'a [u8], u32>,
     typedefs: HashMap<&'a [u8], u32>,
-    functions: HashSet<&'a [u8]>,
 }
 
 #[derive(Clone, Copy)]
@@ -86,7 +85,6 @@ impl<'a> Btf<'a> {
             types,
             structs: HashMap::new(),
             typedefs: HashMap::new(),
-            functions: HashSet::new(),
         };
         let mut offset = 0;
         while offset < types.len() {
@@ -99,9 +97,6 @@ impl<'a> Btf<'a> {
                 }
                 KIND_TYPEDEF => {
                     btf.typedefs.entry(btf.string(record.name)?).or_insert(id);
-                }
-                KIND_FUNC => {
-                    btf.functions.insert(btf.string(record.name)?);
                 }
                 _ => {}
             }
@@ -185,11 +180,6 @@ impl<'a> Btf<'a> {
             }
         }
         None
-    }
-
-    /// Whether the kernel has a function of this name.
-    pub fn function(&self, name: &str) -> bool {
-        self.functions.contains(name.as_bytes())
     }
 
     /// Number of arguments that programs on a tracepoint get; `None` if this kernel has no such tracepoint.

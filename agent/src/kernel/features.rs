@@ -110,14 +110,6 @@ pub fn survey() -> Survey {
         });
     }
     survey.features.dedup_by(|a, b| a.name == b.name);
-    survey.features.push(Feature {
-        name: "helper bpf_loop".to_owned(),
-        present: loader::has_helper(&btf, "bpf_loop"),
-        required: false,
-        purpose: "searching heads in the kernel; without it whole calls are copied, unsampled ones too"
-            .to_owned(),
-        advice: "kernel 5.17 or newer".to_owned(),
-    });
     for missing in layout::find(&btf).1 {
         let required = match missing.need {
             Need::Always => true,

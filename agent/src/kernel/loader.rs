@@ -123,12 +123,6 @@ impl LoadError {
     }
 }
 
-/// Whether a kernel has a helper: its own BTF function is the surest sign, whatever the version says. Tests of what
-/// happens without one name it in `SPANDREL_WITHOUT_HELPER`.
-pub(super) fn has_helper(btf: &Btf<'_>, name: &str) -> bool {
-    btf.function(name) && std::env::var_os("SPANDREL_WITHOUT_HELPER").is_none_or(|masked| masked != name)
-}
-
 /// Nanoseconds between two ticks of the kernel's clock: the coarse clock's resolution. 0 if that is no tick.
 fn tick_ns() -> u64 {
     let resolution = rustix::time::clock_getres(rustix::time::ClockId::MonotonicCoarse);
@@ -168,14 +162,12 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
             _ => log::info!("this kernel has no {}: something is less exact", member.name),
         }
     }
-    let btf_has_loop = has_helper(&btf, "bpf_loop");
     drop(raw);
 
     let words = offsets.words();
     let agent = std::process::id();
     // The slots are reached by CPU number, and numbers of absent CPUs are never given.
     let cpus = aya::util::nr_cpus().map_err(|(_, error)| LoadError::Cpus(error))? as u32;
-    let has_loop = u32::from(btf_has_loop);
     let tick = tick_ns();
     let aya_btf = AyaBtf::from_sys_fs()?;
     let mut loader = EbpfLoader::new();
@@ -184,7 +176,6 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
         .override_global("LAYOUT", &words[..], true)
         .override_global("SCOPE", &options.scope, true)
         .override_global("AGENT_TGID", &agent, true)
-        .override_global("HAS_LOOP", &has_loop, true)
         .map_max_entries("INJECT_SCRATCH", cpus)
         .override_global("RULES", &options.rules, true)
         .override_global("TICK_NS", &tick, true)

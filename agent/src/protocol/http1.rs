@@ -130,6 +130,18 @@ impl Parser for Http1 {
 }
 
 impl Http1 {
+    /// Whether bytes are one request beyond doubt, from the first of them to the last that came. Asked of what is body
+    /// by the framing of the message before, and may be there because the rest of that moved unseen: bodies can hold
+    /// requests, but a call seldom begins and ends with one that they hold.
+    pub fn is_one_request(bytes: &[u8]) -> bool {
+        let mut parser = Self::default();
+        parser.request.state = State::Lost;
+        let mut messages = Vec::new();
+        let taken = parser.bytes(Side::Request, bytes, &mut messages);
+        let requests = messages.iter().filter(|message| matches!(message, Message::Request { .. })).count();
+        requests == 1 && !parser.over && taken == bytes.len()
+    }
+
     const fn half(&mut self, side: Side) -> &mut Half {
         match side {
             Side::Request => &mut self.request,

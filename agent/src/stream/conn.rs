@@ -239,8 +239,11 @@ impl Conn {
         let late = next.saturating_sub(data.pos);
         let payload = payload.get(usize::try_from(late).unwrap_or(usize::MAX)..).unwrap_or_default();
         let covered = data.len - late;
-        let starts = data.flags & DATA_START != 0 && late == 0;
         let jumped = data.pos > next;
+        // Of a request's body that is followed byte by byte, nobody knows the end better. (What a response has for a
+        // body depends on its request, which may be lost.)
+        let inside = side == Side::Request && !jumped && self.parser.within(side) && self.parser.knows(side);
+        let starts = data.flags & DATA_START != 0 && late == 0 && !inside;
 
         if data.flags & DATA_PIPELINED != 0 {
             self.pairing.pipelines();
@@ -344,7 +347,10 @@ impl Conn {
                         || (unix && self.pairing.overtaken().is_some())
                 }
             }
-            && Http1::detect(side, payload) == Detect::Yes
+            && match side {
+                Side::Request => Http1::is_one_request(payload),
+                Side::Response => Http1::detect(side, payload) == Detect::Yes,
+            }
     }
 
     /// Before bytes of the response side: whose are they, if what came before them was not understood?

@@ -133,13 +133,20 @@ impl Context {
     /// decision is that one's.
     #[inline]
     pub fn follow(&mut self, seed: [u64; 2], pos: u64, cause: &Self, rule: Rule) {
-        self.pos = pos;
         self.state = cause.state;
+        self.trace_id = cause.trace_id;
+        self.span_id = cause.span_id;
+        self.flags = cause.flags;
+        self.go_on(seed, pos, rule);
+    }
+
+    /// The same, where this has been the context of the causing request.
+    #[inline]
+    pub fn go_on(&mut self, seed: [u64; 2], pos: u64, rule: Rule) {
+        self.parent_id = self.span_id;
+        self.pos = pos;
         self.known = 1;
         self.span_id = ids::span_id(seed, pos);
-        self.trace_id = cause.trace_id;
-        self.parent_id = cause.span_id;
-        self.flags = cause.flags;
         self.rule = rule as u8;
     }
 }

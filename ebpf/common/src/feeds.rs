@@ -1,18 +1,14 @@
-//! Line feeds, 64 bytes at a time, in the few operations that the kernel's instruction set has.
+//! Line feeds, eight bytes at a time, in the few operations that the kernel's instruction set has.
 
 #![expect(clippy::inline_always, reason = "old verifiers refuse calls that pass pointers to the stack")]
 
 const HIGH: u64 = 0x8080_8080_8080_8080;
 const FEEDS: u64 = u64::from_ne_bytes([b'\n'; 8]);
 
-/// One bit for each of 64 bytes, the first byte's the lowest: set if it is a line feed. The words are little-endian.
+/// One bit for each of a word's 8 bytes, the first byte's the lowest: set if it is a line feed. Words are little-endian.
 #[inline(always)]
-pub fn of(words: [u64; 8]) -> u64 {
-    let mut feeds = 0;
-    for (index, word) in words.into_iter().enumerate() {
-        feeds |= bits(marks(word)) << (8 * index);
-    }
-    feeds
+pub const fn of(word: u64) -> u64 {
+    bits(marks(word))
 }
 
 /// Marks the line feeds of a word, each in the highest bit of its byte, and nothing else.
@@ -73,12 +69,11 @@ mod tests {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 near[(state >> 33) as usize % near.len()]
             });
-            let words = core::array::from_fn(|word| {
-                u64::from_le_bytes(core::array::from_fn(|byte| bytes[8 * word + byte]))
-            });
-            let expected =
-                (0..64).filter(|byte| bytes[*byte] == b'\n').fold(0, |all, byte| all | 1_u64 << byte);
-            assert_eq!(of(words), expected);
+            for word in bytes.as_chunks().0 {
+                let expected =
+                    (0..8).filter(|byte| word[*byte] == b'\n').fold(0, |all, byte| all | 1_u64 << byte);
+                assert_eq!(of(u64::from_le_bytes(*word)), expected);
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ pub const HEAD_CAPTURE: usize = 16 * 1024;
 
 /// Bytes of a message head that the kernel side itself searches for its end, its framing and its
 /// `traceparent`. Longer heads are shipped and judged in userspace. 4 KiB covers nearly all real heads
-/// and keeps the verifier's work small on kernels without `bpf_loop`.
+/// and bounds what a long one costs the program that sends it.
 pub const HEAD_SCAN: usize = 4096;
 
 /// First bytes of a call that are enough to recognise a request line's method or `HTTP/1.`.
@@ -20,17 +20,10 @@ pub const SNIFF_TURNS: u8 = 8;
 /// Input or output vectors of one call that are walked: as many as the kernel accepts (`UIO_MAXIOV`).
 pub const IOVECS: u32 = 1024;
 
-/// The same on kernels without `bpf_loop`, where the verifier walks every one. Heads are in the first few;
-/// content beyond them is counted as not seen.
-pub const IOVECS_PLAIN: u32 = 8;
-
-/// Windows of a chunked body that are looked at in one call on kernels without `bpf_loop`, about one a
-/// chunk. Beyond them the call is shipped instead.
-pub const CHUNKS: u32 = 32;
-
-/// The same with `bpf_loop`. A call that moves 64 KiB in chunks of 16 bytes has 2,800; at some 50 ns each
-/// this many take 0.2 ms, which is about what moving them took.
-pub const CHUNKS_LOOP: u32 = 4096;
+/// Windows of a chunked body that are looked at in one call, about one a chunk. Beyond them the call is shipped
+/// instead. A call that moves 64 KiB in chunks of 16 bytes has 2,800; at some 50 ns each this many take 0.2 ms,
+/// which is about what moving them took.
+pub const CHUNKS: u32 = 4096;
 
 /// Bytes of a window: a size line without extension and its line end fit.
 pub const CHUNK_WINDOW: usize = 24;
@@ -80,12 +73,9 @@ pub const TRACESTATES: u32 = 16_384;
 /// end after all, it counts as closed just before.
 pub const UNIX_SOCKETS: u32 = 4096;
 
-/// Descriptors of a process that ends which are looked at: four times the usual limit. A Unix socket beyond them counts
-/// as closed just before the end.
+/// Descriptors of a process that ends which are looked at: four times the usual limit of a process. A Unix socket
+/// beyond them counts as closed just before the end.
 pub const EXIT_FDS: u32 = 4096;
-
-/// The same on kernels without `bpf_loop`, where the verifier walks every one.
-pub const EXIT_FDS_PLAIN: u32 = 64;
 
 /// Listening ports that `--port` can name.
 pub const PORTS: u32 = 1024;

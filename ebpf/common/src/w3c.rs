@@ -7,6 +7,8 @@
 
 pub mod members;
 
+use core::hint::black_box;
+
 use crate::ids::{SpanId, TraceId};
 
 /// Length of a version 00 `traceparent` value.
@@ -127,7 +129,8 @@ fn hex64(value: &[u8; TRACEPARENT_LEN], at: usize, bad: &mut u8) -> u64 {
     while i < 16 {
         let digit = nibble(value[at + i]);
         *bad |= digit & 0xf0;
-        word = (word << 4) | u64::from(digit & 0x0f);
+        // One after the other: otherwise all are loaded before the first is used, and wait on the stack.
+        word = black_box((word << 4) | u64::from(digit & 0x0f));
         i += 1;
     }
     word

@@ -197,6 +197,8 @@ fn request<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scr
             KEEP => decision = DECISION_SAMPLED,
             // About a process that may yet turn out not to be selected, nothing is counted here.
             DROP if filter::state(moved.ids.tgid) == SELECT_PENDING => {}
+            // It may be text in a body that is not followed: what comes behind it is not withheld for its sake.
+            DROP if starts == 0 => {}
             DROP => {
                 emit::count(Counter::RequestsUnsampled);
                 return withhold::<TX>(state, moved, offset, end, framing);
@@ -306,6 +308,7 @@ fn told<const TX: bool>(
     let rest = moved.len - offset;
     let (own, _) = state.flows::<TX>();
     own.quiet = 0;
+    let sure = own.mode == START;
     let starts = own.starts() | HEAD;
     let (flags, covered, done) = match framing {
         Framing::EMPTY => {
@@ -330,6 +333,10 @@ fn told<const TX: bool>(
             (starts | DATA_BODY, rest, 0)
         }
     };
+    // Where nothing was known to start, a message is believed that ends with its call.
+    if !sure && own.mode == START && covered < rest {
+        own.mode = SHIP;
+    }
     tell::<TX>(state, at, covered, end, flags, scratch);
     done
 }

@@ -32,6 +32,10 @@ use crate::{
     scratch::{self, Moved, Scratch},
 };
 
+/// Nanoseconds of waiting below which none is told. Before Linux 6.19 a read sets TCP's own time stamp anew (later
+/// ones do when they acknowledge), which leaves nothing of the wait but what passed between that and the hook.
+const LEAST_WAIT_NS: u64 = 1_000_000;
+
 /// Bytes that moved through a socket.
 pub struct Bytes {
     /// Who moved them.
@@ -166,7 +170,7 @@ fn account<const TX: bool>(
         }
         Some(tcp) => {
             let arrived = tcp.arrived_ns(now);
-            if arrived > before && arrived < now {
+            if arrived > before && arrived < now && now - arrived >= LEAST_WAIT_NS {
                 wait_ns = now - arrived;
             }
         }

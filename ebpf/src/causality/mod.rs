@@ -109,12 +109,10 @@ pub extern "C" fn spandrel_outbound(state: *mut State, pos: u64) -> u32 {
 #[inline(always)]
 fn find(state: &mut State, pos: u64, policy: &Policy) {
     let (seed, ids) = (state.seed, task::ids());
-    let origin = state.context;
-    let program = maps::program(ids.tgid);
-    let open = program.as_ref().map_or(0, |program| program.open);
     let goroutine = if globals::rule(Rule::Goroutine) { go::client::cause(ids) } else { None };
     // Plain variables, all of which always hold something: what an enum leaves undefined the verifier refuses.
     let (mut strong, mut rule, mut counter) = (None, Rule::None, Counter::Abstained);
+    let mut inherits = false;
     if let Some(found) = goroutine {
         strong = Some(found.context);
         if found.by_context() {
@@ -128,39 +126,42 @@ fn find(state: &mut State, pos: u64, policy: &Policy) {
         (strong, rule, counter) = (Some(cause), Rule::Worker, Counter::CausedWorker);
     } else if globals::rule(Rule::Upstream) && !globals::strict() {
         (rule, counter) = (Rule::Upstream, Counter::CausedUpstream);
-        strong = match origin.known {
-            upstream::ORIGIN => Some(&origin),
-            upstream::NO_ORIGIN => None,
-            _ => upstream::cause(ids),
-        };
+        match state.context.known {
+            // It is in the state already, and a copy would need stack.
+            upstream::ORIGIN => inherits = true,
+            upstream::NO_ORIGIN => {}
+            _ => strong = upstream::cause(ids),
+        }
     }
-    let single = if globals::rule(Rule::Single) { single::cause(state, program, ids) } else { None };
+    let only = if globals::rule(Rule::Single) { single::cause(state, ids) } else { None };
     state.context.owner = (u64::from(ids.tgid) << 32) | u64::from(ids.tid);
-    match (strong, single) {
-        (Some(cause), Some(only)) if cause.span_id != only.span_id => {
-            emit::count(Counter::Conflicts);
+    let contradicted = only.is_some_and(|only| {
+        strong.is_some_and(|strong| strong.span_id != only.span_id)
+            || (inherits && state.context.span_id != only.span_id)
+    });
+    if contradicted {
+        emit::count(Counter::Conflicts);
+        state.context.place(seed, pos, None, policy);
+    } else if inherits {
+        state.context.go_on(seed, pos, rule);
+        emit::count(counter);
+    } else if let Some(cause) = strong {
+        state.context.follow(seed, pos, cause, rule);
+        if goroutine.is_some_and(|found| !found.still()) {
             state.context.place(seed, pos, None, policy);
+            emit::count(Counter::Abstained);
+        } else {
+            emit::count(counter);
         }
-        (Some(cause), _) => {
-            state.context.follow(seed, pos, cause, rule);
-            if goroutine.is_some_and(|found| !found.still()) {
-                state.context.place(seed, pos, None, policy);
-                emit::count(Counter::Abstained);
-            } else {
-                emit::count(counter);
-            }
+    } else if let Some(cause) = only {
+        state.context.follow(seed, pos, cause, Rule::Single);
+        single::called(state, ids);
+        emit::count(Counter::CausedSingle);
+    } else {
+        if maps::program(ids.tgid).is_some_and(|program| program.open > 0) {
+            emit::count(Counter::Abstained);
         }
-        (None, Some(cause)) => {
-            state.context.follow(seed, pos, cause, Rule::Single);
-            single::called(state, ids);
-            emit::count(Counter::CausedSingle);
-        }
-        (None, None) => {
-            if open > 0 {
-                emit::count(Counter::Abstained);
-            }
-            state.context.place(seed, pos, None, policy);
-        }
+        state.context.place(seed, pos, None, policy);
     }
     if globals::rule(Rule::Goroutine) {
         go::client::spent(ids);

@@ -8,36 +8,42 @@
 
 use spandrel_common::context::Context;
 
-use super::program::Program;
 use crate::{
     conn::State,
-    kernel::{sock::Sock, task::Ids},
+    kernel::{
+        sock::Sock,
+        task::{self, Ids},
+    },
     maps::{self, DESTINATIONS},
     read,
 };
 
 /// The inbound request that probably caused what the process sends through the connection of `state`.
 #[inline(always)]
-pub fn cause(state: &State, program: Option<&'static mut Program>, ids: Ids) -> Option<&'static Context> {
-    if state.sk == 0 {
+pub fn cause(state: &mut State, ids: Ids) -> Option<&'static Context> {
+    if spandrel_called_at_work(state) == 0 {
         return None;
     }
+    maps::program(ids.tgid)?.only()
+}
+
+/// Whether the running process calls the destination of a connection while it works on something, and has never called
+/// it otherwise. A global function: what it needs of the stack is free again for who asks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn spandrel_called_at_work(state: *mut State) -> u32 {
+    let Some(state) = State::given(state).filter(|state| state.sk != 0) else { return 0 };
+    let ids = task::ids();
     let key = [u64::from(ids.tgid), Sock(state.sk).peer_hash()];
     let idle = maps::called_idle(key);
-    match program {
-        Some(program) if program.open != 0 => {
-            if idle || program.demoted != 0 {
-                None
-            } else {
-                program.only()
-            }
-        }
+    match maps::program(ids.tgid) {
+        Some(program) if program.open != 0 => u32::from(!idle && program.demoted == 0),
         _ => {
             if !idle {
                 // Without room it is believed: see the map.
                 let _ = DESTINATIONS.insert(key, 1, 0);
             }
-            None
+            0
         }
     }
 }

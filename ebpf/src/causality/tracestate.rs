@@ -56,8 +56,7 @@ pub extern "C" fn spandrel_tracestate(state: *mut State) -> u32 {
         if index < scratch.found.states {
             let Some(kept) = maps::tracestate(state.id) else { return 0 };
             kept.place = scratch.found.state[index as usize & (STATES - 1)];
-            let mut id = state.id;
-            read::repeat(HEAD_SCAN as u32, byte, &mut id);
+            spandrel_members(state.id);
         }
     }
     let Some(kept) = maps::tracestate(state.id) else { return 0 };
@@ -67,10 +66,20 @@ pub extern "C" fn spandrel_tracestate(state: *mut State) -> u32 {
     0
 }
 
+/// Takes one header of the connection `id`, from [`Tracestate::place`] to the end of the line.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn spandrel_members(id: u64) -> u32 {
+    read::repeat(HEAD_SCAN as u32, |_| spandrel_member(id));
+    0
+}
+
 /// Takes one byte. Returns 1 at the end of the line.
-extern "C" fn byte(_: u32, id: *mut u64) -> i64 {
-    let (Some(id), Some(scratch)) = (read::context(id), scratch::held()) else { return 1 };
-    let Some(kept) = maps::tracestate(*id) else { return 1 };
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn spandrel_member(id: u64) -> u32 {
+    let Some(scratch) = scratch::held() else { return 1 };
+    let Some(kept) = maps::tracestate(id) else { return 1 };
     let byte = scratch.view().byte(kept.place);
     let last = byte == b'\r' || byte == b'\n';
     // The end of a header ends a member, too.
@@ -78,7 +87,7 @@ extern "C" fn byte(_: u32, id: *mut u64) -> i64 {
     kept.place += 1;
     let bytes = &mut kept.bytes;
     kept.members.push(byte, &mut |at, byte| read::put(bytes, u64::from(at), byte));
-    i64::from(last)
+    u32::from(last)
 }
 
 /// Forgets what was kept of a connection's last request.

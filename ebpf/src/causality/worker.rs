@@ -17,7 +17,7 @@ use crate::{
     emit, globals,
     kernel::{
         sock::Sock,
-        task::{Ids, Task},
+        task::{self, Ids, Task},
         wait::{self, Waits},
     },
     maps::{self, THREADS},
@@ -78,6 +78,22 @@ pub fn release(conn: u64, tid: u32) {
 /// The inbound request that the running thread works on, if that is certain.
 #[inline(always)]
 pub fn cause(ids: Ids) -> Option<&'static Context> {
+    if spandrel_works() == 0 {
+        return None;
+    }
+    maps::thread(ids.tid).map(|thread| &thread.context)
+}
+
+/// Whether it is certain that the running thread works on the request that it has read. A global function: what
+/// it needs of the stack is free again for who asks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn spandrel_works() -> u32 {
+    u32::from(works(task::ids()).is_some())
+}
+
+#[inline(always)]
+fn works(ids: Ids) -> Option<()> {
     let thread = maps::thread(ids.tid)?;
     if thread.conn == 0 || thread.loops != 0 || thread.context.known == 0 {
         return None;
@@ -94,7 +110,7 @@ pub fn cause(ids: Ids) -> Option<&'static Context> {
         // The other thread is at work just now; it has waited before.
         Waits::Nobody => thread.handed != 0 && handed(ids.tgid),
     };
-    certain.then_some(&thread.context)
+    certain.then_some(())
 }
 
 /// The request that a thread read last, if it came by the socket at `sk`; the first time that it is asked for.

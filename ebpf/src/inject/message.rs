@@ -129,7 +129,7 @@ fn judge(ctx: &SkMsgContext, state: &mut State, slot: &mut Slot, want: u32) -> R
         return Err(Counter::AsideMemory);
     }
     slot.head = Head::new(want);
-    read::repeat(STEPS, step, &mut 0);
+    read::repeat(STEPS, |index| spandrel_inject_step(index));
     let at = match slot.head.place(slot.view()) {
         Ok(at) if at > INJECT_LINE => return Err(Counter::AsideUnfinished),
         Ok(at) => at,
@@ -180,11 +180,13 @@ fn add_state(slot: &mut Slot, tracestate: &Tracestate) {
     slot.len = end + 2;
 }
 
-/// One step of the search.
-extern "C" fn step(index: u32, _: *mut u64) -> i64 {
+/// One step of the search. Returns 1 to end it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn spandrel_inject_step(index: u32) -> u32 {
     let Some(slot) = super::slot() else { return 1 };
     let view = slot.view();
-    i64::from(slot.head.step(view, index))
+    u32::from(slot.head.step(view, index))
 }
 
 /// What follows from a message that is left as it is.

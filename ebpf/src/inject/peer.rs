@@ -15,18 +15,8 @@ pub const FOREIGN: u32 = 2;
 /// Address, port and network namespace.
 #[inline(always)]
 fn key(sock: Sock) -> [u64; 3] {
-    let (mut local, mut peer) = ([0; 16], [0; 16]);
-    if sock.is_v6() {
-        sock.v6_peer(&mut peer);
-    } else {
-        sock.v4(&mut local, &mut peer);
-    }
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = peer;
-    [
-        u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
-        u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
-        u64::from(sock.peer_port()) | (u64::from(sock.netns()) << 32),
-    ]
+    let [low, high] = sock.peer_words();
+    [low, high, u64::from(sock.peer_port()) | (u64::from(sock.netns()) << 32)]
 }
 
 /// Remembers something about the peer of the socket at an address.

@@ -100,17 +100,20 @@ impl Sock {
         }
     }
 
+    /// Address of the peer in two words, which need less stack than its bytes.
+    #[inline(always)]
+    pub fn peer_words(self) -> [u64; 2] {
+        if self.is_v6() {
+            return read::kernel(self.0, globals::sk_v6_daddr()).unwrap_or([0; 2]);
+        }
+        [u64::from(read::kernel::<u32>(self.0, globals::sk_daddr()).unwrap_or(0)), 0]
+    }
+
     /// What tells a peer's address and port from others.
     #[inline(always)]
     pub fn peer_hash(self) -> u64 {
-        let (mut local, mut peer) = ([0; 16], [0; 16]);
-        if self.is_v6() {
-            self.v6_peer(&mut peer);
-        } else {
-            self.v4(&mut local, &mut peer);
-        }
-        let peer = u128::from_ne_bytes(peer);
-        let word = (peer as u64) ^ ((peer >> 64) as u64).rotate_left(17);
+        let [low, high] = self.peer_words();
+        let word = low ^ high.rotate_left(17);
         word.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(self.peer_port())
     }
 

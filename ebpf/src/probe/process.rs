@@ -4,7 +4,7 @@ use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::warn;
 use spandrel_common::{
     event::{CLOSE_EXIT, Close, Header, SCOPE_TREE, SELECT_NO, SELECT_PENDING},
-    limits::{EXEC_AREA, EXIT_FDS, EXIT_FDS_PLAIN},
+    limits::{EXEC_AREA, EXIT_FDS},
     stats::Counter,
 };
 
@@ -127,19 +127,14 @@ fn fork(parent: Task, child: Task) {
 #[inline(always)]
 fn leave_sockets() {
     let Some(mut table) = Table::current() else { return };
-    if globals::has_loop() {
-        read::repeat(EXIT_FDS, leave_socket, &mut table);
-    } else {
-        for fd in 0..EXIT_FDS_PLAIN {
-            if leave_socket(fd, &raw mut table) != 0 {
-                break;
-            }
-        }
-    }
+    let table = &raw mut table;
+    read::repeat(EXIT_FDS, |fd| spandrel_leave(fd, table));
 }
 
 /// Looks at one descriptor. Returns 1 behind the last.
-extern "C" fn leave_socket(fd: u32, table: *mut Table) -> i64 {
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn spandrel_leave(fd: u32, table: *mut Table) -> u32 {
     let Some(table) = read::context(table) else { return 1 };
     if u64::from(fd) >= table.len {
         return 1;

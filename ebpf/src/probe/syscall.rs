@@ -9,7 +9,7 @@ use crate::{
     call::{self, Call},
     capture::{self, Bytes},
     conn::{self, FRESH, HTTP, IGNORED, State},
-    filter, globals,
+    filter,
     kernel::{
         files,
         sock::{Raw, Sock, Tcp},
@@ -71,39 +71,49 @@ fn returned(syscall: &Syscall, ids: Ids, result: i64) {
 }
 
 /// A `sendmmsg` or `recvmmsg` that is being looked at.
+#[repr(C)]
 struct Batch {
     array: u64,
     count: u64,
     /// Bytes of the messages that were not looked at yet.
     behind: u64,
-    fd: u32,
-    sent: u32,
+    /// Of the message that was looked at last.
+    len: u64,
+    address: u64,
+    packed: u64,
 }
 
-/// `count` messages of one `sendmmsg` or `recvmmsg`. Without `bpf_loop` (5.17) they are one, and not seen.
+/// `count` messages of one `sendmmsg` or `recvmmsg`.
 #[inline(always)]
 fn messages(syscall: &Syscall, count: i64) {
     if count <= 0 {
         return;
     }
-    let mut batch = Batch {
-        array: syscall.args[1],
-        count: count as u64,
-        behind: 0,
-        fd: syscall.args[0] as u32,
-        sent: u32::from(syscall.way() == Way::Tx),
-    };
-    if globals::has_loop() {
-        read::repeat(BATCH, sum, &mut batch);
-        read::repeat(BATCH, message, &mut batch);
-    } else {
-        let len = i64::from(call::batched_len(batch.array, 0));
-        moved(&batch, len, Call::unseen(Unseen::Vectors));
-    }
+    let mut batch =
+        Batch { array: syscall.args[1], count: count as u64, behind: 0, len: 0, address: 0, packed: 0 };
+    let (fd, sent) = (syscall.args[0] as u32, syscall.way() == Way::Tx);
+    let given = &raw mut batch;
+    read::repeat(BATCH, |index| spandrel_sum(index, given));
+    read::repeat(BATCH, |index| {
+        if spandrel_message(index, given) != 0 {
+            return 1;
+        }
+        let Some(batch) = read::context(given) else { return 1 };
+        // From here and not from there: a call less deep.
+        let len = batch.len as i64;
+        if sent {
+            spandrel_sent(fd, len, batch.behind, batch.address, batch.packed);
+        } else {
+            spandrel_received(fd, len, batch.behind, batch.address, batch.packed);
+        }
+        0
+    });
 }
 
 /// Adds up what the messages moved.
-extern "C" fn sum(index: u32, batch: *mut Batch) -> i64 {
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn spandrel_sum(index: u32, batch: *mut Batch) -> u32 {
     let Some(batch) = read::context(batch) else { return 1 };
     if u64::from(index) >= batch.count {
         return 1;
@@ -113,24 +123,18 @@ extern "C" fn sum(index: u32, batch: *mut Batch) -> i64 {
 }
 
 /// Looks at one message.
-extern "C" fn message(index: u32, batch: *mut Batch) -> i64 {
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn spandrel_message(index: u32, batch: *mut Batch) -> u32 {
     let Some(batch) = read::context(batch) else { return 1 };
     if u64::from(index) >= batch.count {
         return 1;
     }
     let len = call::batched_len(batch.array, index);
     batch.behind = batch.behind.saturating_sub(u64::from(len));
-    moved(batch, i64::from(len), Call::batched(batch.array, index));
+    batch.len = u64::from(len);
+    (batch.address, batch.packed) = Call::batched(batch.array, index).packed();
     0
-}
-
-#[inline(always)]
-fn moved(batch: &Batch, len: i64, memory: Call) {
-    if batch.sent != 0 {
-        one::<true>(batch.fd, len, batch.behind, memory);
-    } else {
-        one::<false>(batch.fd, len, batch.behind, memory);
-    }
 }
 
 /// State for a socket that is met for the first time, if it is one that is followed.

@@ -1,7 +1,8 @@
 //! First process of a virtual machine: mounts what the kernel offers, runs every command of `/commands`,
 //! says how each ended, powers off.
 //!
-//! A command is its environment, `NAME=VALUE ...`, its program and its arguments, parted by blanks.
+//! A command is its environment, `NAME=VALUE ...`, its program and its arguments, parted by blanks. If one that stands
+//! behind a `!` fails, those behind it are not run.
 //!
 //! What `cargo xtask vm` reads of its output: `vm: run N: COMMAND` and `vm: exit N: CODE` around each command, which
 //! it counts from 0, and `init: success` or `init: failure` at the end; anything else means that the machine died.
@@ -59,6 +60,7 @@ fn main() {
 fn commands() -> io::Result<bool> {
     let mut good = true;
     for (number, line) in fs::read_to_string("/commands")?.lines().enumerate() {
+        let (decides, line) = line.strip_prefix('!').map_or((false, line), |line| (true, line));
         let words: Vec<_> = line.split_whitespace().collect();
         let variables = words.iter().map_while(|word| word.split_once('='));
         let Some((program, args)) = words.get(variables.clone().count()..).and_then(<[_]>::split_first)
@@ -71,6 +73,9 @@ fn commands() -> io::Result<bool> {
         let code = status.map_or_else(|error| error.to_string(), ended);
         println!("vm: exit {number}: {code}");
         good &= code == "0";
+        if decides && !good {
+            break;
+        }
     }
     Ok(good)
 }

@@ -17,8 +17,6 @@ const TARGET: &str = "x86_64-unknown-linux-musl";
 
 /// What tests wait for may take this long, in seconds: emulation is about twenty times slower.
 const PATIENCE: &str = "SPANDREL_TEST_PATIENCE=300";
-/// What older kernels lack, so that what the agent does without it runs on kernels that have it.
-const WITHOUT_LOOP: &str = "SPANDREL_WITHOUT_HELPER=bpf_loop";
 
 /// An executable with its environment and arguments.
 #[derive(Clone, Debug)]
@@ -40,7 +38,7 @@ pub(super) enum Place {
     Supported,
     /// On the others, where it has to refuse: neither 0 nor a panic nor killed.
     Unsupported,
-    /// On every kernel: with 0 where it is supported, with a refusal where it is not.
+    /// On every kernel: with 0 where it is supported, or nothing else runs; with a refusal where it is not.
     Judging,
     /// Never: it lies beside the others for them to start.
     Beside,
@@ -64,11 +62,12 @@ impl Job {
     }
 
     /// As the init of the virtual machine reads it.
-    pub(super) fn line(&self) -> Result<String> {
+    pub(super) fn line(&self, supported: bool) -> Result<String> {
+        let mark = if supported && self.place == Place::Judging { "!" } else { "" };
         let program = format!("/bin/{}", self.name()?);
         let words =
             self.variables.iter().copied().chain([&*program]).chain(self.args.iter().map(String::as_str));
-        Ok(words.collect::<Vec<_>>().join(" "))
+        Ok(mark.to_owned() + &words.collect::<Vec<_>>().join(" "))
     }
 
     /// On this machine.
@@ -92,8 +91,7 @@ impl Job {
     }
 }
 
-/// `spandrel doctor`, and each test binary of tests/kernel with its tests one after another: once as the kernel
-/// is, and once as if it were older.
+/// `spandrel doctor`, and each test binary of tests/kernel with its tests one after another.
 pub(super) fn tests(filter: Option<&str>) -> Result<Vec<Job>> {
     setup::ready()?;
     let job = |file: &Path, args: &[&str], place| Job {
@@ -117,17 +115,11 @@ pub(super) fn tests(filter: Option<&str>) -> Result<Vec<Job>> {
                 jobs.push(job(&file, &[], Place::Beside));
                 continue;
             }
-            let plain = Job {
+            jobs.push(Job {
                 variables: vec![PATIENCE],
                 title: Some("tests"),
                 ..job(&file, &arguments, Place::Supported)
-            };
-            let without = Job {
-                variables: vec![PATIENCE, WITHOUT_LOOP],
-                title: Some("without bpf_loop"),
-                ..plain.clone()
-            };
-            jobs.extend([plain, without]);
+            });
         }
     }
     Ok(jobs)

@@ -31,9 +31,8 @@ impl Console {
         let mut ends = self.ends.into_iter();
         for job in jobs.iter().filter(|job| job.place.runs(supported)) {
             let Some(end) = ends.next() else {
-                verdict
-                    .complaints
-                    .push(format!("it died before the end of `{}`", job.name().unwrap_or_default()));
+                let name = job.name().unwrap_or_default();
+                verdict.complaints.push(format!("`{name}` did not run to its end"));
                 break;
             };
             if let Some(title) = job.title {

@@ -186,6 +186,24 @@ fn a_request_that_starts_in_the_call_of_the_one_before_it_is_pipelined() {
 }
 
 #[test]
+fn a_body_that_holds_requests_is_a_body() {
+    let bait = [b"\r\n\r\n", GET, OK].concat();
+    for body in [&bait[..], &bait[4..], &[GET, GET].concat(), &[GET, b"and more"].concat(), &GET[..20]] {
+        let mut wire = Wire::new(ROLE_CLIENT, 9);
+        wire.open_by(1, TRANSPORT_UNIX);
+        let len = body.len();
+        wire.req(format!("POST / HTTP/1.1\r\nContent-Length: {len}\r\n\r\n").as_bytes());
+        // The response does not wait for the body.
+        wire.resp(OK);
+        wire.req(body);
+        wire.req(GET);
+        wire.resp(OK);
+        assert_eq!(wire.told().matches('@').count(), 2, "{}", body.escape_ascii());
+        wire.ledger(2);
+    }
+}
+
+#[test]
 fn who_pipelines_gets_no_response_behind_a_hole() {
     let mut wire = Wire::server();
     wire.req(&[GET, GET].concat());

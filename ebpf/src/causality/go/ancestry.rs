@@ -30,7 +30,9 @@ type Interface = [u64; 2];
 /// The handler of the `net/http.Request` at `request` begins, in the goroutine in `r14`.
 #[inline(always)]
 pub fn began(program: &Program, request: u64, r14: u64, ids: Ids) {
-    let Some([itab, object]) = read::user::<Interface>(member(request, program.layout.req_ctx)) else { return };
+    let Some([itab, object]) = read::user::<Interface>(member(request, program.layout.req_ctx)) else {
+        return;
+    };
     if object == 0 || kind(program, itab) != Some(program.layout.cancel_hash) {
         return;
     }

@@ -97,15 +97,8 @@ impl Found {
     }
 }
 
-static NO_WORK: Work = Work {
-    key: 0,
-    context: Context::UNKNOWN,
-    next: 0,
-    next_end: 0,
-    taken: u64::MAX,
-    origin: 0,
-    loops: 0,
-};
+static NO_WORK: Work =
+    Work { key: 0, context: Context::UNKNOWN, next: 0, next_end: 0, taken: u64::MAX, origin: 0, loops: 0 };
 
 /// The running goroutine has completed the head of the request in `state`, until [`release`].
 #[inline(always)]
