@@ -7,6 +7,7 @@
 
 mod agent;
 mod aside;
+mod export;
 mod figures;
 mod flat;
 mod helpers;
@@ -49,7 +50,7 @@ const LIMIT: Duration = Duration::from_secs(6 * 60);
 const QUICK_LIMIT: Duration = Duration::from_secs(90);
 
 /// Benchmarks by name, in the order in which they run, with what each is about.
-const BENCHMARKS: [(&str, Benchmark); 10] = [
+const BENCHMARKS: [(&str, Benchmark); 12] = [
     ("pipeline", |lab, helpers| helpers::pipeline(lab, helpers)),
     ("nginx", |lab, _| throughput::nginx(lab)),
     ("sampled", |lab, _| throughput::sampled(lab)),
@@ -60,14 +61,19 @@ const BENCHMARKS: [(&str, Benchmark); 10] = [
     ("hooks-syscall", |lab, helpers| hooks::hooks(lab, helpers, "syscall")),
     ("connections", |lab, _| flat::connections(lab)),
     ("processes", |lab, _| flat::processes(lab)),
+    ("export", export::beside_the_sdk),
+    ("gone", export::backend_gone),
 ];
+
+/// What takes longer than anybody waits: it runs only when it is named.
+const ON_REQUEST: [&str; 1] = ["gone"];
 
 type Benchmark = fn(&Lab, &Helpers) -> Result<Section>;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Only these: pipeline, nginx, sampled, redis, memory, first, hooks-socket, hooks-syscall, connections,
-    /// processes
+    /// processes, export, or gone, which runs only when it is named
     names: Vec<String>,
     /// Slices with the agent, and as many without [default: 10, or 3 with --quick]
     #[arg(long)]
@@ -88,6 +94,12 @@ pub(crate) struct Args {
     /// What the agent writes when it is attached
     #[arg(long, value_name = "TEXT", default_value = "attached by")]
     ready: String,
+    /// Use the programs of tests/bench in this folder instead of building them
+    #[arg(long, value_name = "FOLDER")]
+    helpers: Option<PathBuf>,
+    /// How long `gone` hands over spans, in minutes
+    #[arg(long, default_value_t = 10.0)]
+    minutes: f64,
     /// Bind the agent to the load generator's CPU, so that it takes none of the server's
     #[arg(long)]
     pin_agent: bool,
@@ -118,7 +130,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Some(path) => path.canonicalize().with_context(|| format!("there is no agent {}", path.display()))?,
         None => build::agent()?,
     };
-    let helpers = Helpers::build()?;
+    let helpers = match &args.helpers {
+        Some(folder) => Helpers::of(folder),
+        None => Helpers::build()?,
+    };
     measure(args, agent, &helpers)
 }
 
@@ -127,7 +142,10 @@ fn measure(args: &Args, agent: PathBuf, helpers: &Helpers) -> Result<()> {
     let lab = Lab::new(args, agent, if args.quick { QUICK_LIMIT } else { LIMIT })?.with_sink()?;
     println!("{}", report::heading());
     let (mut sections, mut left_out) = (Vec::new(), Vec::new());
-    let wanted = |name: &str| args.names.is_empty() || args.names.iter().any(|wanted| wanted == name);
+    let wanted = |name: &str| {
+        let named = args.names.iter().any(|wanted| wanted == name);
+        named || args.names.is_empty() && !ON_REQUEST.contains(&name)
+    };
     for (name, benchmark) in BENCHMARKS.iter().filter(|(name, _)| wanted(name)) {
         if lab.late() {
             left_out.push(format!("{name}: the time was over"));

@@ -1,6 +1,9 @@
 //! From the checked configuration to what each room asks for.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use spandrel_common::sample::{Policy, threshold};
 
@@ -136,13 +139,14 @@ pub(super) fn span_policy(config: &Config) -> SpanPolicy {
 
 /// This moment on both clocks.
 pub(super) fn clock() -> ClockAnchor {
-    let now = |id| {
-        let time = rustix::time::clock_gettime(id);
+    let now = || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
     };
     // The wall clock is read between two looks at the other, so that being interrupted costs half at most.
-    let before = now(rustix::time::ClockId::Monotonic);
-    let unix_ns = now(rustix::time::ClockId::Realtime);
-    let after = now(rustix::time::ClockId::Monotonic);
+    let before = now();
+    // The same source as everybody else's: a test steps it for the agent alone.
+    let unix_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+    let after = now();
     ClockAnchor { mono_ns: before + (after - before) / 2, unix_ns }
 }

@@ -5,10 +5,12 @@ use std::{
     fmt,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
+
+use super::client::Verdict;
 
 /// Upper bounds of the latency histogram in seconds. The objective is a 95th percentile below 2 s; the
 /// specification's timeout is 10 s.
@@ -71,6 +73,53 @@ impl fmt::Display for Code {
     }
 }
 
+/// What the last request to a destination says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// None was made yet.
+    Unused,
+    /// It took a batch, at least in part.
+    Working,
+    /// No connection, no answer, or one that says to try again.
+    Failing,
+    /// It named a time before which it wants to hear nothing.
+    Silenced,
+    /// It does not accept the credentials.
+    Unauthorized,
+    /// It refused a batch for good.
+    Refusing,
+}
+
+impl State {
+    /// All of them; a state's number is its place.
+    pub const ALL: &[Self] =
+        &[Self::Unused, Self::Working, Self::Failing, Self::Silenced, Self::Unauthorized, Self::Refusing];
+
+    /// For metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Unused => "unused",
+            Self::Working => "working",
+            Self::Failing => "failing",
+            Self::Silenced => "silenced",
+            Self::Unauthorized => "unauthorized",
+            Self::Refusing => "refusing",
+        }
+    }
+
+    /// What an answer means. One that only found a batch too large works: it reads and answers.
+    pub(super) const fn after(verdict: &Verdict) -> Self {
+        match verdict {
+            Verdict::Accepted { .. } | Verdict::TooLarge(_) => Self::Working,
+            Verdict::Retry { after: Some(_), .. } => Self::Silenced,
+            Verdict::Retry { after: None, .. } => Self::Failing,
+            Verdict::Unauthorized(_) => Self::Unauthorized,
+            Verdict::Refused(_) => Self::Refusing,
+        }
+    }
+}
+
 /// Counters of one destination. Any thread adds to them.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -78,6 +127,7 @@ pub struct Counters {
     /// Requests by latency: one slot a bound and one above them all.
     latency: [AtomicU64; BOUNDS.len() + 1],
     latency_sum_ns: AtomicU64,
+    state: AtomicU8,
     /// Requests that were sent again.
     pub retries: AtomicU64,
     /// Bytes of request bodies handed to the connection, retries included, compressed if they are.
@@ -90,7 +140,7 @@ pub struct Counters {
     pub splits: AtomicU64,
     /// Batches that could not be written to the queue on disk and waited in memory.
     pub spill_errors: AtomicU64,
-    /// Batches on disk that could not be read at the start.
+    /// Batches on disk that could not be read, at the start or when their turn came.
     pub spill_damaged: AtomicU64,
 }
 
@@ -105,6 +155,16 @@ impl Counters {
         self.latency_sum_ns.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
         self.sent_bytes.fetch_add(bytes as u64, Relaxed);
         *self.requests.lock().unwrap_or_else(PoisonError::into_inner).entry(code).or_default() += 1;
+    }
+
+    /// The last request says this.
+    pub(super) fn set_state(&self, state: State) {
+        self.state.store(state as u8, Relaxed);
+    }
+
+    /// What the last request says.
+    pub fn state(&self) -> State {
+        State::ALL.get(usize::from(self.state.load(Relaxed))).copied().unwrap_or(State::Unused)
     }
 
     /// Requests by how they ended.
@@ -127,6 +187,16 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_state_is_where_its_number_says() {
+        let counters = Counters::default();
+        assert_eq!(counters.state(), State::Unused);
+        for state in State::ALL {
+            counters.set_state(*state);
+            assert_eq!(counters.state(), *state);
+        }
+    }
 
     #[test]
     fn requests_by_code_and_latency() {

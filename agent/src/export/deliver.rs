@@ -18,7 +18,7 @@ use super::{
     client::{Failure, Payload, Verdict},
     complain::Complaints,
     config::{Destination as Config, Policy},
-    counters::Counters,
+    counters::{Counters, State},
     queue::{Body, Job, Queue},
     retry::Backoff,
     room::{Claim, Fate, Room},
@@ -38,7 +38,7 @@ const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 pub(super) struct Destination {
     pub(super) transport: Transport,
     pub(super) counters: Arc<Counters>,
-    pub(super) queue: Queue,
+    pub(super) queue: Arc<Queue>,
     pub(super) room: Arc<Room>,
     pub(super) spill: Option<Arc<Spill>>,
     pub(super) dead: Option<Arc<DeadLetters>>,
@@ -74,7 +74,7 @@ impl Destination {
         Self {
             transport,
             counters: Arc::default(),
-            queue: Queue::default(),
+            queue: Arc::default(),
             room,
             spill,
             dead,
@@ -90,10 +90,13 @@ impl Destination {
     /// is called. Several of these run at the same time.
     pub(super) async fn work(self: Arc<Self>) {
         while let Some(job) = self.queue.pop().await {
+            let since = job.since;
             if *self.stop.borrow() {
-                return self.leave(job).await;
+                self.leave(job).await;
+                return self.queue.landed(since);
             }
             self.deliver(job).await;
+            self.queue.landed(since);
         }
     }
 
@@ -130,7 +133,7 @@ impl Destination {
         if let Body::Memory(payload) = &body {
             claim.resize(payload.len());
         }
-        self.queue.push(Job { body, claim, too_large: None });
+        self.queue.push(Job { body, claim, since: Instant::now().into_std(), too_large: None });
     }
 
     /// Writes, and makes room first if that is the policy.
@@ -161,11 +164,12 @@ impl Destination {
 
     /// Sends one batch and settles its claim, or gives it up because of [`Self::stop`].
     async fn deliver(&self, job: Job) {
-        let Job { body, mut claim, too_large } = job;
+        let Job { body, mut claim, since, too_large } = job;
         let payload = match self.load(&body).await {
             Ok(payload) => payload,
             Err(error) => {
                 self.complaints.lost(claim.spans(), format_args!("a batch on disk cannot be used: {error}"));
+                self.counters.spill_damaged.fetch_add(1, Relaxed);
                 self.forget(&body, true).await;
                 return claim.settle(Fate::Dropped(Cause::SpillDamaged));
             }
@@ -188,7 +192,7 @@ impl Destination {
         };
         let Some(outcome) = outcome else {
             // What was read from disk is there.
-            return self.leave(Job { body, claim, too_large }).await;
+            return self.leave(Job { body, claim, since, too_large }).await;
         };
         match outcome {
             Outcome::Exported { rejected } => {
@@ -196,7 +200,7 @@ impl Destination {
                 claim.split(rejected, 0).settle(Fate::Dropped(Cause::Rejected));
                 claim.settle(Fate::Exported);
             }
-            Outcome::TooLarge(failure) => self.cut(body, &payload, claim, too_large, failure).await,
+            Outcome::TooLarge(failure) => self.cut(body, &payload, claim, since, too_large, failure).await,
             Outcome::Failed(cause) => {
                 self.bury(&payload, claim, cause).await;
                 self.forget(&body, false).await;
@@ -224,6 +228,7 @@ impl Destination {
             let start = Instant::now();
             let (verdict, generation) = self.transport.send(payload).await;
             self.counters.request(verdict.code(), start.elapsed(), payload.len());
+            self.counters.set_state(State::after(&verdict));
             match verdict {
                 Verdict::Accepted { rejected, message, .. } => {
                     self.complaints.works();
@@ -287,6 +292,7 @@ impl Destination {
         body: Body,
         payload: &Payload,
         mut claim: Claim,
+        since: std::time::Instant,
         too_large: Option<Arc<AtomicUsize>>,
         failure: Failure,
     ) {
@@ -316,7 +322,7 @@ impl Destination {
             if on_disk.is_none() {
                 part.load(payload.len());
             }
-            parts.push(Job { body, claim: part, too_large: Some(Arc::clone(&too_large)) });
+            parts.push(Job { body, claim: part, since, too_large: Some(Arc::clone(&too_large)) });
         }
         self.queue.push_first(parts.into_iter());
         // Both halves are on disk before the whole is not.

@@ -4,8 +4,8 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, atomic::Ordering::Relaxed};
 
 use super::{
     VERSION,
-    counters::{BOUNDS, Counters},
-    durations,
+    counters::{BOUNDS, State},
+    durations, measures,
     pipeline::Watched,
     text::{Format, Text},
 };
@@ -163,67 +163,14 @@ pub fn prometheus(source: &Source, format: Format) -> String {
     text.finish()
 }
 
-type Gauge = fn(&Watched) -> usize;
-type Counter = fn(&Counters) -> u64;
-type Stored = fn(&Watched) -> Option<u64>;
-
 fn destinations(text: &mut Text, all: &[Watched]) {
-    let gauges: [(&str, &str, Gauge); 4] = [
-        ("spandrel_queue_spans", "Spans waiting or in flight.", |d| d.room.held().spans),
-        ("spandrel_queue_spans_limit", "How many may.", |d| d.room.limits().0),
-        ("spandrel_queue_bytes", "Memory that they take.", |d| d.room.held().bytes),
-        ("spandrel_queue_bytes_limit", "How much they may take.", |d| d.room.limits().1),
-    ];
-    for (name, help, value) in gauges {
-        text.family(name, "gauge", help);
-        for destination in all {
-            text.sample(name, &[("destination", &*destination.name)], value(destination));
+    for measure in measures::ALL {
+        text.family(measure.prometheus, if measure.counter { "counter" } else { "gauge" }, measure.help);
+        for one in all {
+            if let Some(value) = (measure.read)(one) {
+                text.sample(measure.prometheus, &[("destination", &*one.name)], value);
+            }
         }
-    }
-    accounts(text, all);
-    let with_requests =
-        || all.iter().filter_map(|d| Some((("destination", &*d.name), d.counters.as_deref()?)));
-
-    text.family("spandrel_export_requests_total", "counter", "Requests to a backend, by how they ended.");
-    for (destination, counters) in with_requests() {
-        for (code, n) in counters.requests() {
-            let labels = [destination, ("code", &code.to_string())];
-            text.sample("spandrel_export_requests_total", &labels, n);
-        }
-    }
-    let counters: [(&str, &str, Counter); 7] = [
-        ("spandrel_export_retries_total", "Requests that were sent again.", |c| c.retries.load(Relaxed)),
-        ("spandrel_export_sent_bytes_total", "Bytes of request bodies.", |c| c.sent_bytes.load(Relaxed)),
-        ("spandrel_export_batches_total", "Batches.", |c| c.batches.load(Relaxed)),
-        ("spandrel_export_batch_spans_total", "Spans in batches.", |c| c.batch_spans.load(Relaxed)),
-        ("spandrel_export_splits_total", "Batches cut in two for their size.", |c| c.splits.load(Relaxed)),
-        ("spandrel_spill_errors_total", "Writes to disk that failed.", |c| c.spill_errors.load(Relaxed)),
-        ("spandrel_spill_damaged_total", "Batches that the disk gave back damaged.", |c| {
-            c.spill_damaged.load(Relaxed)
-        }),
-    ];
-    for (name, help, value) in counters {
-        text.family(name, "counter", help);
-        for (destination, counters) in with_requests() {
-            text.sample(name, &[destination], value(counters));
-        }
-    }
-    let name = "spandrel_export_request_duration_seconds";
-    text.family(name, "histogram", "How long a request to a backend took.");
-    for (destination, counters) in with_requests() {
-        let (cumulative, sum) = counters.latency();
-        let mut before = 0;
-        let counts = cumulative.map(|total| total - std::mem::replace(&mut before, total));
-        text.histogram(name, &[destination], (&BOUNDS, &counts, sum), None);
-    }
-}
-
-/// What each destination did with its spans. Each counts all that it wants, the ledger counts a span once.
-fn accounts(text: &mut Text, all: &[Watched]) {
-    let name = "spandrel_destination_spans_exported_total";
-    text.family(name, "counter", "Spans that a destination acknowledged.");
-    for one in all {
-        text.sample(name, &[("destination", &*one.name)], one.room.account().exported());
     }
     let name = "spandrel_destination_spans_dropped_total";
     text.family(name, "counter", "Spans that a destination did not get, by cause.");
@@ -233,35 +180,30 @@ fn accounts(text: &mut Text, all: &[Watched]) {
             text.sample(name, &labels, one.room.account().dropped(*cause));
         }
     }
-    let name = "spandrel_destination_spans_saved_total";
-    text.family(name, "counter", "Those of them that are among the dead letters.");
-    for one in all {
-        text.sample(name, &[("destination", &*one.name)], one.room.account().saved());
-    }
-    let stores: [(&str, &str, &str, Stored); 4] = [
-        ("spandrel_spill_bytes", "gauge", "Bytes of a destination's queue on disk.", |one| {
-            one.spill.as_ref().map(|spill| spill.bytes())
-        }),
-        ("spandrel_spill_bytes_limit", "gauge", "How many there may be.", |one| {
-            one.spill.as_ref().map(|spill| spill.limit())
-        }),
-        ("spandrel_dead_letter_bytes", "gauge", "Bytes of a destination's dead letters.", |one| {
-            one.dead_letters.as_ref().map(|dead| dead.bytes())
-        }),
-        (
-            "spandrel_dead_letters_lost_total",
-            "counter",
-            "Spans for which there was no room among them.",
-            |one| one.dead_letters.as_ref().map(|dead| dead.lost()),
-        ),
-    ];
-    for (name, kind, help, value) in stores {
-        text.family(name, kind, help);
-        for one in all {
-            if let Some(value) = value(one) {
-                text.sample(name, &[("destination", &*one.name)], value);
-            }
+    let with_requests =
+        || all.iter().filter_map(|d| Some((("destination", &*d.name), d.counters.as_deref()?)));
+    let name = "spandrel_destination_state";
+    text.family(name, "gauge", "What the last request says of a destination: 1 for the state that it is in.");
+    for (destination, counters) in with_requests() {
+        for state in State::ALL {
+            let labels = [destination, ("state", state.label())];
+            text.sample(name, &labels, u8::from(counters.state() == *state));
         }
+    }
+    text.family("spandrel_export_requests_total", "counter", "Requests to a backend, by how they ended.");
+    for (destination, counters) in with_requests() {
+        for (code, n) in counters.requests() {
+            let labels = [destination, ("code", &code.to_string())];
+            text.sample("spandrel_export_requests_total", &labels, n);
+        }
+    }
+    let name = "spandrel_export_request_duration_seconds";
+    text.family(name, "histogram", "How long a request to a backend took.");
+    for (destination, counters) in with_requests() {
+        let (cumulative, sum) = counters.latency();
+        let mut before = 0;
+        let counts = cumulative.map(|total| total - std::mem::replace(&mut before, total));
+        text.histogram(name, &[destination], (&BOUNDS, &counts, sum), None);
     }
 }
 
@@ -302,7 +244,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::export::{counters::Code, room::Room};
+    use crate::export::{
+        counters::{Code, Counters},
+        room::Room,
+    };
 
     #[test]
     fn the_text_in_full_where_it_matters() {
@@ -315,8 +260,15 @@ mod tests {
         let counters = Arc::<Counters>::default();
         counters.request(Code::Http(503), Duration::from_millis(20), 100);
         let claim = room.admit(false, [7, 8].into_iter());
-        let watched =
-            Watched { name: "otlp".into(), room, counters: Some(counters), spill: None, dead_letters: None };
+        counters.set_state(State::Failing);
+        let watched = Watched {
+            name: "otlp".into(),
+            room,
+            counters: Some(counters),
+            queue: Some(Arc::default()),
+            spill: None,
+            dead_letters: None,
+        };
         let source = Source::new(stats, vec![watched], || Snapshot {
             ready: true,
             kernel: vec![("events", 7)],
@@ -337,6 +289,9 @@ mod tests {
             "spandrel_queue_spans{destination=\"otlp\"} 2",
             "spandrel_queue_bytes{destination=\"otlp\"} 15",
             "spandrel_queue_spans_limit{destination=\"otlp\"} 10",
+            "spandrel_queue_batches{destination=\"otlp\"} 0",
+            "spandrel_destination_state{destination=\"otlp\",state=\"failing\"} 1",
+            "spandrel_destination_state{destination=\"otlp\",state=\"working\"} 0",
             "spandrel_export_requests_total{destination=\"otlp\",code=\"503\"} 1",
             "spandrel_export_request_duration_seconds_bucket{destination=\"otlp\",le=\"0.01\"} 0",
             "spandrel_export_request_duration_seconds_bucket{destination=\"otlp\",le=\"0.025\"} 1",

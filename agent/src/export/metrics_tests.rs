@@ -9,7 +9,12 @@ use std::{
 
 use super::*;
 use crate::{
-    export::{counters::Code, room::Room},
+    export::{
+        counters::{Code, Counters},
+        room::Room,
+        store::{dead::DeadLetters, spill::Spill},
+        testing::Folder,
+    },
     sample::{Rule, Rules},
     span::measure::{Limits, Measures},
 };
@@ -20,8 +25,18 @@ fn source() -> Arc<Source> {
     let room = Room::new(10, 1000, Arc::clone(&stats));
     let counters = Arc::<Counters>::default();
     counters.request(Code::Http(503), Duration::from_millis(20), 100);
-    let watched =
-        Watched { name: "otlp".into(), room, counters: Some(counters), spill: None, dead_letters: None };
+    // What is in it stays open, and the folder is gone at the end.
+    let folder = Folder::new("metrics");
+    let spill = Spill::open(&folder.path("q"), 1 << 20).unwrap().0;
+    let dead = DeadLetters::open(&folder.path("d"), 1 << 20).unwrap();
+    let watched = Watched {
+        name: "otlp".into(),
+        room,
+        counters: Some(counters),
+        queue: Some(Arc::default()),
+        spill: Some(Arc::new(spill)),
+        dead_letters: Some(Arc::new(dead)),
+    };
     let source = Source::new(stats, vec![watched], || Snapshot {
         ready: true,
         kernel: vec![("events_lost", 7)],
@@ -75,6 +90,7 @@ fn the_page_is_up_to_date() {
             "`cause` of `spandrel_spans_dropped_total`",
             Cause::ALL.iter().map(|cause| cause.label()).collect::<Vec<_>>(),
         ),
+        ("`state` of `spandrel_destination_state`", State::ALL.iter().map(|state| state.label()).collect()),
         ("`what` of `spandrel_capture_total`", Count::ALL.iter().map(|count| count.label()).collect()),
         ("`rule` of `spandrel_redactions_total`", Redaction::ALL.iter().map(|rule| rule.label()).collect()),
         (

@@ -25,6 +25,7 @@ mod durations_otlp;
 mod file;
 pub mod json;
 pub mod listen;
+mod measures;
 pub mod metrics;
 pub mod notify;
 pub mod otlp;

@@ -20,7 +20,7 @@ use super::{
     console,
     counters::Counters,
     deliver::Destination,
-    queue::{Body, Job},
+    queue::{Body, Job, Queue},
     room::{Claim, Room},
     route::Route,
     store::{
@@ -144,6 +144,8 @@ pub struct Watched {
     pub room: Arc<Room>,
     /// Of requests; the console makes none.
     pub counters: Option<Arc<Counters>>,
+    /// Its batches; the console has none.
+    pub(super) queue: Option<Arc<Queue>>,
     pub spill: Option<Arc<Spill>>,
     pub dead_letters: Option<Arc<DeadLetters>>,
 }
@@ -296,9 +298,10 @@ impl Pipeline {
 
 /// What an earlier process left comes first.
 fn recover(destination: &Destination, name: &str, found: &Found) {
+    let since = Instant::now();
     for batch in &found.batches {
         let claim = destination.room.recover(batch.spans);
-        destination.queue.push(Job { body: Body::Disk(batch.slot), claim, too_large: None });
+        destination.queue.push(Job { body: Body::Disk(batch.slot), claim, since, too_large: None });
     }
     destination.counters.spill_damaged.fetch_add(found.damaged, Relaxed);
     if found.damaged > 0 {
@@ -317,3 +320,7 @@ mod tests;
 #[cfg(test)]
 #[path = "delivery_tests.rs"]
 mod delivery_tests;
+
+#[cfg(test)]
+#[path = "bounds_tests.rs"]
+mod bounds_tests;

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
+    time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
@@ -21,6 +22,8 @@ pub(super) enum Body {
 pub(super) struct Job {
     pub(super) body: Body,
     pub(super) claim: Claim,
+    /// When it began to wait. Its parts, if it is cut, wait as long as it does.
+    pub(super) since: Instant,
     /// For parts of a batch that was too large: the size of a single span that was, shared by all parts.
     pub(super) too_large: Option<Arc<AtomicUsize>>,
 }
@@ -35,7 +38,20 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Job>,
+    /// Since when each of those waits that are being sent. As long as there are workers.
+    in_flight: Vec<Instant>,
     closed: bool,
+}
+
+/// What waits at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Glance {
+    /// Batches whose turn has not come.
+    pub(super) waiting: usize,
+    /// Batches that are being sent, or wait to be sent again.
+    pub(super) in_flight: usize,
+    /// How long the oldest of both has waited; zero if there is none.
+    pub(super) oldest: Duration,
 }
 
 impl Queue {
@@ -57,13 +73,14 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// The oldest. None once the queue is closed and empty.
+    /// The oldest, which is in flight from now on. None once the queue is closed and empty.
     pub(super) async fn pop(&self) -> Option<Job> {
         loop {
             let changed = self.changed.notified();
             {
                 let mut state = self.lock();
                 if let Some(job) = state.waiting.pop_front() {
+                    state.in_flight.push(job.since);
                     // A permit is one, however often it was given: pass it on.
                     if !state.waiting.is_empty() {
                         self.changed.notify_one();
@@ -75,6 +92,27 @@ impl Queue {
                 }
             }
             changed.await;
+        }
+    }
+
+    /// One that [`Self::pop`] gave is not in flight any more.
+    pub(super) fn landed(&self, since: Instant) {
+        let mut state = self.lock();
+        if let Some(at) = state.in_flight.iter().position(|other| *other == since) {
+            state.in_flight.swap_remove(at);
+        }
+    }
+
+    /// What waits now.
+    pub(super) fn glance(&self) -> Glance {
+        let state = self.lock();
+        // Parts of a batch are put first, so the first has waited longest.
+        let oldest =
+            state.waiting.front().map(|job| job.since).into_iter().chain(state.in_flight.iter().copied());
+        Glance {
+            waiting: state.waiting.len(),
+            in_flight: state.in_flight.len(),
+            oldest: oldest.min().map_or(Duration::ZERO, |since| since.elapsed()),
         }
     }
 

@@ -86,6 +86,7 @@ impl Route {
             name: Arc::clone(&self.name),
             room: Arc::clone(&self.room),
             counters: destination.map(|destination| Arc::clone(&destination.counters)),
+            queue: destination.map(|destination| Arc::clone(&destination.queue)),
             spill: destination.and_then(|destination| destination.spill.clone()),
             dead_letters: destination.and_then(|destination| destination.dead.clone()),
         }

@@ -28,8 +28,9 @@ use super::{
     SCOPE, VERSION,
     client::{self, Client, Verdict},
     config::Otlp,
-    counters::Counters,
+    counters::State,
     durations_otlp::{self, Durations},
+    measures::{self, Measure},
     metrics::{Source, Usage},
 };
 use crate::stats::{Count, Drop as Cause, Redaction};
@@ -131,8 +132,6 @@ impl Telemetry {
     }
 }
 
-type Read = fn(&Counters) -> u64;
-
 fn instruments(meter: &Meter, source: &Arc<Source>) {
     let of = |read: fn(&Source, &dyn AsyncInstrument<u64>)| {
         let source = Arc::clone(source);
@@ -195,32 +194,40 @@ fn instruments(meter: &Meter, source: &Arc<Source>) {
             }
         },
     );
-    let exports: [(&str, &str, &str, Read); 4] = [
-        ("spandrel.export.retries", "{request}", "Requests that were sent again.", |c| {
-            c.retries.load(Relaxed)
-        }),
-        ("spandrel.export.sent", "By", "Bytes of request bodies.", |c| c.sent_bytes.load(Relaxed)),
-        ("spandrel.export.batches", "{batch}", "Batches.", |c| c.batches.load(Relaxed)),
-        ("spandrel.export.batch_spans", "{span}", "Spans in batches.", |c| c.batch_spans.load(Relaxed)),
-    ];
-    for (name, unit, text, read) in exports {
+    for measure in measures::ALL {
         let source = Arc::clone(source);
-        meter
-            .u64_observable_counter(name)
-            .with_unit(unit)
-            .with_description(text)
-            .with_callback(move |to| {
-                for destination in source.destinations().iter() {
-                    if let Some(counters) = &destination.counters {
-                        to.observe(
-                            read(counters),
-                            &[KeyValue::new("destination", Arc::clone(&destination.name))],
-                        );
-                    }
+        let read = move |to: &dyn AsyncInstrument<u64>| {
+            for one in source.destinations().iter() {
+                if let Some(value) = (measure.read)(one) {
+                    to.observe(value, &[KeyValue::new("destination", Arc::clone(&one.name))]);
                 }
-            })
-            .build();
+            }
+        };
+        let Measure { otlp, unit, help, .. } = *measure;
+        if measure.counter {
+            let builder = meter.u64_observable_counter(otlp).with_unit(unit).with_description(help);
+            builder.with_callback(read).build();
+        } else {
+            let builder = meter.u64_observable_gauge(otlp).with_unit(unit).with_description(help);
+            builder.with_callback(read).build();
+        }
     }
+    counter(
+        "spandrel.destination.spans.dropped",
+        "{span}",
+        "Spans that a destination did not get.",
+        |source, to| {
+            for one in source.destinations().iter() {
+                for cause in Cause::ALL {
+                    let labels = [
+                        KeyValue::new("destination", Arc::clone(&one.name)),
+                        KeyValue::new("cause", cause.label()),
+                    ];
+                    to.observe(one.room.account().dropped(*cause), &labels);
+                }
+            }
+        },
+    );
     let source_of_time = Arc::clone(source);
     meter
         .f64_observable_counter("spandrel.export.request.time")
@@ -279,22 +286,17 @@ fn instruments(meter: &Meter, source: &Arc<Source>) {
     gauge("spandrel.requests.open", "{request}", "Requests and spans under way.", |source, to| {
         to.observe(u64::try_from(source.stats().open.load(Relaxed)).unwrap_or(0), &[]);
     });
-    gauge("spandrel.queue.spans", "{span}", "Spans waiting or in flight.", |source, to| {
-        for destination in source.destinations().iter() {
-            let labels = [KeyValue::new("destination", Arc::clone(&destination.name))];
-            to.observe(destination.room.held().spans as u64, &labels);
-        }
-    });
-    gauge("spandrel.queue.spans.limit", "{span}", "How many may wait.", |source, to| {
-        for destination in source.destinations().iter() {
-            let labels = [KeyValue::new("destination", Arc::clone(&destination.name))];
-            to.observe(destination.room.limits().0 as u64, &labels);
-        }
-    });
-    gauge("spandrel.queue.bytes", "By", "Memory that they take.", |source, to| {
-        for destination in source.destinations().iter() {
-            let labels = [KeyValue::new("destination", Arc::clone(&destination.name))];
-            to.observe(destination.room.held().bytes as u64, &labels);
+    let state = "What the last request says of a destination: 1 for the state that it is in.";
+    gauge("spandrel.destination.state", "1", state, |source, to| {
+        for one in source.destinations().iter() {
+            let Some(counters) = &one.counters else { continue };
+            for state in State::ALL {
+                let labels = [
+                    KeyValue::new("destination", Arc::clone(&one.name)),
+                    KeyValue::new("state", state.label()),
+                ];
+                to.observe(u64::from(counters.state() == *state), &labels);
+            }
         }
     });
 }
@@ -349,7 +351,10 @@ mod tests {
     use super::*;
     use crate::{
         export::{
+            counters::Counters,
             metrics::Snapshot,
+            pipeline::Watched,
+            room::Room,
             testing::{Answer, Backend, Wire},
         },
         stats::Stats,
@@ -362,7 +367,14 @@ mod tests {
             let stats = Arc::<Stats>::default();
             (0..3).for_each(|_| stats.saw());
             Stats::drop(&stats, Cause::QueueFull, 2);
-            let source = Source::new(stats, Vec::new(), Snapshot::default);
+            let room = Room::new(10, 1000, Arc::clone(&stats));
+            let claim = room.admit(false, [7, 8].into_iter());
+            let counters = Arc::<Counters>::default();
+            counters.set_state(State::Failing);
+            let (counters, queue) = (Some(counters), Some(Arc::default()));
+            let (spill, dead_letters) = (None, None);
+            let one = Watched { name: "otlp".into(), room, counters, queue, spill, dead_letters };
+            let source = Source::new(stats, vec![one], Snapshot::default);
             let telemetry = start(&backend.otlp(), Options::default(), &source, &Handle::current()).unwrap();
             tokio::task::spawn_blocking(|| telemetry.shutdown()).await.unwrap();
 
@@ -377,6 +389,17 @@ mod tests {
             assert!(text("spandrel.requests.seen").contains("AsInt(3)"));
             assert!(text("spandrel.spans.dropped").contains("AsInt(2)"));
             assert!(text("spandrel.requests.open").contains("AsInt(1)"));
+            assert!(text("spandrel.queue.bytes").contains("AsInt(15)"));
+            assert!(text("spandrel.destination.state").contains("failing"));
+            let has = |name| metrics.iter().any(|metric| metric.name == name);
+            for measure in measures::ALL {
+                let stored = measure.otlp.starts_with("spandrel.dead_letters")
+                    || measure.otlp.starts_with("spandrel.spill.bytes")
+                    || measure.otlp == "spandrel.spill.spans";
+                // What has no destination is not sent.
+                assert_eq!(has(measure.otlp), !stored, "{}", measure.otlp);
+            }
+            drop(claim);
         }
     }
 }

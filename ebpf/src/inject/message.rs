@@ -265,7 +265,7 @@ fn write(ctx: &SkMsgContext, slot: &Slot) -> bool {
         return true;
     }
     let words = slot.len / 8;
-    for index in 0..WORDS / 2 {
+    for (index, word) in line.iter().enumerate().take(WORDS / 2) {
         if index as u32 >= words {
             return true;
         }
@@ -273,7 +273,7 @@ fn write(ctx: &SkMsgContext, slot: &Slot) -> bool {
             return false;
         }
         // SAFETY: the check above, which the verifier follows, covers this word.
-        unsafe { to.add(8 * index).cast::<u64>().write_unaligned(line[index]) };
+        unsafe { to.add(8 * index).cast::<u64>().write_unaligned(*word) };
     }
     true
 }

@@ -2,8 +2,10 @@
 
 mod recording;
 mod resource;
+mod spans;
 
 pub use self::{
     recording::{CONNECTIONS, Recording, SAMPLES, Sample},
     resource::resources,
+    spans::{sdk_resource, sdk_span, spans},
 };

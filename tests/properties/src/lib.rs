@@ -10,6 +10,8 @@ mod config;
 mod event;
 mod http1;
 mod inject;
+mod queue;
+mod record;
 mod redact;
 mod w3c;
 
@@ -17,6 +19,8 @@ pub use config::config;
 pub use event::event;
 pub use http1::http1;
 pub use inject::inject;
+pub use queue::queue;
+pub use record::record;
 pub use redact::redact;
 pub use w3c::w3c;
 
@@ -31,4 +35,6 @@ pub const ALL: &[(&str, Property)] = &[
     ("redact", redact),
     ("config", config),
     ("inject", inject),
+    ("record", record),
+    ("queue", queue),
 ];

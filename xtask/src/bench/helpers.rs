@@ -1,6 +1,9 @@
 //! The programs of `tests/bench`, and what the one about the pipeline says.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
@@ -21,6 +24,7 @@ const SPANS: usize = 16_000;
 pub(super) struct Helpers {
     pipeline: PathBuf,
     pub(super) ring: PathBuf,
+    pub(super) export: PathBuf,
 }
 
 impl Helpers {
@@ -28,8 +32,13 @@ impl Helpers {
         // They contain the agent's library, which contains the kernel object.
         setup::ready()?;
         sh(&mut cargo(["build", "--release", "--locked", "--package", "spandrel-bench"]))?;
-        let folder = target_dir().join("release");
-        Ok(Self { pipeline: folder.join("pipeline"), ring: folder.join("ring") })
+        Ok(Self::of(&target_dir().join("release")))
+    }
+
+    /// Those in a folder.
+    pub(super) fn of(folder: &Path) -> Self {
+        let program = |name| folder.join(name);
+        Self { pipeline: program("pipeline"), ring: program("ring"), export: program("export") }
     }
 }
 

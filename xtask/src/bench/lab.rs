@@ -36,6 +36,8 @@ pub(super) struct Lab {
     /// Length of a slice.
     pub(super) seconds: u64,
     pub(super) quick: bool,
+    /// How long the backend is gone.
+    pub(super) minutes: f64,
     folder: Folder,
     end: Instant,
     sink: Option<Sink>,
@@ -59,6 +61,7 @@ impl Lab {
             slices,
             seconds: args.seconds.max(1),
             quick: args.quick,
+            minutes: args.minutes,
             folder,
             end: Instant::now() + limit,
             sink: None,

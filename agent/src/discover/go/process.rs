@@ -50,21 +50,19 @@ impl Looker {
         let path = path(pid);
         let meta = fs::metadata(&path).ok()?;
         let id = Id(meta.dev(), meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec());
-        let executable = match self.known.iter().find(|(known, _)| *known == id) {
-            Some((_, executable)) => *executable,
-            None => {
-                let executable = Executable::read(&path);
-                let (executable, unknown) = match executable {
-                    Some(Ok(executable)) => (Some(executable), None),
-                    Some(Err(unknown)) => (None, Some(unknown)),
-                    None => (None, None),
-                };
-                self.remember(id, executable);
-                if let Some(unknown) = unknown {
-                    return Some(Err(unknown));
-                }
-                executable
+        let executable = if let Some((_, executable)) = self.known.iter().find(|(known, _)| *known == id) {
+            *executable
+        } else {
+            let (executable, unknown) = match Executable::read(&path) {
+                Some(Ok(executable)) => (Some(executable), None),
+                Some(Err(unknown)) => (None, Some(unknown)),
+                None => (None, None),
+            };
+            self.remember(id, executable);
+            if let Some(unknown) = unknown {
+                return Some(Err(unknown));
             }
+            executable
         };
         let Executable { minor, round_trip, serve, .. } = executable?;
         let program = executable?.program(headers(pid)?);

@@ -84,6 +84,11 @@ impl DeadLetters {
         self.bytes.load(Relaxed)
     }
 
+    /// The most that may be there.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
     /// Spans for which there was no room, or no disk.
     pub fn lost(&self) -> u64 {
         self.lost.load(Relaxed)

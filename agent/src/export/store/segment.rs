@@ -20,6 +20,9 @@ const ASIDE: &str = ".damaged";
 /// A larger file is none of ours: segments end at a few MiB, and one message is 64 MiB at most.
 const MAX_FILE: u64 = 160 << 20;
 
+/// The last time that a name has digits for: whatever else somebody puts there, names keep their length.
+const LAST: u64 = 999_999_999_999_999;
+
 /// A segment whose lock we have.
 #[derive(Debug)]
 pub(crate) struct Segment {
@@ -35,6 +38,11 @@ pub(crate) struct Segment {
 /// Milliseconds since the Unix epoch.
 pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// The time in a segment's name.
+fn time_of(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.get(..15)?.parse().ok()
 }
 
 /// Makes a folder that only its owner can read: spans tell what people did.
@@ -58,11 +66,14 @@ pub(crate) fn list(folder: &Path, deep: bool) -> io::Result<Vec<PathBuf>> {
 }
 
 impl Segment {
-    /// A new one. Names sort by time; the process and a number keep them apart.
+    /// A new one. Names sort by time; the process and a number keep them apart. It comes behind all that are there,
+    /// also when the clock was set back.
     pub(crate) fn create(folder: &Path) -> io::Result<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let (pid, number) = (std::process::id(), NUMBER.fetch_add(1, Relaxed));
-        let path = folder.join(format!("{:015}-{number:06}-{pid}{SUFFIX}", now_ms()));
+        let newest = list(folder, false)?.last().and_then(|path| time_of(path));
+        let time = newest.map_or(0, |newest| newest + 1).max(now_ms()).min(LAST);
+        let path = folder.join(format!("{time:015}-{number:06}-{pid}{SUFFIX}"));
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         // The name has to survive a power cut, too.

@@ -120,6 +120,25 @@ fn what_changes_on_disk_while_it_waits_is_noticed() {
     assert!(folder.names()[0].ends_with(".damaged"));
 }
 
+/// The clock was an hour ahead when the first was written: what is written after it still comes after it.
+#[test]
+fn a_clock_that_is_set_back_changes_no_order() {
+    let folder = Folder::new("spill-clock");
+    let (spill, _) = Spill::open(&folder.path("q"), LIMIT).unwrap();
+    append(&spill, "first");
+    kill(spill);
+    let name = folder.names().remove(0);
+    let ahead = crate::export::store::segment::now_ms() + 3_600_000;
+    let (path, other) = (folder.path(&name), format!("q/{ahead:015}-000007-1.spandrel"));
+    fs::rename(path, folder.path(other)).unwrap();
+    let (spill, found) = Spill::open(&folder.path("q"), LIMIT).unwrap();
+    assert_eq!(texts(&spill, &found), ["first"]);
+    append(&spill, "second");
+    kill(spill);
+    let (spill, found) = Spill::open(&folder.path("q"), LIMIT).unwrap();
+    assert_eq!(texts(&spill, &found), ["first", "second"]);
+}
+
 #[test]
 fn a_folder_that_goes_is_made_again() {
     let folder = Folder::new("spill-gone");

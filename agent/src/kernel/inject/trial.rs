@@ -43,6 +43,7 @@ fn failed(what: &'static str) -> impl Fn(io::Error) -> Difference {
 }
 
 /// Like `assert_eq`, as an outcome.
+#[expect(clippy::needless_pass_by_value, reason = "its callers have values")]
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, is: T, expected: T) -> Outcome {
     if is == expected { Ok(()) } else { Err(Difference(format!("{what}: {is:?} instead of {expected:?}"))) }
 }

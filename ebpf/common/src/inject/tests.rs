@@ -73,7 +73,7 @@ fn the_line_is_the_one_that_the_parser_reads() {
         for flags in 0..=255_u8 {
             let words = line(trace_id, span_id, flags);
             let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).take(LINE).collect();
-            let hex = |id: &[u8]| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            let hex = |id: &[u8]| id.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
             let expected = format!("traceparent: 00-{}-{}-0{}\r\n", hex(&trace_id), hex(&span_id), flags & 3);
             assert_eq!(String::from_utf8_lossy(&bytes), expected);
         }

@@ -175,7 +175,7 @@ fn owner(state: &State, program: &Program, ids: Ids) -> u64 {
 #[inline(always)]
 pub fn release(state: &mut State) {
     if state.goroutine != 0 {
-        if !work(Key(state.goroutine)).is_some_and(|work| work.loops != 0) {
+        if work(Key(state.goroutine)).is_none_or(|work| work.loops == 0) {
             // One that was forgotten for want of room is the wished-for state, too.
             let _ = GOROUTINES.remove(state.goroutine);
         }

@@ -20,17 +20,17 @@ use spandrel_test_support::{
 use crate::common::{PYTHON, curl, echo, traced};
 
 /// Requests of curl to Python: twice as many spans.
-const COUNT: usize = 100;
+pub(crate) const COUNT: usize = 100;
 
 /// `COUNT` requests, all of them answered whatever the agent is busy with.
 #[track_caller]
-fn requests(lab: &Lab, port: u16) {
+pub(crate) fn requests(lab: &Lab, port: u16) {
     let answers = run(curl(lab).arg(format!("http://127.0.0.1:{port}/bytes/[1-{COUNT}]"))).success();
     assert_eq!(answers.matches("200 ").count(), COUNT, "{answers}");
 }
 
 /// The agent for a test's programs, with a configuration file.
-fn configured(lab: &Lab, config: &str) -> Options {
+pub(crate) fn configured(lab: &Lab, config: &str) -> Options {
     let file = format!("file_format: \"1.1\"\n{config}");
     traced(lab, "auto")
         .console("off")
@@ -39,7 +39,7 @@ fn configured(lab: &Lab, config: &str) -> Options {
 }
 
 /// A destination for the file: small batches, quickly.
-fn destination(name: &str, url: &str, more: &str) -> String {
+pub(crate) fn destination(name: &str, url: &str, more: &str) -> String {
     format!(
         "      - name: {name}
         exporter: {{otlp_http: {{endpoint: \"{url}/v1/traces\", timeout: 300}}}}
@@ -51,7 +51,7 @@ fn destination(name: &str, url: &str, more: &str) -> String {
 
 /// Fails the test unless the ledger closes with nothing open, and what it calls exported was acknowledged once.
 #[track_caller]
-fn assert_ledger(finished: &Finished, backend: &Backend) -> u64 {
+pub(crate) fn assert_ledger(finished: &Finished, backend: &Backend) -> u64 {
     let ledger = &finished.report.ledger;
     ledger.assert_closed();
     assert_eq!(ledger.open, 0, "{ledger:?}\n{}", finished.stderr);
@@ -62,12 +62,12 @@ fn assert_ledger(finished: &Finished, backend: &Backend) -> u64 {
 }
 
 #[track_caller]
-fn assert_once(ids: &[String]) {
+pub(crate) fn assert_once(ids: &[String]) {
     let unique: HashSet<_> = ids.iter().collect();
     assert_eq!(unique.len(), ids.len(), "spans were acknowledged twice");
 }
 
-fn dropped(finished: &Finished, cause: &str) -> u64 {
+pub(crate) fn dropped(finished: &Finished, cause: &str) -> u64 {
     finished.report.ledger.dropped.get(cause).copied().unwrap_or(0)
 }
 
@@ -200,7 +200,7 @@ fn one_of_three_destinations_hangs() {
 }
 
 /// Files that end like this hold batches.
-fn segments(folder: &Path) -> usize {
+pub(crate) fn segments(folder: &Path) -> usize {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
     let names = entries.flatten().map(|entry| entry.path());
     names.filter(|path| path.extension().is_some_and(|end| end == "spandrel")).count()
@@ -291,7 +291,7 @@ fn who_signals_twice_wants_the_end() {
     let config =
         format!("distribution:\n  spandrel:\n    destinations:\n{}", destination("main", &backend.url(), ""));
     // Far beyond what the test waits.
-    let mut agent = Agent::start(&configured(&lab, &config).args(["--shutdown-timeout", "3600"]));
+    let agent = Agent::start(&configured(&lab, &config).args(["--shutdown-timeout", "3600"]));
     let (_server, port) = echo(&lab);
     requests(&lab, port);
     agent.signal(Signal::TERM);
@@ -333,14 +333,18 @@ fn a_token_is_renewed() {
 }
 
 /// A mounted file system of so many bytes; it goes with its owner.
-struct Small(PathBuf);
+pub(crate) struct Small(PathBuf);
 
 impl Small {
-    fn mount(at: PathBuf, bytes: usize) -> Self {
+    pub(crate) fn mount(at: PathBuf, bytes: usize) -> Self {
         fs::create_dir(&at).expect("a folder");
         let size = format!("size={bytes}");
         run(command("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&at)).success();
         Self(at)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 }
 

@@ -9,9 +9,7 @@ use std::{
 };
 
 use spandrel_test_support::{
-    Agent, Finished, Kind, Lab, Options, Program, Span, http,
-    process::{command, run},
-    require, skip,
+    Agent, Finished, Kind, Lab, Options, Program, Span, http, process::run, require, skip,
 };
 
 use crate::{

@@ -34,7 +34,7 @@ impl Dice {
     fn bytes(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
         match self.roll(12) {
-            0 => out.extend((0..self.roll(300) + 1).map(|_| self.roll(256) as u8)),
+            0 => out.extend((0..=self.roll(300)).map(|_| self.roll(256) as u8)),
             1 => out.extend(b"\x16\x03\x01\x02\x00GET / HTTP/1.1\r\n\r\n"),
             2 => out.extend(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"),
             // yamux: a window update.
