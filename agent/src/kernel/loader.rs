@@ -10,16 +10,13 @@ use super::{
     btf::Btf,
     hooks::{HOOKS, Hook, Profile},
     inject::{self, Injection},
-    layout,
+    layout, object, privilege,
     ring::Ring,
     uprobe::Probes,
 };
 
 /// Programs for functions of Go programs, in the order of [`Kernel::probe_go`].
 pub(super) const GO_PROBES: [&str; 2] = ["go_round_trip", "go_serve_http"];
-
-/// The kernel object, made by build.rs.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SPANDREL_EBPF"));
 
 /// What the loader has to know.
 #[derive(Clone, Copy, Debug)]
@@ -137,7 +134,7 @@ pub(super) fn best_profile(btf: &Btf<'_>) -> Profile {
 }
 
 pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
-    if OBJECT.is_empty() {
+    if !object::is_there() {
         return Err(LoadError::NoObject);
     }
     let release = super::features::release();
@@ -187,7 +184,11 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
     if profile == Profile::Socket {
         loader.map_max_entries("SOCKET_MAP", 1);
     }
-    let mut ebpf = loader.load(OBJECT).map_err(|error| LoadError::Load(Box::new(error)))?;
+    let sockets = options.inject && privilege::may_inject();
+    let kernel_object = if sockets { Some(object::whole()) } else { object::without_socket_map() };
+    // An object without that map is the whole one.
+    let kernel_object = kernel_object.unwrap_or_else(object::whole);
+    let mut ebpf = loader.load(&kernel_object).map_err(|error| LoadError::Load(Box::new(error)))?;
     let ring = RingBuf::try_from(
         ebpf.take_map("EVENTS").ok_or(aya::maps::MapError::InvalidName { name: "EVENTS".into() })?,
     )?;
@@ -205,7 +206,10 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
         attach(&mut kernel, hook, &aya_btf)
             .map_err(|source| LoadError::Program { program: hook.program, source: Box::new(source) })?;
     }
-    if options.inject {
+    if options.inject && !sockets {
+        kernel.injection =
+            Injection::Refused("CAP_NET_ADMIN is missing: run as root, or grant it".to_owned());
+    } else if options.inject {
         kernel.injection = match inject::start(&mut kernel.ebpf, profile, &aya_btf) {
             Ok(again) => {
                 kernel.again = Some(again);

@@ -6,6 +6,7 @@ pub mod hooks;
 pub mod inject;
 pub mod layout;
 mod loader;
+mod object;
 pub mod privilege;
 mod ring;
 mod uprobe;

@@ -17,6 +17,15 @@ pub struct Capability {
 
 const SYS_ADMIN: u32 = 21;
 
+/// Only for what has to be asked for.
+const NET_ADMIN: Capability = Capability {
+    name: "CAP_NET_ADMIN",
+    bit: 12,
+    or: Some(SYS_ADMIN),
+    required: false,
+    purpose: "writing trace context to the wire (--propagation on)",
+};
+
 /// All of them.
 pub const CAPABILITIES: &[Capability] = &[
     Capability {
@@ -47,6 +56,7 @@ pub const CAPABILITIES: &[Capability] = &[
         required: false,
         purpose: "the same for programs of other users",
     },
+    NET_ADMIN,
 ];
 
 impl Capability {
@@ -63,9 +73,15 @@ pub fn capabilities() -> impl Iterator<Item = (&'static Capability, bool)> {
     CAPABILITIES.iter().map(move |capability| (capability, capability.is_in(effective)))
 }
 
+/// Whether this process may make maps of sockets.
+pub fn may_inject() -> bool {
+    capabilities().any(|(capability, held)| held && capability.name == NET_ADMIN.name)
+}
+
 /// Names of those that the agent starts without, and sees less.
 pub fn missing() -> Vec<&'static str> {
-    let missing = capabilities().filter(|(capability, held)| !held && !capability.required);
+    let missing = capabilities()
+        .filter(|(capability, held)| !held && !capability.required && capability.name != NET_ADMIN.name);
     missing.map(|(capability, _)| capability.name).collect()
 }
 
@@ -79,7 +95,7 @@ mod tests {
             let held = CAPABILITIES.iter().filter(move |capability| capability.is_in(effective));
             held.map(|capability| capability.name).collect::<Vec<_>>()
         };
-        assert_eq!(held(1 << SYS_ADMIN), ["CAP_BPF", "CAP_PERFMON"]);
+        assert_eq!(held(1 << SYS_ADMIN), ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"]);
         assert_eq!(held(1 << 39 | 1 << 19), ["CAP_BPF", "CAP_SYS_PTRACE"]);
         assert_eq!(held(u64::MAX).len(), CAPABILITIES.len());
     }
