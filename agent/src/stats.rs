@@ -100,6 +100,24 @@ causes! {
         ValuesCut = "values_cut",
         /// Inbound `traceparent` headers that were not valid.
         BadTraceparent = "bad_traceparent",
+        /// Kafka polls that brought no records, and make no span.
+        KafkaEmptyPolls = "kafka_empty_polls",
+        /// Kafka polls whose response was not seen, and which make no span.
+        KafkaUnseenPolls = "kafka_unseen_polls",
+        /// Kafka requests other than Produce and Fetch, which make no span.
+        KafkaOther = "kafka_other_requests",
+        /// Kafka requests that a traced broker received, which make no span: their client's tells them.
+        KafkaReceived = "kafka_received_requests",
+        /// Kafka requests of an API or a version that is not known, told by key and version only.
+        KafkaUnknown = "kafka_unknown_versions",
+        /// Kafka topics told by their ids, because no response with their names was seen.
+        KafkaTopicIds = "kafka_unknown_topics",
+        /// Kafka records with headers that were not read.
+        KafkaUnread = "kafka_unread_headers",
+        /// Kafka record batches of formats without headers (before Kafka 0.11).
+        KafkaOldFormat = "kafka_old_formats",
+        /// Links left out because a span has too many.
+        LinksDropped = "links_dropped",
         /// Processes not traced because they do what is not followed (io_uring, 32-bit calls).
         UnseenProcesses = "unseen_processes",
     }

@@ -1,6 +1,7 @@
 //! Protocols: bytes to messages, nothing else. No times, no pairing, no spans, no truncation policy.
 
 pub mod http1;
+pub mod kafka;
 pub mod message;
 
 pub use message::Message;

@@ -7,6 +7,8 @@
 //! standard variable for it: `network.transport`, `network.local.*`, `client.port`, a client's
 //! `user_agent.original` and `url.scheme`.
 
+mod kafka;
+
 use std::{borrow::Cow, sync::Arc};
 
 use spandrel_common::{
@@ -21,6 +23,7 @@ use super::{
     attributes::Attributes,
     context,
     http::{Lines, RequestLine, request_line, text},
+    known::Known,
     measure::{Exemplar, Key, Measures, Observed, is_server, scheme_label},
     outcome::judge,
     policy::{Field, OptIn, SpanPolicy},
@@ -65,6 +68,7 @@ pub struct Builder {
     clock: ClockAnchor,
     stats: Arc<Stats>,
     measures: Option<Arc<Measures>>,
+    known: Known,
 }
 
 /// What a request's head says that its span needs.
@@ -164,7 +168,16 @@ impl Builder {
     /// A builder for these choices. Moments are converted by `clock`.
     pub fn new(policy: SpanPolicy, sampler: Policy, clock: ClockAnchor, stats: Arc<Stats>) -> Self {
         let redactor = Redactor::new(policy.redaction.clone());
-        Self { policy, redactor, sampler, rules: Rules::default(), clock, stats, measures: None }
+        Self {
+            policy,
+            redactor,
+            sampler,
+            rules: Rules::default(),
+            clock,
+            stats,
+            measures: None,
+            known: Known::default(),
+        }
     }
 
     /// Measures what it sees there, sampled or not.
@@ -266,6 +279,8 @@ impl Builder {
             status: verdict.status,
             attributes,
             dropped_attributes,
+            links: Vec::new(),
+            dropped_links: 0,
             resource,
         })
     }

@@ -10,6 +10,7 @@ mod config;
 mod event;
 mod http1;
 mod inject;
+mod kafka;
 mod queue;
 mod record;
 mod redact;
@@ -19,6 +20,7 @@ pub use config::config;
 pub use event::event;
 pub use http1::http1;
 pub use inject::inject;
+pub use kafka::kafka;
 pub use queue::queue;
 pub use record::record;
 pub use redact::redact;
@@ -30,6 +32,7 @@ pub type Property = fn(&[u8]);
 /// The properties by name; a folder of tests/corpus with that name has bytes to start from.
 pub const ALL: &[(&str, Property)] = &[
     ("http1", http1),
+    ("kafka", kafka),
     ("w3c", w3c),
     ("event", event),
     ("redact", redact),
