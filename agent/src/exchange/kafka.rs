@@ -128,3 +128,51 @@ fn finish(
         cause,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::{Addr, Role};
+
+    fn connection() -> Arc<Connection> {
+        let (local, peer) = (Addr::Unix, Addr::Unix);
+        Arc::new(Connection { id: 1, seed: [1, 2], role: Role::Client, local, peer, netns: 0 })
+    }
+
+    fn ask(calls: &mut Calls, correlation: i32, pos: u64) {
+        let begin = Begin { pos, start_ns: 10 * pos, ..Begin::default() };
+        calls.request(begin, Header { key: 1, version: 12, correlation, client: None });
+        calls.asked(correlation, Asked::Fetch, Seen { bytes: 40, ..Seen::default() });
+    }
+
+    #[test]
+    fn responses_find_their_requests() {
+        let (connection, mut calls) = (connection(), Calls::default());
+        for (correlation, pos) in [(1, 5), (2, 45), (3, 85)] {
+            ask(&mut calls, correlation, pos);
+        }
+        let told = Some((Told::Other, Seen::default()));
+        let call = calls.over(2, &connection, told, (Outcome::Complete, 1)).unwrap();
+        assert_eq!((call.pos, call.start_ns, call.end_ns, call.gap), (45, 450, 450, false));
+        assert!(calls.over(2, &connection, None, (Outcome::Complete, 900)).is_none());
+        let call = calls.over(1, &connection, None, (Outcome::Unseen, 900)).unwrap();
+        assert!(call.gap && call.told.is_none() && call.asked == Asked::Fetch);
+        let rest: Vec<_> = calls.end_all(&connection, (Outcome::PeerClosed, 900)).collect();
+        assert_eq!((rest.len(), rest[0].pos, calls.len()), (1, 85, 0));
+    }
+
+    #[test]
+    fn a_number_that_comes_twice_is_answered_in_order() {
+        let (connection, mut calls) = (connection(), Calls::default());
+        ask(&mut calls, 7, 5);
+        calls.request(
+            Begin { pos: 45, ..Begin::default() },
+            Header { key: 0, version: 9, correlation: 7, client: None },
+        );
+        let seen = Seen { partly: true, ..Seen::default() };
+        calls.asked(7, Asked::Other, seen);
+        let first = calls.over(7, &connection, None, (Outcome::Complete, 60)).unwrap();
+        let second = calls.over(7, &connection, None, (Outcome::Complete, 60)).unwrap();
+        assert_eq!((first.pos, first.gap, second.pos, second.gap), (5, false, 45, true));
+    }
+}
