@@ -177,7 +177,7 @@ fn line(found: &mut Found, bytes: Bytes, line: u32) -> bool {
             found.states += 1;
         }
     } else if lower == word(b"upgrade:") {
-        found.upgrade = 1;
+        found.upgrade = line + 8;
     } else if lower == word(b"transfer") && (bytes.word(line + 8) | LOWER) == word(b"-encodin") {
         found.odd |= u32::from(found.coding != 0);
         found.coding = line + 18;
@@ -251,6 +251,14 @@ pub fn status(bytes: Bytes) -> u32 {
     let text = bytes.word(9);
     let digit = |shift: u32| (((text >> shift) as u8).wrapping_sub(b'0')) as u32;
     digit(0) * 100 + digit(8) * 10 + digit(16)
+}
+
+/// Whether the `Upgrade` field of the head that was searched names HTTP/2 (RFC 7540, section 3.2).
+#[inline(always)]
+pub fn upgrades_to_http2(scratch: &Scratch) -> bool {
+    let bytes = scratch.view();
+    let value = scratch.found.upgrade + u32::from(bytes.byte(scratch.found.upgrade) == b' ');
+    scratch.found.upgrade != 0 && (bytes.word(value) as u32 | LOWER as u32) == u32::from_le_bytes(*b"h2c\r") | 0x2000_0000
 }
 
 /// The methods whose responses differ.

@@ -35,9 +35,9 @@ const OVERTAKEN: usize = HELD_EVENTS;
 
 /// What the handling of one event needs besides the connection.
 pub(super) struct Context<'a> {
-    stats: &'a Stats,
+    pub(super) stats: &'a Stats,
     messages: &'a mut Vec<Message>,
-    out: &'a mut Vec<Exchange>,
+    pub(super) out: &'a mut Vec<Exchange>,
 }
 
 impl<'a> Context<'a> {
@@ -91,9 +91,8 @@ impl Conn {
         }
     }
 
-    /// Whether this is the connection that `event` announces, once more.
-    pub(super) fn is(&self, event: &event::Conn) -> bool {
-        self.info.seed == event.seed
+    pub(super) fn info(&self) -> &Connection {
+        &self.info
     }
 
     pub(super) const fn tgid(&self) -> u32 {
@@ -102,10 +101,6 @@ impl Conn {
 
     pub(super) const fn transport(&self) -> u8 {
         self.transport
-    }
-
-    pub(super) fn netns(&self) -> u32 {
-        self.info.netns
     }
 
     /// Something of the message that is open in a side may have moved unseen.
@@ -445,7 +440,7 @@ impl Conn {
 }
 
 /// What the kernel side announces, as plain data.
-fn connection(event: &event::Conn) -> Connection {
+pub(super) fn connection(event: &event::Conn) -> Connection {
     let addr = |bytes: [u8; 16], port: u16| {
         let ip = match event.ip_version {
             4 => {

@@ -9,7 +9,10 @@ use spandrel_common::{
     stats::Counter,
 };
 
-use super::tell::{HEAD, tell};
+use super::{
+    http2,
+    tell::{HEAD, tell},
+};
 use crate::{
     call::gather,
     causality::{piece::spandrel_first_piece, spandrel_answered, spandrel_inbound, spandrel_outbound},
@@ -19,7 +22,7 @@ use crate::{
     emit, filter,
     head::{self, Framing, Looks, spandrel_head},
     inject,
-    scratch::{self, Moved, Scratch},
+    scratch::{self, FRAMES_FROM, Moved, Scratch},
 };
 
 /// Takes what it understands of the sent bytes from `offset` on and returns how many that were; 0 for all.
@@ -271,6 +274,7 @@ fn withhold<const TX: bool>(state: &mut State, moved: Moved, offset: u64, end: u
 /// A response starts at `offset`; its head was searched.
 #[inline(always)]
 fn response<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scratch: &mut Scratch) -> u64 {
+    let at = scratch.moved.base + offset;
     let bytes = scratch.view();
     let end = u64::from(scratch.found.end);
     let status = head::status(bytes);
@@ -288,7 +292,13 @@ fn response<const TX: bool>(state: &mut State, offset: u64, framing: Framing, sc
     let framing = if tunnel || empty { Framing::EMPTY } else { framing };
     let done = told::<TX>(state, offset, end, framing, scratch);
     if tunnel {
-        state.phase = IGNORED;
+        if status == 101 && head::upgrades_to_http2(scratch) {
+            http2::turn::<TX>(state, at + end);
+            scratch.moved.left = FRAMES_FROM;
+            scratch.moved.frames = offset + end;
+        } else {
+            state.phase = IGNORED;
+        }
         return 0;
     }
     done

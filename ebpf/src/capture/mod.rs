@@ -5,8 +5,9 @@
 //! to a limit, and judged in userspace. Nothing here fails: it captures less, and counts it.
 //!
 //! This file accounts for a call and finds out whether the connection is HTTP; [`message`] follows messages
-//! through it; [`tell`] makes the events.
+//! through it; [`tell`] makes the events. [`http2`] follows frames instead, on connections that begin with its preface.
 
+mod http2;
 mod message;
 mod tell;
 
@@ -16,12 +17,15 @@ use spandrel_common::{
     stats::Counter,
 };
 
-use self::message::{spandrel_step_rx, spandrel_step_tx};
-pub use self::tell::closed;
+use self::{
+    http2::spandrel_frames,
+    message::{spandrel_step_rx, spandrel_step_tx},
+};
+pub use self::{http2::Frames, tell::closed};
 use crate::{
     call::{Call, gather},
     causality::{self, piece::spandrel_next_piece, spandrel_answered, spandrel_called},
-    conn::{BODY, CHUNKED, HTTP, IGNORED, SHIP, SNIFFING, START, State, TO_CLOSE},
+    conn::{BODY, CHUNKED, FRAMES, HTTP, HTTP2, IGNORED, SEEK, SHIP, SNIFFING, START, State, TO_CLOSE},
     emit,
     head::{self, Looks},
     inject,
@@ -29,7 +33,7 @@ use crate::{
         sock::{Memory, Sock, Tcp},
         task::Ids,
     },
-    scratch::{self, Moved, Scratch},
+    scratch::{self, FRAMES_FROM, Moved, Scratch},
 };
 
 /// Nanoseconds of waiting below which none is told. Before Linux 6.19 a read sets TCP's own time stamp anew (later
@@ -57,6 +61,10 @@ pub fn moved<const TX: bool>(state: &mut State, sock: Sock, tcp: Option<Tcp<impl
         }
         scratch.last_tid = u64::from(scratch.moved.ids.tid);
         scratch.last_sk = sock.0;
+        if scratch.moved.left == FRAMES_FROM {
+            spandrel_frames(state, u32::from(TX), scratch.moved.frames);
+            return false;
+        }
         scratch.moved.left != 0
     });
     if !TX {
@@ -98,8 +106,15 @@ fn locked<const TX: bool>(
     scratch.moved.left = 0;
     scratch.moved.held = 0;
     account::<TX>(state, sock, tcp, bytes.len, bytes.behind, &mut scratch.moved);
-    if state.phase == SNIFFING && !recognise::<TX>(state, scratch) {
-        return;
+    if state.phase != HTTP {
+        if state.phase == SNIFFING && !recognise::<TX>(state, scratch) {
+            return;
+        }
+        if state.phase == HTTP2 {
+            scratch.moved.request = u32::from((state.role == ROLE_SERVER) != TX);
+            spandrel_frames(state, u32::from(TX), 0);
+            return;
+        }
     }
     take_held::<TX>(state, &mut scratch.moved);
     scratch.moved.request = u32::from((state.role == ROLE_SERVER) != TX);
@@ -192,10 +207,11 @@ fn account<const TX: bool>(
             if own.seq_known != 0 && missing != 0 && missing < 1 << 31 {
                 own.pos += u64::from(missing);
                 // Inside a body that need not be looked at (`splice` reads unseen), nothing is missed.
-                let inside = (own.mode == BODY || own.mode == CHUNKED) && own.pos <= own.until;
+                let skips = own.mode == BODY || own.mode == CHUNKED || (own.mode == FRAMES && own.quiet != 0);
+                let inside = skips && own.pos <= own.until;
                 if !inside {
                     emit::count(Counter::Gaps);
-                    if own.mode == START || own.mode == BODY || own.mode == CHUNKED {
+                    if matches!(own.mode, START | BODY | CHUNKED | FRAMES | SEEK) {
                         own.mode = SHIP;
                         own.shipped = 0;
                     }
@@ -257,6 +273,10 @@ fn recognise<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
     let moved = scratch.moved;
     let want = if moved.len < SNIFF as u64 { moved.len } else { SNIFF as u64 };
     let seen = moved.call.unseen == 0 && gather(moved.call.address, moved.call.vectors, 0, want) == want;
+    if seen && http2::is_preface(scratch.view(), want) {
+        http2::begin::<TX>(state, moved.base, scratch);
+        return true;
+    }
     if seen && head::looks(scratch.view(), want) != Looks::Other {
         state.phase = HTTP;
         state.turns = 0;
@@ -264,7 +284,15 @@ fn recognise<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
         let (own, other) = state.flows::<TX>();
         own.sent = moved.base;
         other.sent = other.pos;
+        own.mode = START;
+        other.mode = START;
         return true;
+    }
+    if seen {
+        spandrel_frames(state, u32::from(TX), 0);
+        if state.phase == HTTP2 {
+            return false;
+        }
     }
     if !TX {
         causality::opaque(Sock(scratch.sk), moved.ids);

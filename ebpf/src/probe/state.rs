@@ -10,7 +10,7 @@ use spandrel_common::{
 use crate::{
     capture,
     causality::{piece, spandrel_answered, spandrel_called, upstream},
-    conn::{self, BODY, FRESH, HTTP, State},
+    conn::{self, BODY, FRESH, State},
     emit, filter, globals, inject,
     kernel::{
         sock::{Raw, Sock, Tcp},
@@ -78,7 +78,7 @@ fn ends(sock: Sock, old: i32, new: i32) -> bool {
 
 #[inline(always)]
 fn changed(state: &mut State, sock: Sock, new: i32) {
-    if state.phase == HTTP && state.announced != 0 {
+    if state.is_followed() && state.announced != 0 {
         take_unread(state, sock);
         let (reason, errno) = if new == TCP_CLOSE {
             match sock.error() {
