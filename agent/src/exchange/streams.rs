@@ -8,6 +8,8 @@ use std::{
     sync::Arc,
 };
 
+use zeroize::Zeroizing;
+
 use super::{Begin, Connection, Exchange, Outcome, Protocol, Role};
 use crate::protocol::{
     Side,
@@ -70,6 +72,25 @@ impl Streams {
     /// Open exchanges.
     pub(crate) fn open(&self) -> u64 {
         self.open.len() as u64
+    }
+
+    /// Takes over the exchange by which the connection turned to HTTP/2: its request is the first stream's (RFC 7540,
+    /// section 3.2).
+    pub(crate) fn adopt(&mut self, exchange: Exchange) {
+        let Exchange { pos, tgid, tid, start_ns, wait_ns, sampled, cause, .. } = exchange;
+        let open = Open {
+            begin: Begin { pos, tgid, tid, start_ns, wait_ns, sampled, cause, other: 0 },
+            request: without_version(&exchange.request),
+            request_body: exchange.request_body,
+            sent: true,
+            response: None,
+            response_body: 0,
+            trailers: None,
+            gap: exchange.gap,
+            doubt: None,
+        };
+        self.newest = 1;
+        self.open.insert(1, open);
     }
 
     /// Takes a step that moved until `last_ns`. `begin` is asked for the place of a request that begins with it.
@@ -269,6 +290,18 @@ impl Open {
             _ => self.trailers = Some(fields.head),
         }
     }
+}
+
+/// The head of a request of HTTP/1 in the form that those of HTTP/2 have here.
+fn without_version(head: &Head) -> Head {
+    let bytes: &[u8] = &head.bytes;
+    let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+    let (line, rest) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
+    let version = line.windows(6).rposition(|text| text == b" HTTP/").unwrap_or(line.len());
+    let mut text = Zeroizing::new(Vec::with_capacity(bytes.len()));
+    text.extend_from_slice(line.get(..version).unwrap_or(line));
+    text.extend_from_slice(rest);
+    Head::copy(&text, head.truncated)
 }
 
 fn finish_unseen(mut open: Open, connection: &Arc<Connection>, now_ns: u64) -> Exchange {

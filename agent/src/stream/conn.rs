@@ -68,6 +68,8 @@ pub(super) struct Conn {
     orphan: bool,
     /// A tunnel, or given up: nothing more is looked at.
     over: bool,
+    /// The exchange by which the connection turned to HTTP/2, if it did: the answer itself comes there.
+    upgraded: Option<Box<Exchange>>,
     last_ns: u64,
 }
 
@@ -87,6 +89,7 @@ impl Conn {
             ended: None,
             orphan: false,
             over: false,
+            upgraded: None,
             last_ns: event.header.time_ns,
         }
     }
@@ -117,7 +120,12 @@ impl Conn {
 
     /// Open exchanges.
     pub(super) fn open(&self) -> u64 {
-        self.pairing.open()
+        self.pairing.open() + u64::from(self.upgraded.is_some())
+    }
+
+    /// The exchange by which the connection turned to HTTP/2.
+    pub(super) const fn upgraded(&mut self) -> Option<Box<Exchange>> {
+        self.upgraded.take()
     }
 
     /// The process that used it last is gone.

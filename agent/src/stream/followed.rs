@@ -8,7 +8,7 @@ use super::{
     held::Holding,
     multiplexed,
 };
-use crate::exchange::Outcome;
+use crate::exchange::{Exchange, Outcome};
 
 /// The state of one connection.
 #[derive(Debug)]
@@ -34,6 +34,22 @@ impl Followed {
         match event.protocol {
             PROTOCOL_HTTP2 => Self::Multiplexed(Box::new(multiplexed::Conn::new(event))),
             _ => Self::Ordered(Box::new(conn::Conn::new(event))),
+        }
+    }
+
+    /// The exchange by which the connection turned to HTTP/2, if it did.
+    pub(super) fn upgraded(&mut self) -> Option<Box<Exchange>> {
+        match self {
+            Self::Ordered(conn) => conn.upgraded(),
+            Self::Multiplexed(_) => None,
+        }
+    }
+
+    /// Takes over the exchange by which the connection turned to this protocol.
+    pub(super) fn adopt(&mut self, exchange: Exchange, context: &mut Context<'_>) {
+        match self {
+            Self::Ordered(_) => context.out.push(exchange),
+            Self::Multiplexed(conn) => conn.adopt(exchange),
         }
     }
 

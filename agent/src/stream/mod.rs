@@ -81,15 +81,21 @@ impl Table {
     }
 
     fn announce(&mut self, event: &event::Conn, out: &mut Vec<Exchange>) {
-        if let Some(conn) = self.conns.get(event.conn) {
+        let mut upgraded = None;
+        if let Some(conn) = self.conns.touch(event.conn) {
             if conn.is(event) {
                 return;
             }
+            upgraded = conn.upgraded();
             let end = (Outcome::Unseen, event.header.time_ns);
             self.remove(event.conn, |conn, context| conn.end(end, context), out);
         }
         *self.users.entry(event.header.tgid).or_insert(0) += 1;
-        if let Some(evicted) = self.conns.insert(event.conn, Followed::new(event)) {
+        let mut conn = Followed::new(event);
+        if let Some(exchange) = upgraded {
+            conn.adopt(*exchange, &mut Context::new(&self.stats, &mut self.messages, out));
+        }
+        if let Some(evicted) = self.conns.insert(event.conn, conn) {
             self.stats.count(Count::EvictedConns);
             Stats::drop(&self.stats, Drop::Evicted, evicted.open());
             self.unuse(evicted.tgid());

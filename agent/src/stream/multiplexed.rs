@@ -13,7 +13,7 @@ use super::{
     held::Holding,
 };
 use crate::{
-    exchange::{Connection, Outcome, Role, Streams, Taken},
+    exchange::{Connection, Exchange, Outcome, Role, Streams, Taken},
     protocol::{
         Side,
         http2::Http2,
@@ -67,6 +67,11 @@ impl Conn {
             orphan: false,
             last_ns: event.header.time_ns,
         }
+    }
+
+    /// Takes over the exchange by which the connection turned to HTTP/2.
+    pub(super) fn adopt(&mut self, exchange: Exchange) {
+        self.streams.adopt(exchange);
     }
 
     pub(super) fn info(&self) -> &Connection {

@@ -10,7 +10,7 @@
 
 use spandrel_common::{
     event::{DATA_START, DECISION_OPEN, DIR_RX, DIR_TX, PROTOCOL_HTTP2, ROLE_CLIENT, ROLE_SERVER},
-    http2::{FRAME_HEADER, HEADERS, PADDED, PRIORITISED, PRIORITY_FIELDS, Told, plausible, strict, told},
+    http2::{FRAME_HEADER, HEADERS, PADDED, PREFACE, PRIORITISED, PRIORITY_FIELDS, Told, plausible, strict, told},
     limits::{ANNOUNCE_EVERY_NS, FRAME_STEPS, FRAME_WINDOW, HEAD_CAPTURE, IOVECS},
     stats::Counter,
 };
@@ -22,7 +22,7 @@ use crate::{
     emit,
     kernel::sock::Sock,
     read,
-    scratch::{self, Bytes, Scratch},
+    scratch::{self, Scratch},
 };
 
 /// The walk through the frames of one call. In memory for the reason that [`scratch::Found`] is. Places count from the
@@ -98,21 +98,15 @@ const PREFACE_WORD: u64 = u64::from_le_bytes(*b"PRI * HT");
 /// What comes behind the bytes of it that fill a frame header.
 const PREFACE_REST: u64 = 15;
 
-/// Whether the first `len` bytes of the buffer are the preface of a connection.
-#[inline(always)]
-pub fn is_preface(bytes: Bytes, len: u64) -> bool {
-    len >= 16 && bytes.word(0) == PREFACE_WORD && bytes.word(8) == u64::from_le_bytes(*b"TP/2.0\r\n")
-}
-
-/// The connection speaks HTTP/2 from here on; the next byte of each direction is a frame's first, or the preface's.
-/// `base` is the position of that byte in the direction that `TX` names.
+/// The connection speaks HTTP/2: its preface begins at the position `base` of the direction that `TX` names. The next byte of
+/// the other one is a frame's first.
 #[inline(always)]
 pub fn begin<const TX: bool>(state: &mut State, base: u64, scratch: &Scratch) {
     state.phase = HTTP2;
     state.role = if TX { ROLE_CLIENT } else { ROLE_SERVER };
     state.announced = 0;
     let (own, other) = state.flows::<TX>();
-    follow(own, base);
+    follow(own, base + PREFACE.len() as u64);
     let pos = other.pos;
     follow(other, pos);
     if !TX {

@@ -101,6 +101,10 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
     let starts =
         if moved.request != 0 { looks == Looks::Request } else { got >= 12 && head::is_response(bytes) };
     if !starts {
+        if looks == Looks::Preface && state.announced == 0 {
+            preface::<TX>(state, offset, scratch);
+            return 0;
+        }
         if looks == Looks::Short && rest == 1 && hold::<TX>(state, scratch) {
             return 0;
         }
@@ -136,6 +140,19 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
     } else {
         response::<TX>(state, offset, framing, scratch)
     }
+}
+
+/// The preface of HTTP/2 begins at `offset`, with a byte that was held.
+#[inline(always)]
+fn preface<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) {
+    http2::begin::<TX>(state, scratch.moved.base + offset, scratch);
+    if scratch.moved.held != 0 {
+        scratch.moved.held = 0;
+        scratch.moved.base += 1;
+        scratch.moved.len -= 1;
+    }
+    scratch.moved.left = FRAMES_FROM;
+    scratch.moved.frames = 0;
 }
 
 /// Holds the lone first byte of a request, the last of this call, until more comes: with it the kernel side can

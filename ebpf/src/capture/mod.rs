@@ -273,11 +273,12 @@ fn recognise<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
     let moved = scratch.moved;
     let want = if moved.len < SNIFF as u64 { moved.len } else { SNIFF as u64 };
     let seen = moved.call.unseen == 0 && gather(moved.call.address, moved.call.vectors, 0, want) == want;
-    if seen && http2::is_preface(scratch.view(), want) {
+    let looks = if seen { head::looks(scratch.view(), want) } else { Looks::Other };
+    if looks == Looks::Preface {
         http2::begin::<TX>(state, moved.base, scratch);
         return true;
     }
-    if seen && head::looks(scratch.view(), want) != Looks::Other {
+    if looks != Looks::Other {
         state.phase = HTTP;
         state.turns = 0;
         state.role = if TX { ROLE_CLIENT } else { ROLE_SERVER };

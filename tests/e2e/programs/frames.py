@@ -96,9 +96,9 @@ def serve(listener):
     sock, _ = listener.accept()
     half = Half(sock, seed + 1)
     half.send(frame(4, 0, 0))
-    while len(half.waiting) < 24:
-        half.more()
-    half.waiting = half.waiting[24:]
+    # As Go does it, byte by byte at first as others do, or at once.
+    for size in half.random.choice([(14, 10), (1, 23), (24,), (24, )]):
+        assert len(sock.recv(size, socket.MSG_WAITALL)) == size
     while (found := half.frame()) is not None:
         kind, flags, stream, payload = found
         if kind in (0, 1) and flags & 1 and not (kind == 1 and not flags & 4):
@@ -128,7 +128,9 @@ def main():
     Half.ended = set()
     server.start()
     half = Half(socket.create_connection(listener.getsockname()), seed)
-    half.send(PREFACE + frame(4, 0, 0))
+    cut = half.random.choice([1, 4, 14, 24, 24])
+    half.sock.sendall(PREFACE[:cut])
+    half.send(PREFACE[cut:] + frame(4, 0, 0))
     done, reader = set(), Half(half.sock, seed + 2)
 
     def read():

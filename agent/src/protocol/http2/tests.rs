@@ -183,12 +183,12 @@ fn conversations_of_real_programs() {
         };
     }
     for (side, bytes, requests, answers, ends) in [
-        (Side::Request, frames!("nginx_curl.req"), 3, 0, 3),
-        (Side::Response, frames!("nginx_curl.resp"), 0, 3, 3),
+        (Side::Request, frames!("nginx_curl.req"), 1, 0, 1),
+        (Side::Response, frames!("nginx_curl.resp"), 0, 1, 1),
         (Side::Request, frames!("nginx_nghttp_long.req"), 6, 0, 6),
         (Side::Response, frames!("nginx_nghttp_long.resp"), 0, 6, 6),
-        (Side::Request, frames!("nginx_nghttp_padding.req"), 2, 0, 2),
-        (Side::Response, frames!("nginx_nghttp_padding.resp"), 0, 2, 2),
+        (Side::Request, frames!("nginx_nghttp_padding.req"), 1, 0, 1),
+        (Side::Response, frames!("nginx_nghttp_padding.resp"), 0, 1, 1),
         (Side::Request, frames!("node_grpc.req"), 13, 0, 13),
         (Side::Response, frames!("node_grpc.resp"), 0, 10, 10),
         (Side::Request, frames!("go_h2c.req"), 6, 0, 6),

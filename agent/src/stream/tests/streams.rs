@@ -190,3 +190,28 @@ fn from_one_protocol_to_another() {
     assert_eq!(told(&mut wire), "3 200 Complete");
     wire.ledger(2);
 }
+
+#[test]
+fn an_upgrade_is_answered_on_the_first_stream() {
+    for announced in [true, false] {
+        let mut wire = Wire::server();
+        wire.req(b"GET /a?b HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n");
+        wire.resp(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n");
+        assert!(wire.out.is_empty());
+        if announced {
+            wire.protocol = PROTOCOL_HTTP2;
+            wire.open(1);
+            begin(&mut wire, Side::Response, &[fields(END_HEADERS, 1, &[0x88])].concat());
+            begin(&mut wire, Side::Request, &get(3));
+            wire.resp(&[frame(DATA, END_STREAM, 1, &[], 5), ok(3)].concat());
+            assert!(wire.out[0].request.bytes.starts_with(b"GET /a?b\r\nHost: x\r\n"));
+            assert_eq!((wire.out[0].pos, wire.out[0].response_body, wire.out[0].start_ns), (0, 5, 1010));
+            assert_eq!(wire.out.len(), 2);
+            wire.ledger(2);
+        } else {
+            wire.close(CLOSE_GONE, 0);
+            assert_eq!(wire.told(), "@0 101 0/0");
+            wire.ledger(1);
+        }
+    }
+}

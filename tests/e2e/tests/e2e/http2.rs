@@ -114,9 +114,7 @@ fn node(profile: &str) {
         let calls = spans.into_iter().filter(|span| span.str("rpc.system.name") == Some("grpc"));
         let word = |span: &Span, key: &str| span.str(key).unwrap_or("-").to_owned();
         calls
-            .map(|span| {
-                [span.name.clone(), word(span, "rpc.status_code"), word(span, "error.type")]
-            })
+            .map(|span| [span.name.clone(), word(span, "rpc.status_code"), word(span, "error.type")])
             .collect::<Vec<_>>()
     };
     let row = |name: &str, status: &str, error: &str| {
