@@ -81,6 +81,8 @@ pub struct Moved {
     pub left: u32,
     /// Place in the call.
     pub frames: u64,
+    /// Bytes in front of the first message, which belong to none.
+    pub lead: u64,
     /// The byte that counts as the first of these although an earlier call moved it; 0 if there is none.
     pub held: u64,
 }

@@ -297,7 +297,7 @@ impl Builder {
         if let Some(code) = code {
             out.int(attr::HTTP_RESPONSE_STATUS_CODE, code);
         }
-        (name, judge(role, code, exchange.outcome))
+        (name, judge(role, code, exchange.response_body, exchange.outcome))
     }
 
     /// Measures the request, unless nobody knows how long it took.
@@ -314,7 +314,7 @@ impl Builder {
         }
         let role = exchange.connection.role;
         let code = exchange.response.as_ref().map(|(code, _)| *code);
-        let error = match judge(role, code, exchange.outcome).error {
+        let error = match judge(role, code, exchange.response_body, exchange.outcome).error {
             Some(Value::Static(error)) => Cow::Borrowed(error),
             Some(Value::Str(error)) => Cow::Owned(error.into()),
             _ => Cow::Borrowed(""),

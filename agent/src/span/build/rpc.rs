@@ -116,7 +116,7 @@ impl Builder {
 
 /// How a call with this status went.
 fn verdict(role: Role, status: Option<&str>, outcome: Outcome) -> Verdict {
-    let ended = judge(role, None, outcome);
+    let ended = judge(role, None, 0, outcome);
     let error = match (status, role) {
         (None, _) => return ended,
         (Some(OK), _) => None,

@@ -141,7 +141,8 @@ impl Conn {
                 }
                 Message::End { side: Side::Request, body, .. } => self.pairing.sent(body),
                 Message::End { side: Side::Response, body, .. } => {
-                    self.answered((Outcome::Complete, last_ns), body, context);
+                    let outcome = if self.untimed { Outcome::Unseen } else { Outcome::Complete };
+                    self.answered((outcome, last_ns), body, context);
                 }
                 Message::Lost { side: Side::Request } => self.pairing.request_lost(),
                 Message::Lost { side: Side::Response } => {
@@ -168,7 +169,7 @@ impl Conn {
         *context.messages = messages;
     }
 
-    fn answered(&mut self, end: (Outcome, u64), body: u64, context: &mut Context<'_>) {
+    pub(super) fn answered(&mut self, end: (Outcome, u64), body: u64, context: &mut Context<'_>) {
         let sending = self.parser.body(Side::Request);
         match self.pairing.answered(&self.info, end, body, sending) {
             Some(exchange) if turns_to_http2(&exchange) => self.upgraded = Some(Box::new(exchange)),
