@@ -8,6 +8,7 @@ use spandrel_common::{
 
 use crate::{
     call::{Call, Gather},
+    capture::Frames,
     chunk::Walk,
     kernel::task::Ids,
     maps::{EXEC_SCRATCH, SCRATCH},
@@ -32,6 +33,8 @@ pub struct Scratch {
     /// Of the connection that `data` belongs to, if it is not announced yet.
     pub seed: [u64; 2],
     pub transport: u64,
+    /// `PROTOCOL_*`.
+    pub protocol: u64,
     pub sk: u64,
     /// The copy that [`crate::call::gather`] makes.
     pub gather: Gather,
@@ -39,12 +42,17 @@ pub struct Scratch {
     pub moved: Moved,
     /// The walk through the chunks of it.
     pub walk: Walk,
+    /// The walk through the frames of it.
+    pub frames: Frames,
     /// Thread and socket of the call before this one.
     pub last_tid: u64,
     pub last_sk: u64,
     pub data: Data,
     pub bytes: [u8; BUFFER],
 }
+
+/// Of [`Moved::left`].
+pub const FRAMES_FROM: u32 = 2;
 
 /// One call, or one message of a call, that moved bytes.
 #[derive(Clone, Copy)]
@@ -69,8 +77,12 @@ pub struct Moved {
     pub request: u32,
     /// 1 if bytes of the other direction moved that no hook has accounted for yet.
     pub crossed: u32,
-    /// 1 once it is clear that the connection is to be left alone.
+    /// 1 once it is clear that the connection is to be left alone; [`FRAMES_FROM`] if frames follow from `frames` on.
     pub left: u32,
+    /// Place in the call.
+    pub frames: u64,
+    /// Bytes in front of the first message, which belong to none.
+    pub lead: u64,
     /// The byte that counts as the first of these although an earlier call moved it; 0 if there is none.
     pub held: u64,
 }
@@ -90,7 +102,7 @@ pub struct Found {
     pub line: u32,
     /// A field came twice, or a line was folded: only userspace's parser may judge.
     pub odd: u32,
-    /// There is an `Upgrade` field.
+    /// Value of an `Upgrade` field.
     pub upgrade: u32,
     /// Bytes that are searched.
     pub len: u32,
@@ -209,6 +221,12 @@ impl Scratch {
     #[inline(always)]
     pub fn room(&mut self) -> *mut u8 {
         (&raw mut self.bytes).cast()
+    }
+
+    /// Where bytes of a call are looked at before it is known which of them are told: behind all that is captured.
+    #[inline(always)]
+    pub fn window(&mut self) -> *mut u8 {
+        self.room().wrapping_add(2 * HEAD_CAPTURE)
     }
 
     /// Puts a byte where the first captured one goes.

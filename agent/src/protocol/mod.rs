@@ -1,8 +1,10 @@
 //! Protocols: bytes to messages, nothing else. No times, no pairing, no spans, no truncation policy.
 
 pub mod http1;
+pub mod http2;
 pub mod kafka;
 pub mod message;
+pub mod streams;
 
 pub use message::Message;
 

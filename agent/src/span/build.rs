@@ -1,4 +1,4 @@
-//! An exchange becomes a span, by the HTTP semantic conventions (docs/http/http-spans.md).
+//! An exchange becomes a span, by the HTTP semantic conventions (docs/http/http-spans.md), or those for RPC.
 //!
 //! A request's head is read once; what an unsampled request costs is that reading.
 //!
@@ -8,6 +8,7 @@
 //! `user_agent.original` and `url.scheme`.
 
 mod kafka;
+mod rpc;
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -22,10 +23,10 @@ use super::{
     address::{self, Authority, authority, default_port, forwarded, ip_text, node},
     attributes::Attributes,
     context,
-    http::{Lines, RequestLine, request_line, text},
+    http::{Lines, RequestLine, request_line, stream_line, text},
     known::Known,
     measure::{Exemplar, Key, Measures, Observed, is_server, scheme_label},
-    outcome::judge,
+    outcome::{Verdict, judge},
     policy::{Field, OptIn, SpanPolicy},
     redact::{Redactor, ShownPath},
     semconv as attr,
@@ -33,7 +34,7 @@ use super::{
 };
 use crate::{
     discover::resource::Resource,
-    exchange::{Addr, Exchange, Outcome, Role},
+    exchange::{Addr, Exchange, Outcome, Protocol, Role},
     protocol::message::Head,
     sample::{Asked, Rules},
     stats::{Count, Stats},
@@ -81,6 +82,9 @@ struct Request<'a> {
     forwarded_host: Option<&'a [u8]>,
     forwarded_proto: Option<&'a [u8]>,
     user_agent: Option<&'a [u8]>,
+    content_type: Option<&'a [u8]>,
+    /// `grpc-timeout`.
+    timeout: Option<&'a [u8]>,
     context: Context<'a>,
     /// The values of [`OptIn::request_fields`], by their places there.
     captured: Captured<'a>,
@@ -90,10 +94,13 @@ struct Request<'a> {
 type Captured<'a> = Vec<(usize, &'a [u8])>;
 
 impl<'a> Request<'a> {
-    fn read(head: &'a Head, fields: &[Field]) -> Self {
+    fn read(head: &'a Head, protocol: Protocol, fields: &[Field]) -> Self {
         let mut lines = Lines::of(head);
         let (line, whole) = lines.start();
-        let mut line = request_line(line);
+        let mut line = match protocol {
+            Protocol::Http1 => request_line(line),
+            Protocol::Http2 => stream_line(line),
+        };
         if !whole && open_authority(line.target) {
             line.target = &[];
         }
@@ -106,6 +113,8 @@ impl<'a> Request<'a> {
             forwarded_host: None,
             forwarded_proto: None,
             user_agent: None,
+            content_type: None,
+            timeout: None,
             context: extract.finish(),
             captured: Vec::new(),
         };
@@ -118,6 +127,8 @@ impl<'a> Request<'a> {
                 10 if is(b"user-agent") => request.user_agent = request.user_agent.or(Some(value)),
                 10 if is(b"tracestate") => extract.tracestate(value),
                 11 if is(b"traceparent") => extract.traceparent(value),
+                12 if is(b"content-type") => request.content_type = request.content_type.or(Some(value)),
+                12 if is(b"grpc-timeout") => request.timeout = request.timeout.or(Some(value)),
                 15 if is(b"x-forwarded-for") => {
                     request.forwarded_for = request.forwarded_for.or(Some(value));
                 }
@@ -202,7 +213,7 @@ impl Builder {
     pub fn build(&self, exchange: &Exchange, resource: Arc<Resource>) -> Option<Span> {
         let role = exchange.connection.role;
         let opt_in = self.policy.opt_in(role);
-        let request = Request::read(&exchange.request, &opt_in.request_fields);
+        let request = Request::read(&exchange.request, exchange.protocol, &opt_in.request_fields);
         if request.context.bad_parent {
             self.stats.count(Count::BadTraceparent);
         }
@@ -214,26 +225,12 @@ impl Builder {
             return None;
         };
         let mut out = Attributes::new(self.policy.limits, &self.redactor, &self.stats);
-        let mut name = self.method(&mut out, request.line.method);
-        let target = String::from_utf8_lossy(request.line.target);
-        let target = Target::of(&target, request.line.method == b"CONNECT");
-        let ShownPath { path, template } = self.redactor.path(target.path, &self.stats);
-        match role {
-            Role::Server => self.server(&mut out, exchange, &request, &target, path),
-            Role::Client => self.client(&mut out, exchange, &request, &target, &path),
-        }
-        if let Some(template) = template {
-            name = format!("{name} {template}").into();
-            out.clean(attr::URL_TEMPLATE, template);
-        }
-        if let Some(version) = version(request.line.version) {
-            out.push(attr::NETWORK_PROTOCOL_VERSION, version);
-        }
-        let code = exchange.response.as_ref().map(|(code, _)| *code);
-        if let Some(code) = code {
-            out.int(attr::HTTP_RESPONSE_STATUS_CODE, code);
-        }
-        let verdict = judge(role, code, exchange.outcome);
+        let call = rpc::is_call(exchange, &request);
+        let (name, verdict) = if call {
+            self.call(&mut out, exchange, &request)
+        } else {
+            self.http(&mut out, exchange, &request)
+        };
         if let Some(error) = verdict.error {
             out.push(attr::ERROR_TYPE, error);
         }
@@ -247,7 +244,9 @@ impl Builder {
         if let Some(rule) = place.rule {
             out.push(attr::SPANDREL_PARENT_RULE, Value::Static(rule.label()));
         }
-        on_request(&mut out, exchange, opt_in, request.captured);
+        if !call {
+            on_request(&mut out, exchange, opt_in, request.captured);
+        }
 
         let (start_ns, mut end_ns) = (exchange.start_ns, exchange.end_ns);
         if end_ns < start_ns {
@@ -285,6 +284,36 @@ impl Builder {
         })
     }
 
+    /// Adds what the HTTP conventions ask for; gives the span's name and how the exchange went.
+    fn http(
+        &self,
+        out: &mut Attributes<'_>,
+        exchange: &Exchange,
+        request: &Request<'_>,
+    ) -> (Cow<'static, str>, Verdict) {
+        let role = exchange.connection.role;
+        let mut name = self.method(out, request.line.method);
+        let target = String::from_utf8_lossy(request.line.target);
+        let target = Target::of(&target, request.line.method == b"CONNECT");
+        let ShownPath { path, template } = self.redactor.path(target.path, &self.stats);
+        match role {
+            Role::Server => self.server(out, exchange, request, &target, path),
+            Role::Client => self.client(out, exchange, request, &target, &path),
+        }
+        if let Some(template) = template {
+            name = format!("{name} {template}").into();
+            out.clean(attr::URL_TEMPLATE, template);
+        }
+        if let Some(version) = version(request.line.version) {
+            out.push(attr::NETWORK_PROTOCOL_VERSION, version);
+        }
+        let code = exchange.response.as_ref().map(|(code, _)| *code);
+        if let Some(code) = code {
+            out.int(attr::HTTP_RESPONSE_STATUS_CODE, code);
+        }
+        (name, judge(role, code, exchange.response_body, exchange.outcome))
+    }
+
     /// Measures the request, unless nobody knows how long it took.
     fn observe(
         &self,
@@ -299,7 +328,7 @@ impl Builder {
         }
         let role = exchange.connection.role;
         let code = exchange.response.as_ref().map(|(code, _)| *code);
-        let error = match judge(role, code, exchange.outcome).error {
+        let error = match judge(role, code, exchange.response_body, exchange.outcome).error {
             Some(Value::Static(error)) => Cow::Borrowed(error),
             Some(Value::Str(error)) => Cow::Owned(error.into()),
             _ => Cow::Borrowed(""),
@@ -311,6 +340,7 @@ impl Builder {
             version: match request.line.version {
                 b"1.1" => "1.1",
                 b"1.0" => "1.0",
+                b"2" => "2",
                 _ => "",
             },
             service: 0,
@@ -502,6 +532,7 @@ fn version(version: &[u8]) -> Option<Value> {
     match version {
         b"1.1" => Some(Value::Static("1.1")),
         b"1.0" => Some(Value::Static("1.0")),
+        b"2" => Some(Value::Static("2")),
         // A digit, a dot, a digit (RFC 9112, section 2.3). Others are no version.
         [major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
             Some(Value::Str(text(version).into()))

@@ -10,12 +10,14 @@
 //! | the connection failed              | name of the `errno`   | name of the `errno`| `failed`           |
 //! | the peer closed it                 | `connection_closed`   | `client_closed`    | `peer_closed`      |
 //! | this end closed it                 | `cancelled`           | `connection_closed`| `cancelled`, `local_closed` |
+//! | one side reset the stream          | name of the code      | name of the code   | `reset`            |
 //! | the process ended                  | `process_exit`        | `process_exit`     | `process_exit`     |
 //! | the end was not seen               | no error              | no error           | `unseen`           |
 //!
 //! A client that closes its own connection before the response is complete has cancelled, or ran into its own
-//! timeout, which looks the same from the kernel: either way its caller got no response. A server whose client went away could not send its response, which is one of
-//! the errors of the conventions' examples.
+//! timeout, which looks the same from the kernel: either way its caller got no response. One that has read the head and
+//! nothing of the content wanted no more (nginx's `auth_request` does so each time): no error. A server whose client went
+//! away could not send its response, which is one of the errors of the conventions' examples.
 
 use super::{Status, Value, semconv::OTHER};
 use crate::exchange::{Outcome, Role};
@@ -32,8 +34,8 @@ pub struct Verdict {
     pub errno: Option<u32>,
 }
 
-/// Judges an exchange by the final response's status code, if one came, and by how it ended.
-pub fn judge(role: Role, code: Option<u16>, outcome: Outcome) -> Verdict {
+/// Judges an exchange by the final response's status code, if one came, how much of its content moved, and how it ended.
+pub fn judge(role: Role, code: Option<u16>, content: u64, outcome: Outcome) -> Verdict {
     let (mut errno, mut cause) = (None, None);
     let word = match (outcome, role) {
         (Outcome::Complete, _) => None,
@@ -52,12 +54,16 @@ pub fn judge(role: Role, code: Option<u16>, outcome: Outcome) -> Verdict {
             Some("peer_closed")
         }
         (Outcome::LocalClosed, Role::Client) => {
-            cause = Some("cancelled");
+            cause = (code.is_none() || content > 0).then_some("cancelled");
             Some("cancelled")
         }
         (Outcome::LocalClosed, Role::Server) => {
             cause = Some("connection_closed");
             Some("local_closed")
+        }
+        (Outcome::Reset { code, .. }, _) => {
+            cause = Some(reset_name(code));
+            Some("reset")
         }
         (Outcome::ProcessExit, _) => {
             cause = Some("process_exit");
@@ -92,6 +98,27 @@ fn code_text(code: u16) -> Value {
     }
 }
 
+/// The name of an error code of HTTP/2 (RFC 9113, section 7).
+fn reset_name(code: u32) -> &'static str {
+    match code {
+        0 => "no_error",
+        1 => "protocol_error",
+        2 => "internal_error",
+        3 => "flow_control_error",
+        4 => "settings_timeout",
+        5 => "stream_closed",
+        6 => "frame_size_error",
+        7 => "refused_stream",
+        8 => "cancelled",
+        9 => "compression_error",
+        10 => "connect_error",
+        11 => "enhance_your_calm",
+        12 => "inadequate_security",
+        13 => "http_1_1_required",
+        _ => OTHER,
+    }
+}
+
 /// The low-cardinality name of what made a connection fail.
 fn errno_name(errno: u32) -> Option<&'static str> {
     Some(match i32::try_from(errno).ok()? {
@@ -112,7 +139,7 @@ mod tests {
 
     #[track_caller]
     fn check(role: Role, code: Option<u16>, outcome: Outcome, error: Option<&str>, word: Option<&str>) {
-        let verdict = judge(role, code, outcome);
+        let verdict = judge(role, code, 1, outcome);
         let found = verdict.error.as_ref().map(|value| match value {
             Value::Static(text) => *text,
             Value::Str(text) => text,
@@ -164,8 +191,8 @@ mod tests {
     fn a_status_code_that_is_an_error_names_it() {
         use Role::{Client, Server};
         for outcome in [Outcome::PeerClosed, Outcome::Failed(libc::ECONNRESET as u32), Outcome::Unseen] {
-            assert_eq!(judge(Server, Some(500), outcome).error, Some(Value::Static("500")));
-            assert_eq!(judge(Client, Some(404), outcome).error, Some(Value::Static("404")));
+            assert_eq!(judge(Server, Some(500), 1, outcome).error, Some(Value::Static("500")));
+            assert_eq!(judge(Client, Some(404), 1, outcome).error, Some(Value::Static("404")));
         }
         check(Client, Some(404), Outcome::LocalClosed, Some("404"), Some("cancelled"));
         check(Server, Some(404), Outcome::PeerClosed, Some("client_closed"), Some("peer_closed"));
@@ -173,9 +200,9 @@ mod tests {
 
     #[test]
     fn a_nameless_errno_is_given_as_it_is() {
-        let verdict = judge(Role::Client, None, Outcome::Failed(libc::EIO as u32));
+        let verdict = judge(Role::Client, None, 1, Outcome::Failed(libc::EIO as u32));
         assert_eq!((verdict.error, verdict.errno), (Some(Value::Static(OTHER)), Some(libc::EIO as u32)));
-        assert_eq!(judge(Role::Client, None, Outcome::Failed(u32::MAX)).errno, Some(u32::MAX));
-        assert_eq!(judge(Role::Client, None, Outcome::Failed(libc::EPIPE as u32)).errno, None);
+        assert_eq!(judge(Role::Client, None, 1, Outcome::Failed(u32::MAX)).errno, Some(u32::MAX));
+        assert_eq!(judge(Role::Client, None, 1, Outcome::Failed(libc::EPIPE as u32)).errno, None);
     }
 }

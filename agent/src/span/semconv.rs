@@ -28,6 +28,10 @@ pub const MESSAGING_SYSTEM_NAME: &str = "messaging.system.name";
 pub const NETWORK_PEER_ADDRESS: &str = "network.peer.address";
 pub const NETWORK_PEER_PORT: &str = "network.peer.port";
 pub const NETWORK_PROTOCOL_VERSION: &str = "network.protocol.version";
+pub const RPC_METHOD: &str = "rpc.method";
+pub const RPC_METHOD_ORIGINAL: &str = "rpc.method_original";
+pub const RPC_STATUS_CODE: &str = "rpc.status_code";
+pub const RPC_SYSTEM_NAME: &str = "rpc.system.name";
 pub const SERVER_ADDRESS: &str = "server.address";
 pub const SERVER_PORT: &str = "server.port";
 pub const URL_FULL: &str = "url.full";
@@ -41,6 +45,8 @@ pub const USER_AGENT_ORIGINAL: &str = "user_agent.original";
 pub const OTHER: &str = "_OTHER";
 /// The name of a span whose method is not known.
 pub const NAME_OTHER: &str = "HTTP";
+/// `rpc.system.name` of gRPC, and the name of a span whose method is not known.
+pub const RPC_GRPC: &str = "grpc";
 /// What stands where something secret was.
 pub const REDACTED: &str = "REDACTED";
 

@@ -35,9 +35,9 @@ const OVERTAKEN: usize = HELD_EVENTS;
 
 /// What the handling of one event needs besides the connection.
 pub(super) struct Context<'a> {
-    stats: &'a Stats,
+    pub(super) stats: &'a Stats,
     messages: &'a mut Vec<Message>,
-    out: &'a mut Vec<Exchange>,
+    pub(super) out: &'a mut Vec<Exchange>,
 }
 
 impl<'a> Context<'a> {
@@ -62,12 +62,16 @@ pub(super) struct Conn {
     tgid: u32,
     transport: u8,
     pub(super) holding: Holding,
+    /// The end of the message that is open in the response side was not seen.
+    untimed: bool,
     /// How it ended, by what was heard first.
     ended: Option<Outcome>,
     /// Its process is gone.
     orphan: bool,
     /// A tunnel, or given up: nothing more is looked at.
     over: bool,
+    /// The exchange by which the connection turned to HTTP/2, if it did: the answer itself comes there.
+    upgraded: Option<Box<Exchange>>,
     last_ns: u64,
 }
 
@@ -84,16 +88,17 @@ impl Conn {
             tgid: event.header.tgid,
             transport: event.transport,
             holding: Holding::of(event.transport, event.local_addr),
+            untimed: false,
             ended: None,
             orphan: false,
             over: false,
+            upgraded: None,
             last_ns: event.header.time_ns,
         }
     }
 
-    /// Whether this is the connection that `event` announces, once more.
-    pub(super) fn is(&self, event: &event::Conn) -> bool {
-        self.info.seed == event.seed
+    pub(super) fn info(&self) -> &Connection {
+        &self.info
     }
 
     pub(super) const fn tgid(&self) -> u32 {
@@ -102,10 +107,6 @@ impl Conn {
 
     pub(super) const fn transport(&self) -> u8 {
         self.transport
-    }
-
-    pub(super) fn netns(&self) -> u32 {
-        self.info.netns
     }
 
     /// Something of the message that is open in a side may have moved unseen.
@@ -122,7 +123,12 @@ impl Conn {
 
     /// Open exchanges.
     pub(super) fn open(&self) -> u64 {
-        self.pairing.open()
+        self.pairing.open() + u64::from(self.upgraded.is_some())
+    }
+
+    /// The exchange by which the connection turned to HTTP/2.
+    pub(super) const fn upgraded(&mut self) -> Option<Box<Exchange>> {
+        self.upgraded.take()
     }
 
     /// The process that used it last is gone.
@@ -321,7 +327,12 @@ impl Conn {
             // Never told to have taken longer than it did.
             let unseen = body && data.flags & DATA_UNSEEN != 0 && self.half(side).last_ns > 0;
             let last_ns = if unseen { self.half(side).last_ns } else { data.last_ns };
+            if unseen {
+                self.untold_rest(side);
+                self.untimed = side == Side::Response;
+            }
             self.feed(side, Input::Body { len, end: ends }, last_ns, context);
+            self.untimed = false;
         }
     }
 
@@ -445,7 +456,7 @@ impl Conn {
 }
 
 /// What the kernel side announces, as plain data.
-fn connection(event: &event::Conn) -> Connection {
+pub(super) fn connection(event: &event::Conn) -> Connection {
     let addr = |bytes: [u8; 16], port: u16| {
         let ip = match event.ip_version {
             4 => {

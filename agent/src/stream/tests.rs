@@ -4,5 +4,6 @@ mod ends;
 mod held;
 mod missing;
 mod order;
+mod streams;
 mod truth;
 mod wire;

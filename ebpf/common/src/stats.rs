@@ -33,6 +33,8 @@ counters! {
     NoState = "no_state";
     /// Connections left alone because their bytes are not HTTP.
     NotHttp = "not_http";
+    /// HTTP/2 connections left alone because the walk from frame to frame lost its place (bytes that were not seen).
+    FramesLost = "http2_frames_lost";
     /// Calls whose content was not seen, by cause.
     UnseenSplice = "unseen_splice";
     UnseenIoUring = "unseen_io_uring";

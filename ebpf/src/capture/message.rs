@@ -9,7 +9,10 @@ use spandrel_common::{
     stats::Counter,
 };
 
-use super::tell::{HEAD, tell};
+use super::{
+    http2,
+    tell::{HEAD, tell},
+};
 use crate::{
     call::gather,
     causality::{piece::spandrel_first_piece, spandrel_answered, spandrel_inbound, spandrel_outbound},
@@ -19,7 +22,7 @@ use crate::{
     emit, filter,
     head::{self, Framing, Looks, spandrel_head},
     inject,
-    scratch::{self, Moved, Scratch},
+    scratch::{self, FRAMES_FROM, Moved, Scratch},
 };
 
 /// Takes what it understands of the sent bytes from `offset` on and returns how many that were; 0 for all.
@@ -98,6 +101,10 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
     let starts =
         if moved.request != 0 { looks == Looks::Request } else { got >= 12 && head::is_response(bytes) };
     if !starts {
+        if looks == Looks::Preface && state.announced == 0 {
+            preface::<TX>(state, offset, scratch);
+            return 0;
+        }
         if looks == Looks::Short && rest == 1 && hold::<TX>(state, scratch) {
             return 0;
         }
@@ -133,6 +140,19 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
     } else {
         response::<TX>(state, offset, framing, scratch)
     }
+}
+
+/// The preface of HTTP/2 begins at `offset`, with a byte that was held.
+#[inline(always)]
+fn preface<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) {
+    http2::begin::<TX>(state, scratch.moved.base + offset, scratch);
+    if scratch.moved.held != 0 {
+        scratch.moved.held = 0;
+        scratch.moved.base += 1;
+        scratch.moved.len -= 1;
+    }
+    scratch.moved.left = FRAMES_FROM;
+    scratch.moved.frames = 0;
 }
 
 /// Holds the lone first byte of a request, the last of this call, until more comes: with it the kernel side can
@@ -271,6 +291,7 @@ fn withhold<const TX: bool>(state: &mut State, moved: Moved, offset: u64, end: u
 /// A response starts at `offset`; its head was searched.
 #[inline(always)]
 fn response<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scratch: &mut Scratch) -> u64 {
+    let at = scratch.moved.base + offset;
     let bytes = scratch.view();
     let end = u64::from(scratch.found.end);
     let status = head::status(bytes);
@@ -288,7 +309,13 @@ fn response<const TX: bool>(state: &mut State, offset: u64, framing: Framing, sc
     let framing = if tunnel || empty { Framing::EMPTY } else { framing };
     let done = told::<TX>(state, offset, end, framing, scratch);
     if tunnel {
-        state.phase = IGNORED;
+        if status == 101 && head::upgrades_to_http2(scratch) {
+            http2::turn::<TX>(state, at + end);
+            scratch.moved.left = FRAMES_FROM;
+            scratch.moved.frames = offset + end;
+        } else {
+            state.phase = IGNORED;
+        }
         return 0;
     }
     done

@@ -5,9 +5,11 @@
 //! to a limit, and judged in userspace. Nothing here fails: it captures less, and counts it.
 //!
 //! This file accounts for a call and finds out whether the connection is HTTP; [`message`] follows messages
-//! through it; [`tell`] makes the events.
+//! through it; [`tell`] makes the events. [`http2`] follows frames instead, on connections that begin with its preface.
 
+mod http2;
 mod message;
+mod proxied;
 mod tell;
 
 use spandrel_common::{
@@ -16,12 +18,16 @@ use spandrel_common::{
     stats::Counter,
 };
 
-use self::message::{spandrel_step_rx, spandrel_step_tx};
-pub use self::tell::closed;
+use self::{
+    http2::spandrel_frames,
+    message::{spandrel_step_rx, spandrel_step_tx},
+    proxied::spandrel_proxied,
+};
+pub use self::{http2::Frames, tell::closed};
 use crate::{
     call::{Call, gather},
     causality::{self, piece::spandrel_next_piece, spandrel_answered, spandrel_called},
-    conn::{BODY, CHUNKED, HTTP, IGNORED, SHIP, SNIFFING, START, State, TO_CLOSE},
+    conn::{BODY, CHUNKED, FRAMES, HTTP, HTTP2, IGNORED, SEEK, SHIP, SNIFFING, START, State, TO_CLOSE},
     emit,
     head::{self, Looks},
     inject,
@@ -29,7 +35,7 @@ use crate::{
         sock::{Memory, Sock, Tcp},
         task::Ids,
     },
-    scratch::{self, Moved, Scratch},
+    scratch::{self, FRAMES_FROM, Moved, Scratch},
 };
 
 /// Nanoseconds of waiting below which none is told. Before Linux 6.19 a read sets TCP's own time stamp anew (later
@@ -57,6 +63,10 @@ pub fn moved<const TX: bool>(state: &mut State, sock: Sock, tcp: Option<Tcp<impl
         }
         scratch.last_tid = u64::from(scratch.moved.ids.tid);
         scratch.last_sk = sock.0;
+        if scratch.moved.left == FRAMES_FROM {
+            spandrel_frames(state, u32::from(TX), scratch.moved.frames);
+            return false;
+        }
         scratch.moved.left != 0
     });
     if !TX {
@@ -97,9 +107,17 @@ fn locked<const TX: bool>(
     scratch.moved.turned = u32::from(turned);
     scratch.moved.left = 0;
     scratch.moved.held = 0;
+    scratch.moved.lead = 0;
     account::<TX>(state, sock, tcp, bytes.len, bytes.behind, &mut scratch.moved);
-    if state.phase == SNIFFING && !recognise::<TX>(state, scratch) {
-        return;
+    if state.phase != HTTP {
+        if state.phase == SNIFFING && !recognise::<TX>(state, scratch) {
+            return;
+        }
+        if state.phase == HTTP2 {
+            scratch.moved.request = u32::from((state.role == ROLE_SERVER) != TX);
+            spandrel_frames(state, u32::from(TX), 0);
+            return;
+        }
     }
     take_held::<TX>(state, &mut scratch.moved);
     scratch.moved.request = u32::from((state.role == ROLE_SERVER) != TX);
@@ -116,8 +134,7 @@ fn locked<const TX: bool>(
     if !TX && state.pieces != 0 {
         spandrel_next_piece(state);
     }
-    let len = scratch.moved.len;
-    let mut offset = 0;
+    let (len, mut offset) = (scratch.moved.len, scratch.moved.lead);
     for _ in 0..SEGMENTS {
         if offset >= len {
             return;
@@ -192,10 +209,11 @@ fn account<const TX: bool>(
             if own.seq_known != 0 && missing != 0 && missing < 1 << 31 {
                 own.pos += u64::from(missing);
                 // Inside a body that need not be looked at (`splice` reads unseen), nothing is missed.
-                let inside = (own.mode == BODY || own.mode == CHUNKED) && own.pos <= own.until;
+                let skips = own.mode == BODY || own.mode == CHUNKED || (own.mode == FRAMES && own.quiet != 0);
+                let inside = skips && own.pos <= own.until;
                 if !inside {
                     emit::count(Counter::Gaps);
-                    if own.mode == START || own.mode == BODY || own.mode == CHUNKED {
+                    if matches!(own.mode, START | BODY | CHUNKED | FRAMES | SEEK) {
                         own.mode = SHIP;
                         own.shipped = 0;
                     }
@@ -254,23 +272,54 @@ fn across<const TX: bool>(state: &mut State, tcp: Option<Tcp<impl Memory>>) -> u
 /// Looks for the start of a request in a connection of which nothing is known yet.
 #[inline(always)]
 fn recognise<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
+    let lead = lead::<TX>(state, scratch);
     let moved = scratch.moved;
-    let want = if moved.len < SNIFF as u64 { moved.len } else { SNIFF as u64 };
-    let seen = moved.call.unseen == 0 && gather(moved.call.address, moved.call.vectors, 0, want) == want;
-    if seen && head::looks(scratch.view(), want) != Looks::Other {
+    if lead >= moved.len {
+        return false;
+    }
+    scratch.moved.lead = lead;
+    let rest = moved.len - lead;
+    let want = if rest < SNIFF as u64 { rest } else { SNIFF as u64 };
+    let seen = moved.call.unseen == 0 && gather(moved.call.address, moved.call.vectors, lead, want) == want;
+    let looks = if seen { head::looks(scratch.view(), want) } else { Looks::Other };
+    if looks == Looks::Preface {
+        http2::begin::<TX>(state, moved.base + lead, scratch);
+        return true;
+    }
+    if looks != Looks::Other {
         state.phase = HTTP;
         state.turns = 0;
         state.role = if TX { ROLE_CLIENT } else { ROLE_SERVER };
         let (own, other) = state.flows::<TX>();
-        own.sent = moved.base;
+        own.sent = moved.base + lead;
         other.sent = other.pos;
+        own.mode = START;
+        other.mode = START;
         return true;
+    }
+    if seen {
+        spandrel_frames(state, u32::from(TX), lead);
+        if state.phase == HTTP2 {
+            return false;
+        }
     }
     if !TX {
         causality::opaque(Sock(scratch.sk), moved.ids);
     }
     give_up_slowly(state, scratch);
     false
+}
+
+/// How many of the bytes belong to a header in front of the first request: see [`proxied`]. Where it ends is kept as
+/// `until`, which nothing else uses before a connection is known.
+#[inline(always)]
+fn lead<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> u64 {
+    let moved = scratch.moved;
+    let (own, _) = state.flows::<TX>();
+    if moved.base == 0 && own.until == 0 && moved.call.unseen == 0 {
+        own.until = spandrel_proxied(moved.len);
+    }
+    own.until.saturating_sub(moved.base)
 }
 
 /// Counts a turn without a message start, and leaves the connection alone after enough of them.

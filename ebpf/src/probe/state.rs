@@ -10,13 +10,13 @@ use spandrel_common::{
 use crate::{
     capture,
     causality::{piece, spandrel_answered, spandrel_called, upstream},
-    conn::{self, BODY, FRESH, HTTP, State},
+    conn::{self, BODY, FRESH, State},
     emit, filter, globals, inject,
     kernel::{
         sock::{Raw, Sock, Tcp},
         task,
     },
-    maps::{self, PROCESSES},
+    maps,
 };
 
 // include/net/tcp_states.h
@@ -78,8 +78,9 @@ fn ends(sock: Sock, old: i32, new: i32) -> bool {
 
 #[inline(always)]
 fn changed(state: &mut State, sock: Sock, new: i32) {
-    if state.phase == HTTP && state.announced != 0 {
+    if state.is_followed() && state.announced != 0 {
         take_unread(state, sock);
+        take_unsaid(state, sock);
         let (reason, errno) = if new == TCP_CLOSE {
             match sock.error() {
                 0 => (CLOSE_GONE, 0),
@@ -133,6 +134,22 @@ fn take_unread(state: &mut State, sock: Sock) {
     }
 }
 
+/// What a call has sent whose hook is yet to run is known by TCP's own numbers: the peer's answer to it may be what ends the
+/// connection.
+#[inline(always)]
+fn take_unsaid(state: &mut State, sock: Sock) {
+    let flow = &mut state.tx;
+    if flow.mode != BODY || flow.seq_known == 0 {
+        return;
+    }
+    let Some(seq) = Tcp(Raw(sock.0)).sent_seq() else { return };
+    let ahead = seq.wrapping_sub(flow.seq);
+    if ahead > 0 && ahead < 1 << 31 {
+        let pos = flow.pos + u64::from(ahead);
+        flow.pos = if pos < flow.until { pos } else { flow.until };
+    }
+}
+
 #[inline(always)]
 fn reset(flow: &mut conn::Flow) {
     flow.pos = 0;
@@ -165,7 +182,7 @@ fn listening(sock: Sock) {
     if ids.tgid == globals::agent_tgid() || !maps::watched(port) {
         return;
     }
-    if PROCESSES.insert(ids.tgid, SELECT_YES, 0).is_err() {
+    if !filter::decide(ids.tgid, SELECT_YES) {
         emit::count(spandrel_common::stats::Counter::ProcessesFull);
     }
     emit::listen(ids, port);

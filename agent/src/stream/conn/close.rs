@@ -47,6 +47,7 @@ impl Conn {
         let now_ns = close.header.time_ns;
         self.last_ns = self.last_ns.max(now_ns);
         self.release_last(now_ns, context);
+        context.out.extend(self.upgraded().map(|exchange| *exchange));
         if self.over {
             return;
         }
@@ -68,6 +69,12 @@ impl Conn {
             }
             CLOSE_ERROR => {
                 self.ended = Some(Outcome::Failed(close.errno));
+                // What this end had written by then was written, even if the hook of that call is yet to run.
+                let own = self.own_side();
+                let last_ns = self.half(own).last_ns.max(now_ns);
+                if self.held.is_empty() && self.parser.within(own) && self.parser.knows(own) {
+                    self.untold(own, close, last_ns, context);
+                }
                 self.end((Outcome::Failed(close.errno), now_ns), context);
                 self.over = true;
             }
@@ -103,6 +110,7 @@ impl Conn {
         self.cut(Side::Request, end.1, context);
         self.cut(Side::Response, end.1, context);
         self.end_exchanges(end, context);
+        context.out.extend(self.upgraded().map(|exchange| *exchange));
         // Another process may go on, with the responses to what is told of already.
         self.unsure = true;
         self.awaited(context);
@@ -110,6 +118,10 @@ impl Conn {
 
     /// Ends the open exchanges.
     pub(super) fn end_exchanges(&mut self, end: (Outcome, u64), context: &mut Context<'_>) {
+        // Where nobody knows where the response ends, its last byte may have come long ago.
+        if self.pairing.answering() && self.parser.is_cut(Side::Response) {
+            self.answered((Outcome::Unseen, self.response.last_ns), 0, context);
+        }
         let bodies = [self.parser.body(Side::Request), self.parser.body(Side::Response)];
         self.pairing.end_all(&self.info, end, bodies, context.out);
     }

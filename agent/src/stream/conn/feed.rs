@@ -4,7 +4,7 @@ use spandrel_common::event::TRANSPORT_UNIX;
 
 use super::{Conn, Context};
 use crate::{
-    exchange::{Match, Outcome, Role},
+    exchange::{Exchange, Match, Outcome, Role},
     protocol::{
         Input, Message, Parser, Side,
         message::{GiveUp, Head},
@@ -141,7 +141,8 @@ impl Conn {
                 }
                 Message::End { side: Side::Request, body, .. } => self.pairing.sent(body),
                 Message::End { side: Side::Response, body, .. } => {
-                    self.answered((Outcome::Complete, last_ns), body, context);
+                    let outcome = if self.untimed { Outcome::Unseen } else { Outcome::Complete };
+                    self.answered((outcome, last_ns), body, context);
                 }
                 Message::Lost { side: Side::Request } => self.pairing.request_lost(),
                 Message::Lost { side: Side::Response } => {
@@ -168,9 +169,12 @@ impl Conn {
         *context.messages = messages;
     }
 
-    fn answered(&mut self, end: (Outcome, u64), body: u64, context: &mut Context<'_>) {
+    pub(super) fn answered(&mut self, end: (Outcome, u64), body: u64, context: &mut Context<'_>) {
         let sending = self.parser.body(Side::Request);
-        context.out.extend(self.pairing.answered(&self.info, end, body, sending));
+        match self.pairing.answered(&self.info, end, body, sending) {
+            Some(exchange) if turns_to_http2(&exchange) => self.upgraded = Some(Box::new(exchange)),
+            answered => context.out.extend(answered),
+        }
     }
 
     fn give_up(&mut self, now_ns: u64, context: &mut Context<'_>) {
@@ -180,6 +184,17 @@ impl Conn {
         self.request.waiting = Waiting::default();
         self.response.waiting = Waiting::default();
     }
+}
+
+/// Whether a request was answered by turning the connection to HTTP/2 (RFC 7540, section 3.2).
+fn turns_to_http2(exchange: &Exchange) -> bool {
+    let Some((101, head)) = &exchange.response else { return false };
+    head.bytes.split(|byte| *byte == b'\n').any(|line| {
+        let field = line.split_at_checked(8);
+        field.is_some_and(|(name, value)| {
+            name.eq_ignore_ascii_case(b"upgrade:") && value.trim_ascii().eq_ignore_ascii_case(b"h2c")
+        })
+    })
 }
 
 fn truncated(head: &Head, context: &Context<'_>) {

@@ -17,6 +17,7 @@ mod curl;
 mod demo;
 mod failures;
 mod guest;
+mod http2;
 mod load;
 mod nginx;
 mod operator;

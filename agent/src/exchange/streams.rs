@@ -1,0 +1,333 @@
+//! Requests and responses that share a connection, matched by the numbers of their streams.
+//!
+//! On the client's end a response can be told before its request: the request's bytes left before anybody told of them.
+//! What comes of a stream that is newer than every request waits for that.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use zeroize::Zeroizing;
+
+use super::{Begin, Connection, Exchange, Outcome, Protocol, Role};
+use crate::protocol::{
+    Side,
+    message::Head,
+    streams::{Fields, Step},
+};
+
+/// Streams of one connection that are open at once. Servers allow 100 to 1,000. Beyond them the oldest ones end as
+/// [`Outcome::Unseen`].
+const OPEN: usize = 8192;
+
+/// Steps of responses that wait for their requests: two CPUs write to the ring, and the one that saw the request may be
+/// late by a few events.
+const EARLY: usize = 256;
+
+/// How long nothing is heard of a stream, behind a gap in its responses, before it counts as over: its end may have been
+/// in the gap. Nanoseconds.
+const DOUBT_NS: u64 = 1_000_000_000;
+
+/// `REFUSED_STREAM` (RFC 9113, section 7), which is what GOAWAY says of streams that it does not count.
+const REFUSED: u32 = 7;
+
+/// A request whose response is not complete.
+#[derive(Debug)]
+struct Open {
+    begin: Begin,
+    request: Head,
+    request_body: u64,
+    sent: bool,
+    response: Option<(u16, Head)>,
+    response_body: u64,
+    trailers: Option<Head>,
+    gap: bool,
+    /// When bytes of the response side were missed; nothing was heard of the stream since.
+    doubt: Option<u64>,
+}
+
+/// The exchanges of a connection that are open.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    open: BTreeMap<u64, Open>,
+    /// The newest stream that the client has opened.
+    newest: u64,
+    early: VecDeque<(Step, u64)>,
+    /// Some stream may be in doubt.
+    doubts: bool,
+}
+
+/// What a step was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// A request.
+    Request,
+    /// Of a stream that is not known.
+    Orphan,
+    Other,
+}
+
+impl Streams {
+    /// Open exchanges.
+    pub(crate) fn open(&self) -> u64 {
+        self.open.len() as u64
+    }
+
+    /// Takes over the exchange by which the connection turned to HTTP/2: its request is the first stream's (RFC 7540,
+    /// section 3.2).
+    pub(crate) fn adopt(&mut self, exchange: Exchange) {
+        let Exchange { pos, tgid, tid, start_ns, wait_ns, sampled, cause, .. } = exchange;
+        let open = Open {
+            begin: Begin { pos, tgid, tid, start_ns, wait_ns, sampled, cause, other: 0 },
+            request: without_version(&exchange.request),
+            request_body: exchange.request_body,
+            sent: true,
+            response: None,
+            response_body: 0,
+            trailers: None,
+            gap: exchange.gap,
+            doubt: None,
+        };
+        self.newest = 1;
+        self.open.insert(1, open);
+    }
+
+    /// Takes a step that moved until `last_ns`. `begin` is asked for the place of a request that begins with it.
+    pub(crate) fn take(
+        &mut self,
+        step: Step,
+        last_ns: u64,
+        begin: impl FnOnce(u64) -> Begin,
+        connection: &Arc<Connection>,
+        out: &mut Vec<Exchange>,
+    ) -> Taken {
+        match step {
+            Step::Fields { side: Side::Request, stream, fields, end, .. } => {
+                self.requested(stream, fields, end, begin, connection, out)
+            }
+            Step::Content { side: Side::Request, stream, len, end } => {
+                if let Some(open) = self.open.get_mut(&stream) {
+                    open.request_body = open.request_body.saturating_add(len);
+                    open.sent |= end;
+                }
+                Taken::Other
+            }
+            Step::Lost { side } => {
+                self.gap(side, last_ns);
+                Taken::Other
+            }
+            Step::Refused { side, above } => {
+                if side == Side::Response {
+                    let refused = Outcome::Reset { by: side, code: REFUSED };
+                    for (_, open) in self.open.split_off(&above.saturating_add(1)) {
+                        out.push(finish(open, connection, (refused, last_ns)));
+                    }
+                }
+                Taken::Other
+            }
+            Step::Fields { side: Side::Response, stream, .. }
+            | Step::Content { side: Side::Response, stream, .. }
+            | Step::Reset { stream, .. } => {
+                if stream > self.newest && connection.role == Role::Client {
+                    if self.early.len() >= EARLY {
+                        self.early.pop_front();
+                    }
+                    self.early.push_back((step, last_ns));
+                    return Taken::Other;
+                }
+                self.answered(stream, step, last_ns, connection, out)
+            }
+        }
+    }
+
+    /// Fields of the request side.
+    fn requested(
+        &mut self,
+        stream: u64,
+        fields: Fields,
+        end: bool,
+        begin: impl FnOnce(u64) -> Begin,
+        connection: &Arc<Connection>,
+        out: &mut Vec<Exchange>,
+    ) -> Taken {
+        if let Some(open) = self.open.get_mut(&stream) {
+            open.sent |= end;
+            return Taken::Other;
+        }
+        if stream <= self.newest || !(fields.request || fields.unknown > 0) {
+            return Taken::Other;
+        }
+        let begin = begin(spandrel_common::http2::place(u32::try_from(stream).unwrap_or(u32::MAX)));
+        self.settle(begin.start_ns, connection, out);
+        if self.open.len() >= OPEN
+            && let Some((_, oldest)) = self.open.pop_first()
+        {
+            out.push(finish_unseen(oldest, connection, begin.start_ns));
+        }
+        self.newest = stream;
+        let open = Open {
+            begin,
+            gap: fields.unknown > 0,
+            request: fields.head,
+            request_body: 0,
+            sent: end,
+            response: None,
+            response_body: 0,
+            trailers: None,
+            doubt: None,
+        };
+        self.open.insert(stream, open);
+        if !self.early.is_empty() {
+            self.overtaken(connection, out);
+        }
+        Taken::Request
+    }
+
+    /// Takes what came before its request.
+    fn overtaken(&mut self, connection: &Arc<Connection>, out: &mut Vec<Exchange>) {
+        for (step, last_ns) in std::mem::take(&mut self.early) {
+            match step {
+                Step::Fields { stream, .. } | Step::Content { stream, .. } | Step::Reset { stream, .. } => {
+                    if stream > self.newest {
+                        self.early.push_back((step, last_ns));
+                    } else {
+                        self.answered(stream, step, last_ns, connection, out);
+                    }
+                }
+                Step::Refused { .. } | Step::Lost { .. } => {}
+            }
+        }
+    }
+
+    /// A step of the response side, or one that ends the stream.
+    fn answered(
+        &mut self,
+        stream: u64,
+        step: Step,
+        last_ns: u64,
+        connection: &Arc<Connection>,
+        out: &mut Vec<Exchange>,
+    ) -> Taken {
+        let Some(open) = self.open.get_mut(&stream) else {
+            let answer = matches!(&step, Step::Fields { fields, .. } if fields.status.is_some());
+            return if answer { Taken::Orphan } else { Taken::Other };
+        };
+        let end = match step {
+            Step::Fields { fields, end, .. } => {
+                open.fields(fields);
+                end.then_some(Outcome::Complete)
+            }
+            Step::Content { len, end, .. } => {
+                open.response_body = open.response_body.saturating_add(len);
+                end.then_some(Outcome::Complete)
+            }
+            Step::Reset { side, code, .. } => Some(Outcome::Reset { by: side, code }),
+            Step::Refused { .. } | Step::Lost { .. } => None,
+        };
+        open.doubt = None;
+        if let (Some(outcome), Some(open)) = (end, end.and_then(|_| self.open.remove(&stream))) {
+            out.push(finish(open, connection, (outcome, last_ns)));
+        }
+        Taken::Other
+    }
+
+    /// Bytes of a side are missing.
+    pub(crate) fn gap(&mut self, side: Side, now_ns: u64) {
+        for open in self.open.values_mut() {
+            match side {
+                Side::Request => open.gap |= !open.sent,
+                Side::Response => {
+                    open.gap = true;
+                    open.doubt.get_or_insert(now_ns);
+                }
+            }
+        }
+        self.doubts |= side == Side::Response;
+    }
+
+    /// Ends what is in doubt for too long.
+    fn settle(&mut self, now_ns: u64, connection: &Arc<Connection>, out: &mut Vec<Exchange>) {
+        if !self.doubts {
+            return;
+        }
+        let over = |open: &Open| open.doubt.is_some_and(|since| now_ns.saturating_sub(since) > DOUBT_NS);
+        let streams: Vec<u64> =
+            self.open.iter().filter(|(_, open)| over(open)).map(|(stream, _)| *stream).collect();
+        for stream in streams {
+            if let Some(open) = self.open.remove(&stream) {
+                let last_ns = open.doubt.unwrap_or(now_ns);
+                out.push(finish_unseen(open, connection, last_ns));
+            }
+        }
+        self.doubts = self.open.values().any(|open| open.doubt.is_some());
+    }
+
+    /// Everything that is open ends.
+    pub(crate) fn end_all(
+        &mut self,
+        connection: &Arc<Connection>,
+        end: (Outcome, u64),
+        out: &mut Vec<Exchange>,
+    ) {
+        self.early = VecDeque::new();
+        for (_, open) in std::mem::take(&mut self.open) {
+            out.push(match open.doubt {
+                Some(since) => finish_unseen(open, connection, since),
+                None => finish(open, connection, end),
+            });
+        }
+    }
+}
+
+impl Open {
+    fn fields(&mut self, fields: Fields) {
+        self.gap |= fields.unknown > 0;
+        match fields.status {
+            // An interim response: the final one is still to come.
+            Some(100..200) => {}
+            Some(status) if self.response.is_none() => self.response = Some((status, fields.head)),
+            _ => self.trailers = Some(fields.head),
+        }
+    }
+}
+
+/// The head of a request of HTTP/1 in the form that those of HTTP/2 have here.
+fn without_version(head: &Head) -> Head {
+    let bytes: &[u8] = &head.bytes;
+    let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+    let (line, rest) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
+    let version = line.windows(6).rposition(|text| text == b" HTTP/").unwrap_or(line.len());
+    let mut text = Zeroizing::new(Vec::with_capacity(bytes.len()));
+    text.extend_from_slice(line.get(..version).unwrap_or(line));
+    text.extend_from_slice(rest);
+    Head::copy(&text, head.truncated)
+}
+
+fn finish_unseen(mut open: Open, connection: &Arc<Connection>, now_ns: u64) -> Exchange {
+    open.gap = true;
+    finish(open, connection, (Outcome::Unseen, now_ns))
+}
+
+fn finish(open: Open, connection: &Arc<Connection>, (outcome, end_ns): (Outcome, u64)) -> Exchange {
+    let Begin { pos, tgid, tid, start_ns, wait_ns, sampled, cause, other: _ } = open.begin;
+    Exchange {
+        connection: Arc::clone(connection),
+        protocol: Protocol::Http2,
+        tgid,
+        tid,
+        pos,
+        start_ns,
+        end_ns: end_ns.max(start_ns),
+        wait_ns,
+        request: open.request,
+        request_body: open.request_body,
+        response: open.response,
+        response_body: open.response_body,
+        trailers: open.trailers,
+        outcome,
+        gap: open.gap,
+        sampled,
+        cause,
+    }
+}

@@ -1,0 +1,166 @@
+//! HTTP/2, and gRPC calls.
+
+use super::*;
+use crate::protocol::Side;
+
+/// Timeouts of calls in the tests, and the times of exchanges, are those of [`exchange`]: 3,000 ns.
+fn stream(role: Role, lines: &[&str]) -> Exchange {
+    Exchange { protocol: Protocol::Http2, ..exchange(role, head(lines.join("\r\n") + "\r\n")) }
+}
+
+/// A call with this answer: its head, and what comes behind.
+fn call(role: Role, answer: Option<&str>, trailers: Option<&str>, outcome: Outcome) -> Exchange {
+    let lines = ["POST /a.B/C", "host: b:50051", "content-type: application/grpc+proto", "te: trailers"];
+    Exchange {
+        response: answer.map(|text| (200, head(text))),
+        trailers: trailers.map(head),
+        outcome,
+        ..stream(role, &lines)
+    }
+}
+
+#[test]
+fn a_request_of_http_2() {
+    check(
+        &stream(Role::Server, &["GET /a?b=c", "host: example.com", "user-agent: x"]),
+        r#"
+        GET Server Unset
+        client.address = "10.0.0.1"
+        http.request.method = "GET"
+        http.response.status_code = 200
+        network.peer.address = "10.0.0.1"
+        network.peer.port = 40000
+        network.protocol.version = "2"
+        server.address = "example.com"
+        server.port = 80
+        url.path = "/a"
+        url.query = "b=c"
+        url.scheme = "http"
+        user_agent.original = "x"
+        "#,
+    );
+    check_attributes(
+        &stream(Role::Client, &["GET https://example.com/a", "host: example.com"]),
+        &[("url.full", "https://example.com/a"), ("server.port", "443")],
+    );
+}
+
+#[test]
+fn a_request_of_which_not_all_is_known() {
+    let mut exchange = stream(Role::Server, &[" ", "x: y"]);
+    exchange.gap = true;
+    let span = build(&exchange);
+    assert_eq!((&*span.name, &*attribute(&span, "http.request.method")), ("HTTP", "_OTHER"));
+    assert_eq!(attribute(&span, "spandrel.gap"), "true");
+}
+
+#[test]
+fn a_call() {
+    let trailers = Some("grpc-status: 0\r\n");
+    check(
+        &call(Role::Client, Some("200\r\n"), trailers, Outcome::Complete),
+        r#"
+        a.B/C Client Unset
+        network.peer.address = "10.0.0.2"
+        network.peer.port = 8080
+        rpc.method = "a.B/C"
+        rpc.status_code = "OK"
+        rpc.system.name = "grpc"
+        server.address = "b"
+        server.port = 50051
+        "#,
+    );
+    check(
+        &call(Role::Server, Some("200\r\n"), Some("grpc-status: 13\r\n"), Outcome::Complete),
+        r#"
+        a.B/C Server Error
+        error.type = "INTERNAL"
+        network.peer.address = "10.0.0.1"
+        network.peer.port = 40000
+        rpc.method = "a.B/C"
+        rpc.status_code = "INTERNAL"
+        rpc.system.name = "grpc"
+        server.address = "b"
+        server.port = 50051
+        "#,
+    );
+}
+
+/// Status code and error of a call, for a client and for a server.
+#[track_caller]
+fn check_status(answer: Option<&str>, trailers: Option<&str>, outcome: Outcome, expect: [[&str; 2]; 2]) {
+    for (role, expect) in [Role::Client, Role::Server].into_iter().zip(expect) {
+        let span = build(&call(role, answer, trailers, outcome));
+        let found = ["rpc.status_code", "error.type"].map(|key| attribute(&span, key));
+        assert_eq!(found, expect, "{role:?}");
+        assert_eq!(span.status == Status::Error, !expect[1].is_empty());
+    }
+}
+
+#[test]
+fn statuses() {
+    use Outcome::Complete;
+    let ok = Some("200\r\n");
+    let both = |status, client, server| [[status, client], [status, server]];
+    check_status(ok, Some("grpc-status: 5\r\n"), Complete, both("NOT_FOUND", "NOT_FOUND", ""));
+    check_status(
+        ok,
+        Some("grpc-status: 4\r\n"),
+        Complete,
+        both("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED"),
+    );
+    // Trailers alone.
+    check_status(
+        Some("200\r\ngrpc-status: 7\r\n"),
+        None,
+        Complete,
+        both("PERMISSION_DENIED", "PERMISSION_DENIED", ""),
+    );
+    check_status(ok, Some("grpc-status: 99\r\n"), Complete, both("99", "99", ""));
+    check_status(ok, None, Complete, both("UNKNOWN", "UNKNOWN", "UNKNOWN"));
+    let cancel = Outcome::Reset { by: Side::Request, code: 8 };
+    check_status(None, None, cancel, both("CANCELLED", "CANCELLED", ""));
+    let refused = Outcome::Reset { by: Side::Response, code: 7 };
+    check_status(None, None, refused, both("UNAVAILABLE", "UNAVAILABLE", "UNAVAILABLE"));
+    check_status(ok, None, Outcome::PeerClosed, [["UNAVAILABLE", "UNAVAILABLE"], ["CANCELLED", ""]]);
+    check_status(ok, None, Outcome::Unseen, both("", "", ""));
+}
+
+#[test]
+fn deadlines() {
+    let cancel = Outcome::Reset { by: Side::Request, code: 8 };
+    for (timeout, took_ns, expect) in [
+        ("50m", 50_000_000, "DEADLINE_EXCEEDED"),
+        ("50m", 46_000_000, "DEADLINE_EXCEEDED"),
+        ("50m", 20_000_000, "CANCELLED"),
+        ("1S", 1_000_000_000, "DEADLINE_EXCEEDED"),
+        ("1H", 1_000_000_000, "CANCELLED"),
+        ("", 1_000_000_000, "CANCELLED"),
+        ("1x", 1_000_000_000, "CANCELLED"),
+        ("99999999999999999999S", 1_000_000_000, "CANCELLED"),
+    ] {
+        let timeout = format!("grpc-timeout: {timeout}");
+        let lines = ["POST /a.B/C", "content-type: application/grpc", &timeout];
+        let mut exchange = Exchange { response: None, outcome: cancel, ..stream(Role::Server, &lines) };
+        exchange.end_ns = exchange.start_ns + took_ns;
+        check_attributes(&exchange, &[("rpc.status_code", expect)]);
+    }
+}
+
+#[test]
+fn methods_that_a_server_does_not_have() {
+    let unimplemented = Some("grpc-status: 12\r\n");
+    let server = call(Role::Server, Some("200\r\n"), unimplemented, Outcome::Complete);
+    assert_eq!(build(&server).name, "grpc");
+    check_attributes(&server, &[("rpc.method", "_OTHER"), ("rpc.method_original", "a.B/C")]);
+    let client = call(Role::Client, Some("200\r\n"), unimplemented, Outcome::Complete);
+    assert_eq!(build(&client).name, "a.B/C");
+}
+
+#[test]
+fn what_is_no_call() {
+    for kind in ["application/grpc-web", "application/grpcx", "application/json", "text/application/grpc"] {
+        let lines = ["POST /a.B/C", &format!("content-type: {kind}")];
+        assert_eq!(build(&stream(Role::Server, &lines)).name, "POST", "{kind}");
+    }
+}

@@ -1,0 +1,217 @@
+//! Connections whose exchanges overlap: whose is what, when it moved, and what is told of what was missed.
+
+use spandrel_common::{
+    event::{
+        CLOSE_ERROR, CLOSE_GONE, CLOSE_OPAQUE, CLOSE_PEER, DATA_START, PROTOCOL_HTTP1, PROTOCOL_HTTP2,
+        ROLE_CLIENT, ROLE_SERVER,
+    },
+    http2::{DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, place},
+};
+
+use super::wire::{GET, OK, Wire};
+use crate::{exchange::Exchange, protocol::Side, stats::Count};
+
+const LAST: u8 = END_HEADERS | END_STREAM;
+
+/// A frame as it is told, with so much payload on the wire.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8], len: usize) -> Vec<u8> {
+    let len = u32::try_from(len).expect("a length").to_be_bytes();
+    let mut frame = vec![len[1], len[2], len[3], kind, flags];
+    frame.extend_from_slice(&stream.to_be_bytes());
+    frame.extend_from_slice(payload);
+    frame
+}
+
+fn fields(flags: u8, stream: u32, block: &[u8]) -> Vec<u8> {
+    frame(HEADERS, flags, stream, block, block.len())
+}
+
+/// `GET /` on a stream.
+fn get(stream: u32) -> Vec<u8> {
+    fields(LAST, stream, &[0x82, 0x84, 0x86])
+}
+
+/// 200 without content on a stream.
+fn ok(stream: u32) -> Vec<u8> {
+    fields(LAST, stream, &[0x88])
+}
+
+fn wire(role: u8) -> Wire {
+    let mut wire = Wire::new(role, 100);
+    wire.protocol = PROTOCOL_HTTP2;
+    wire.open(1);
+    wire
+}
+
+/// What came out, as stream, status, what was odd.
+fn told(wire: &mut Wire) -> String {
+    let told: Vec<String> = wire
+        .out
+        .drain(..)
+        .map(|exchange| {
+            let Exchange { pos, start_ns, end_ns, response, outcome, gap, .. } = exchange;
+            assert!(end_ns >= start_ns);
+            let status = response.map_or(0, |(status, _)| status);
+            format!("{} {status} {outcome:?}{}", pos - place(0), if gap { " gap" } else { "" })
+        })
+        .collect();
+    told.join(", ")
+}
+
+/// The first event of a side.
+fn begin(wire: &mut Wire, side: Side, bytes: &[u8]) {
+    wire.data(side, bytes).flags(DATA_START).send();
+}
+
+#[test]
+fn answers_in_any_order() {
+    for role in [ROLE_SERVER, ROLE_CLIENT] {
+        let mut wire = wire(role);
+        begin(&mut wire, Side::Request, &[get(1), get(3), get(5)].concat());
+        begin(&mut wire, Side::Response, &[ok(5), fields(END_HEADERS, 1, &[0x88])].concat());
+        wire.resp(&[frame(DATA, 0, 1, &[], 700), ok(3)].concat());
+        wire.resp(&frame(DATA, END_STREAM, 1, &[], 0));
+        assert_eq!(wire.out[2].response_body, 700);
+        assert_eq!((wire.out[0].start_ns, wire.out[0].end_ns), (1010, 1025));
+        assert_eq!((wire.out[2].start_ns, wire.out[2].end_ns), (1010, 1045));
+        assert_eq!(told(&mut wire), "5 200 Complete, 3 200 Complete, 1 200 Complete");
+        wire.ledger(3);
+    }
+}
+
+#[test]
+fn fields_in_pieces_begin_when_their_first_byte_moved() {
+    let mut wire = wire(ROLE_SERVER);
+    let bytes = get(1);
+    begin(&mut wire, Side::Request, &bytes[..10]);
+    wire.req(&bytes[10..11]);
+    wire.req(&[&bytes[11..], &get(3)[..]].concat());
+    begin(&mut wire, Side::Response, &[ok(1), ok(3)].concat());
+    assert_eq!((wire.out[0].start_ns, wire.out[1].start_ns), (1010, 1030));
+    assert_eq!(told(&mut wire), "1 200 Complete, 3 200 Complete");
+}
+
+#[test]
+fn an_answer_may_be_told_before_its_request() {
+    let mut wire = wire(ROLE_CLIENT);
+    begin(&mut wire, Side::Response, &[ok(1), ok(3)].concat());
+    begin(&mut wire, Side::Request, &get(1));
+    assert_eq!(told(&mut wire), "1 200 Complete");
+    wire.req(&get(3));
+    assert_eq!(told(&mut wire), "3 200 Complete");
+    wire.ledger(2);
+}
+
+#[test]
+fn interim_answers_and_trailers() {
+    let mut wire = wire(ROLE_SERVER);
+    begin(&mut wire, Side::Request, &get(1));
+    begin(&mut wire, Side::Response, &fields(END_HEADERS, 1, &[0x08, 3, b'1', b'0', b'3']));
+    wire.resp(&fields(END_HEADERS, 1, &[0x88]));
+    wire.resp(&fields(LAST, 1, &[0x00, 1, b't', 1, b'v']));
+    assert_eq!(wire.out[0].trailers.as_ref().expect("trailers").bytes, "t: v\r\n");
+    assert_eq!(told(&mut wire), "1 200 Complete");
+}
+
+#[test]
+fn broken_off_streams() {
+    let mut wire = wire(ROLE_CLIENT);
+    begin(&mut wire, Side::Request, &[get(1), get(3), get(5), get(7)].concat());
+    wire.req(&frame(RST_STREAM, 0, 3, &[0, 0, 0, 8], 4));
+    begin(&mut wire, Side::Response, &frame(RST_STREAM, 0, 1, &[0, 0, 0, 2], 4));
+    assert_eq!(told(&mut wire), "3 0 Reset { by: Request, code: 8 }, 1 0 Reset { by: Response, code: 2 }");
+    wire.resp(&frame(GOAWAY, 0, 0, &[0, 0, 0, 5, 0, 0, 0, 0], 8));
+    assert_eq!(told(&mut wire), "7 0 Reset { by: Response, code: 7 }");
+    wire.close(CLOSE_PEER, 0);
+    assert_eq!(told(&mut wire), "5 0 PeerClosed");
+    wire.ledger(4);
+}
+
+#[test]
+fn connections_end() {
+    for (reason, errno, expect) in [
+        (CLOSE_ERROR, 104, "1 0 Failed(104)"),
+        (CLOSE_GONE, 0, "1 0 LocalClosed"),
+        (CLOSE_OPAQUE, 0, "1 0 Unseen gap"),
+    ] {
+        let mut wire = wire(ROLE_SERVER);
+        begin(&mut wire, Side::Request, &get(1));
+        wire.close(reason, errno);
+        assert_eq!(told(&mut wire), expect);
+        wire.ledger(1);
+    }
+}
+
+#[test]
+fn events_that_are_lost() {
+    let mut wire = wire(ROLE_SERVER);
+    begin(&mut wire, Side::Request, &[get(1), get(3)].concat());
+    begin(&mut wire, Side::Response, &fields(END_HEADERS, 1, &[0x88]));
+    wire.data(Side::Response, &ok(3)).lose();
+    wire.data(Side::Request, &get(5)).lose();
+    // The rest of a frame, and fields that name what may have been in the gap.
+    let rest = fields(LAST, 7, &[0x82, 0x84, 0x86, 0xbe]);
+    wire.data(Side::Request, &[&[1, 2, 3], &rest[..]].concat()).with(|data| data.framing = 3).send();
+    wire.resp(&[ok(7), frame(DATA, END_STREAM, 1, &[], 0), ok(5)].concat());
+    assert_eq!(told(&mut wire), "7 200 Complete gap, 1 200 Complete gap");
+    assert_eq!((wire.counted(Count::Gaps), wire.counted(Count::UnknownFields)), (2, 1));
+    assert_eq!(wire.counted(Count::OrphanResponses), 1);
+    // Nothing is heard of the third stream any more.
+    wire.now += 2_000_000_000;
+    wire.req(&get(9));
+    assert_eq!(told(&mut wire), "3 0 Unseen gap");
+    wire.resp(&ok(9));
+    assert_eq!(told(&mut wire), "9 200 Complete");
+    wire.ledger(4);
+}
+
+#[test]
+fn joined_in_the_middle() {
+    let mut wire = wire(ROLE_CLIENT);
+    wire.resp(&ok(11));
+    wire.req(&fields(LAST, 13, &[0x82, 0xbe, 0xc0]));
+    wire.resp(&ok(13));
+    assert_eq!(told(&mut wire), "13 200 Complete gap");
+    wire.ledger(1);
+}
+
+#[test]
+fn from_one_protocol_to_another() {
+    let mut wire = Wire::server();
+    assert_eq!(wire.protocol, PROTOCOL_HTTP1);
+    wire.req(GET);
+    wire.resp(OK);
+    assert_eq!(wire.told(), "@0 200 0/2");
+    wire.protocol = PROTOCOL_HTTP2;
+    wire.open(1);
+    begin(&mut wire, Side::Request, &get(3));
+    wire.open(1);
+    begin(&mut wire, Side::Response, &ok(3));
+    assert_eq!(told(&mut wire), "3 200 Complete");
+    wire.ledger(2);
+}
+
+#[test]
+fn an_upgrade_is_answered_on_the_first_stream() {
+    for announced in [true, false] {
+        let mut wire = Wire::server();
+        wire.req(b"GET /a?b HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n");
+        wire.resp(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n");
+        assert!(wire.out.is_empty());
+        if announced {
+            wire.protocol = PROTOCOL_HTTP2;
+            wire.open(1);
+            begin(&mut wire, Side::Response, &[fields(END_HEADERS, 1, &[0x88])].concat());
+            begin(&mut wire, Side::Request, &get(3));
+            wire.resp(&[frame(DATA, END_STREAM, 1, &[], 5), ok(3)].concat());
+            assert!(wire.out[0].request.bytes.starts_with(b"GET /a?b\r\nHost: x\r\n"));
+            assert_eq!((wire.out[0].pos, wire.out[0].response_body, wire.out[0].start_ns), (0, 5, 1010));
+            assert_eq!(wire.out.len(), 2);
+            wire.ledger(2);
+        } else {
+            wire.close(CLOSE_GONE, 0);
+            assert_eq!(wire.told(), "@0 101 0/0");
+            wire.ledger(1);
+        }
+    }
+}
