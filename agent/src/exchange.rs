@@ -1,9 +1,5 @@
 //! An exchange: one request and what became of it. Pairing is written once, for all protocols.
 
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the stream room uses it once the kernel side tells of Kafka")
-)]
 pub mod kafka;
 mod pairing;
 mod streams;

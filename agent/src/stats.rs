@@ -104,6 +104,8 @@ causes! {
         ValuesCut = "values_cut",
         /// Inbound `traceparent` headers that were not valid.
         BadTraceparent = "bad_traceparent",
+        /// Connections given up because their bytes are not Kafka's, though the first ones looked like it.
+        NotKafka = "not_kafka",
         /// Kafka polls that brought no records, and make no span.
         KafkaEmptyPolls = "kafka_empty_polls",
         /// Kafka polls whose response was not seen, and which make no span.
@@ -159,7 +161,7 @@ causes! {
 
 /// Counters that any thread adds to. `seen = exported + unsampled + dropped + open` holds whenever no
 /// request is being moved from one column to another.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stats {
     /// Requests whose first byte was seen.
     pub seen: AtomicU64,
@@ -172,6 +174,20 @@ pub struct Stats {
     dropped: [AtomicU64; Drop::ALL.len()],
     counts: [AtomicU64; Count::ALL.len()],
     redactions: [AtomicU64; Redaction::ALL.len()],
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            seen: AtomicU64::default(),
+            exported: AtomicU64::default(),
+            unsampled: AtomicU64::default(),
+            open: AtomicI64::default(),
+            dropped: [const { AtomicU64::new(0) }; Drop::ALL.len()],
+            counts: [const { AtomicU64::new(0) }; Count::ALL.len()],
+            redactions: [const { AtomicU64::new(0) }; Redaction::ALL.len()],
+        }
+    }
 }
 
 impl Stats {

@@ -388,6 +388,10 @@ impl Rest {
                 self.spans.push(span);
             }
         }
+        for call in self.table.take_calls() {
+            let resource = self.registry.resource(call.tgid, call.end_ns);
+            self.spans.extend(self.builder.kafka(&call, &resource));
+        }
         if !self.spans.is_empty() {
             self.sender.try_send(std::mem::take(&mut self.spans));
         }

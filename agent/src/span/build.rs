@@ -22,6 +22,7 @@ use super::{
     Kind, Span, Value,
     address::{self, Authority, authority, default_port, forwarded, ip_text, node},
     attributes::Attributes,
+    clock::ClockAnchor,
     context,
     http::{Lines, RequestLine, request_line, stream_line, text},
     known::Known,
@@ -39,25 +40,6 @@ use crate::{
     sample::{Asked, Rules},
     stats::{Count, Stats},
 };
-
-/// One moment on two clocks, from which every other moment follows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ClockAnchor {
-    /// `CLOCK_MONOTONIC`, nanoseconds.
-    pub mono_ns: u64,
-    /// The same moment in nanoseconds since the Unix epoch.
-    pub unix_ns: u64,
-}
-
-impl ClockAnchor {
-    /// A moment of the monotonic clock as nanoseconds since the Unix epoch.
-    pub const fn unix(&self, mono_ns: u64) -> u64 {
-        match mono_ns.checked_sub(self.mono_ns) {
-            Some(later) => self.unix_ns.saturating_add(later),
-            None => self.unix_ns.saturating_sub(self.mono_ns - mono_ns),
-        }
-    }
-}
 
 /// Builds spans.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 mod address;
 mod attributes;
 pub mod build;
+mod clock;
 mod context;
 mod http;
 pub mod known;
@@ -17,10 +18,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use spandrel_common::ids::{SpanId, TraceId};
 
-pub use self::{
-    build::{Builder, ClockAnchor},
-    policy::SpanPolicy,
-};
+pub use self::{build::Builder, clock::ClockAnchor, policy::SpanPolicy};
 use crate::discover::resource::Resource;
 
 /// The version of the semantic conventions that names and rules follow.

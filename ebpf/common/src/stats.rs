@@ -35,6 +35,8 @@ counters! {
     NotHttp = "not_http";
     /// HTTP/2 connections left alone because the walk from frame to frame lost its place (bytes that were not seen).
     FramesLost = "http2_frames_lost";
+    /// Kafka connections left alone because the walk from message to message lost its place.
+    MessagesLost = "kafka_messages_lost";
     /// Calls whose content was not seen, by cause.
     UnseenSplice = "unseen_splice";
     UnseenIoUring = "unseen_io_uring";

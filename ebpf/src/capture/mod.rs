@@ -8,26 +8,31 @@
 //! through it; [`tell`] makes the events. [`http2`] follows frames instead, on connections that begin with its preface.
 
 mod http2;
+mod kafka;
 mod message;
 mod proxied;
 mod tell;
 
 use spandrel_common::{
     event::{CLOSE_OPAQUE, DIR_RX, DIR_TX, ROLE_CLIENT, ROLE_SERVER},
-    limits::{SEGMENTS, SNIFF, SNIFF_TURNS},
+    limits::{MESSAGE_CAPTURE, SEGMENTS, SNIFF, SNIFF_TURNS},
     stats::Counter,
 };
 
+pub use self::{http2::Frames, tell::closed};
 use self::{
     http2::spandrel_frames,
+    kafka::spandrel_messages,
     message::{spandrel_step_rx, spandrel_step_tx},
     proxied::spandrel_proxied,
 };
-pub use self::{http2::Frames, tell::closed};
 use crate::{
     call::{Call, gather},
     causality::{self, piece::spandrel_next_piece, spandrel_answered, spandrel_called},
-    conn::{BODY, CHUNKED, FRAMES, HTTP, HTTP2, IGNORED, SEEK, SHIP, SNIFFING, START, State, TO_CLOSE},
+    conn::{
+        BODY, CHUNKED, FRAMES, HTTP, HTTP2, IGNORED, KAFKA, SEEK, SHIP, SIZED, SNIFFING, START, State,
+        TO_CLOSE,
+    },
     emit,
     head::{self, Looks},
     inject,
@@ -116,6 +121,10 @@ fn locked<const TX: bool>(
         if state.phase == HTTP2 {
             scratch.moved.request = u32::from((state.role == ROLE_SERVER) != TX);
             spandrel_frames(state, u32::from(TX), 0);
+            return;
+        }
+        if state.phase == KAFKA {
+            spandrel_messages(state, u32::from(TX), scratch.moved.lead);
             return;
         }
     }
@@ -209,11 +218,14 @@ fn account<const TX: bool>(
             if own.seq_known != 0 && missing != 0 && missing < 1 << 31 {
                 own.pos += u64::from(missing);
                 // Inside a body that need not be looked at (`splice` reads unseen), nothing is missed.
-                let skips = own.mode == BODY || own.mode == CHUNKED || (own.mode == FRAMES && own.quiet != 0);
+                let skips = own.mode == BODY
+                    || own.mode == CHUNKED
+                    || (own.mode == FRAMES && own.quiet != 0)
+                    || (own.mode == SIZED && u64::from(own.shipped) >= MESSAGE_CAPTURE);
                 let inside = skips && own.pos <= own.until;
                 if !inside {
                     emit::count(Counter::Gaps);
-                    if matches!(own.mode, START | BODY | CHUNKED | FRAMES | SEEK) {
+                    if matches!(own.mode, START | BODY | CHUNKED | FRAMES | SEEK | SIZED) {
                         own.mode = SHIP;
                         own.shipped = 0;
                     }
@@ -295,6 +307,10 @@ fn recognise<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
         other.sent = other.pos;
         own.mode = START;
         other.mode = START;
+        return true;
+    }
+    if TX && seen && kafka::begins(scratch.view(), want) {
+        kafka::begin(state, moved.base + lead);
         return true;
     }
     if seen {

@@ -117,7 +117,7 @@ pub(crate) fn any_spans() -> impl Strategy<Value = Vec<Span>> {
             trace_state: trace_state.into(),
             attributes,
         });
-    let links = (vec(link, 0..3), option::of(any::<u32>()));
+    let links = (vec(link, 0..3), 0..3_u32);
     let span = (ids, words, any::<(u64, u64)>(), any_attributes(), 0..3_usize, links);
     (resources, vec(span, 0..12)).prop_map(|(resources, spans)| {
         let build = |(ids, words, times, attributes, of, (links, dropped_links))| {
@@ -143,7 +143,7 @@ pub(crate) fn any_spans() -> impl Strategy<Value = Vec<Span>> {
                 dropped_attributes: u32::from(flags) * 3,
                 attributes,
                 links,
-                dropped_links: dropped_links.unwrap_or_default(),
+                dropped_links,
                 resource: Arc::clone(&resources[of]),
             }
         };

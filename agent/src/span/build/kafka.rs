@@ -77,7 +77,7 @@ impl<'a> Operation<'a> {
 impl Builder {
     /// Builds the spans of a Kafka request, and learns from what it says. Those that are not sampled are
     /// counted here.
-    pub fn call(&mut self, call: &Call, resource: &Arc<Resource>) -> Vec<Span> {
+    pub fn kafka(&mut self, call: &Call, resource: &Arc<Resource>) -> Vec<Span> {
         self.learn(call);
         if call.connection.role == Role::Server {
             self.stats.count(Count::KafkaReceived);
@@ -224,11 +224,11 @@ impl Builder {
         let name = self.describe(&mut out, call, operation);
         let error = error::name(operation.error);
         let verdict = match error {
-            None => judge(Role::Client, None, call.outcome),
+            None => judge(Role::Client, None, 0, call.outcome),
             Some(error) => Verdict {
                 status: Status::Error,
                 error: Some(Value::Static(error)),
-                ..judge(Role::Client, None, call.outcome)
+                ..judge(Role::Client, None, 0, call.outcome)
             },
         };
         if let Some(error) = verdict.error {

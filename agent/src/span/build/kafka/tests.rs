@@ -90,7 +90,7 @@ fn check(spans: &[Span], expect: &str) {
 }
 
 fn build(builder: &mut Builder, call: &Call) -> Vec<Span> {
-    builder.call(call, &Arc::default())
+    builder.kafka(call, &Arc::default())
 }
 
 #[test]
