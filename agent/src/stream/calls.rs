@@ -242,7 +242,9 @@ impl Conn {
                     self.calls.asked(correlation, asked, seen);
                     if last {
                         let end = (Outcome::Complete, last_ns);
-                        context.calls.extend(self.calls.over(correlation, &self.info, None, end));
+                        let call = self.calls.over(correlation, &self.info, None, end);
+                        // Without a response, the request itself has to prove what it is.
+                        context.calls.extend(call.filter(|_| self.parser.sure()));
                     }
                 }
                 Message::Told { correlation, told, seen, .. } => {
