@@ -18,12 +18,12 @@ use spandrel_common::{
     stats::Counter,
 };
 
+pub use self::{http2::Frames, tell::closed};
 use self::{
     http2::spandrel_frames,
     message::{spandrel_step_rx, spandrel_step_tx},
     proxied::spandrel_proxied,
 };
-pub use self::{http2::Frames, tell::closed};
 use crate::{
     call::{Call, gather},
     causality::{self, piece::spandrel_next_piece, spandrel_answered, spandrel_called},

@@ -2,8 +2,8 @@
 
 use spandrel_common::{
     event::{
-        Close, DATA_BODY, DATA_PIPELINED, DATA_UNSEEN, DIR_RX, DIR_TX, Header, PROTOCOL_HTTP1, SELECT_PENDING,
-        TRANSPORT_TCP, TRANSPORT_UNIX,
+        Close, DATA_BODY, DATA_PIPELINED, DATA_UNSEEN, DIR_RX, DIR_TX, Header, PROTOCOL_HTTP1,
+        SELECT_PENDING, TRANSPORT_TCP, TRANSPORT_UNIX,
     },
     limits::ANNOUNCE_EVERY_NS,
     stats::Counter,

@@ -215,3 +215,22 @@ fn an_upgrade_is_answered_on_the_first_stream() {
         }
     }
 }
+
+#[test]
+fn heads_are_bounded() {
+    let mut wire = wire(ROLE_SERVER);
+    begin(&mut wire, Side::Request, &[]);
+    // Each names a field of 4,000 bytes some fifteen times.
+    let mut block = vec![0x82, 0x84, 0x86, 0x40, 1, b'n', 0x7f, 0xa1, 0x1e];
+    block.extend_from_slice(&[b'v'; 4000]);
+    wire.req(&fields(LAST, 1, &block));
+    let again = [[0x82, 0x84, 0x86].as_slice(), &[0xbe; 15]].concat();
+    for stream in 1..200 {
+        wire.req(&fields(LAST, 2 * stream + 1, &again));
+    }
+    let over = wire.out.len();
+    assert!((120..150).contains(&over), "{over}");
+    assert!(told(&mut wire).split(", ").all(|told| told.ends_with("0 Unseen gap")));
+    wire.close(CLOSE_GONE, 0);
+    wire.ledger(200);
+}
