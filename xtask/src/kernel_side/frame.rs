@@ -137,20 +137,14 @@ impl State {
     fn computed(&self, &Instruction { code, dst, src, offset, imm }: &Instruction) -> Value {
         let wide = code & 7 == ALU64;
         let operand = match code & BY_REGISTER {
-            0 if wide => Value::Number(i64::from(imm)),
-            0 => Value::Number(i64::from(imm as u32)),
+            0 => Value::Number(i64::from(imm)),
             _ => self.registers[src],
         };
         match (code & 0xf0, self.registers[dst], operand) {
             // With an offset, a move extends a sign.
-            (MOV, _, value @ Value::Number(number)) if wide || number >= 0 => {
-                if offset == 0 {
-                    value
-                } else {
-                    Value::Unknown
-                }
-            }
-            (MOV, _, value) if wide && offset == 0 => value,
+            (MOV, ..) if offset != 0 => Value::Unknown,
+            (MOV, _, Value::Number(number)) if !wide => Value::Number(i64::from(number as u32)),
+            (MOV, _, value) if wide => value,
             (ADD, Value::Frame(at), Value::Number(number)) if wide => Value::Frame(at + number),
             (SUB, Value::Frame(at), Value::Number(number)) if wide => Value::Frame(at - number),
             _ => Value::Unknown,
