@@ -8,11 +8,11 @@ use anyhow::{Result, bail};
 
 use super::{frame::Frame, functions::Function};
 
-/// `MAX_BPF_STACK`.
+/// The kernel's own bound on the frames of a chain together (`MAX_BPF_STACK`).
 const MAX_STACK: u32 = 512;
 /// A frame is rounded up to this, and an empty one is one.
 const GRAIN: u32 = 32;
-/// `MAX_CALL_FRAMES`.
+/// The kernel's own bound on the functions of a chain (`MAX_CALL_FRAMES`).
 const MAX_FRAMES: usize = 8;
 
 /// A chain of calls and what it needs.
@@ -21,20 +21,32 @@ pub(super) struct Chain {
     bytes: u32,
     /// Names and own bytes, from the program on.
     links: Vec<(String, u32)>,
+    /// Functions of the longest chain, which may be another one.
+    longest: usize,
 }
 
 impl Chain {
+    /// Takes what is more of another one.
+    fn replace_if_more(&mut self, other: Self) {
+        let longest = self.longest.max(other.longest);
+        if other.bytes > self.bytes {
+            *self = other;
+        }
+        self.longest = longest;
+    }
+
     /// What a kernel has against it.
     pub(super) fn complaints(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         if self.bytes > MAX_STACK {
             wrong.push(format!(
-                "a chain of calls has {MAX_STACK} bytes of stack. Make a function of it a global one that is called \
-                 beside the others, not below them"
+                "a chain of calls needs {} bytes of stack, and has {MAX_STACK}. Make a function of it a global one that is \
+                 called beside the others, not below them",
+                self.bytes
             ));
         }
-        if self.links.len() > MAX_FRAMES {
-            wrong.push(format!("a chain of calls has {MAX_FRAMES} functions"));
+        if self.longest > MAX_FRAMES {
+            wrong.push(format!("a chain of calls has {} functions, and may have {MAX_FRAMES}", self.longest));
         }
         wrong
     }
@@ -71,10 +83,7 @@ pub(super) fn deepest(functions: &[Function], frames: &[Frame]) -> Result<Chain>
     let mut known = vec![None; functions.len()];
     let mut deepest = Chain::default();
     for entry in 0..functions.len() {
-        let chain = below(entry, functions, frames, &mut known, &mut Vec::new())?;
-        if chain.bytes > deepest.bytes {
-            deepest = chain;
-        }
+        deepest.replace_if_more(below(entry, functions, frames, &mut known, &mut Vec::new())?);
     }
     Ok(deepest)
 }
@@ -97,16 +106,13 @@ fn below(
     above.push(number);
     let mut chain = Chain::default();
     for callee in calls.values().copied().collect::<BTreeSet<_>>() {
-        let other = below(callee, functions, frames, known, above)?;
-        // Of two, the longer one: it is nearer to that bound, too.
-        if (other.bytes, other.links.len()) > (chain.bytes, chain.links.len()) {
-            chain = other;
-        }
+        chain.replace_if_more(below(callee, functions, frames, known, above)?);
     }
     above.pop();
     let own = frames[number].bytes;
     chain.bytes += own.max(1).next_multiple_of(GRAIN);
     chain.links.insert(0, (name.clone(), own));
+    chain.longest += 1;
     known[number] = Some(chain.clone());
     Ok(chain)
 }
