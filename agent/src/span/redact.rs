@@ -11,6 +11,7 @@
 //! replaced is counted by rule. Lists of what may be shown, and templates for paths, are there on request.
 
 mod cards;
+mod glance;
 mod names;
 mod path;
 mod patterns;
@@ -25,6 +26,7 @@ pub use self::{
     path::Paths,
 };
 use self::{
+    glance::may_hold,
     path::{OVERFLOW, Templates},
     scan::scan,
 };
@@ -147,6 +149,9 @@ impl Redactor {
     /// Text from the wire as it may be shown.
     pub fn text<'a>(&self, text: impl Into<Cow<'a, str>>, stats: &Stats) -> Cow<'a, str> {
         let text = text.into();
+        if !may_hold(text.as_bytes()) {
+            return text;
+        }
         let found = scan(&text, self);
         if found.is_empty() {
             return text;
