@@ -21,14 +21,14 @@ mod tests;
 
 use std::borrow::Cow;
 
-pub use self::{
-    names::{Names, SECRET_HEADERS, SECRET_NAMES},
-    path::Paths,
-};
 use self::{
     glance::may_hold,
     path::{OVERFLOW, Templates},
     scan::scan,
+};
+pub use self::{
+    names::{Names, SECRET_HEADERS, SECRET_NAMES},
+    path::Paths,
 };
 use super::semconv::REDACTED;
 use crate::stats::{Redaction, Stats};

@@ -25,7 +25,11 @@ pub(super) struct Target<'a> {
 impl<'a> Target<'a> {
     /// Takes the target of a request apart.
     pub(super) fn of(target: &'a str, connect: bool) -> Self {
-        if connect && !target.starts_with('/') {
+        // The usual form: a path, with or without a query.
+        if target.starts_with('/') {
+            return Self::default().with_path(target);
+        }
+        if connect {
             return Self { authority: Some(target), ..Self::default() };
         }
         let absolute = target.split_once("://").filter(|(scheme, _)| is_scheme(scheme));

@@ -68,9 +68,9 @@ fn class(byte: u8) -> u8 {
 
 fn names_scheme(bytes: &[u8]) -> bool {
     memchr::memchr2_iter(b'b', b'B', bytes).any(|at| {
-        SCHEMES.iter().any(|name| {
-            bytes.get(at..at + name.len()).is_some_and(|given| given.eq_ignore_ascii_case(name))
-        })
+        SCHEMES
+            .iter()
+            .any(|name| bytes.get(at..at + name.len()).is_some_and(|given| given.eq_ignore_ascii_case(name)))
     })
 }
 

@@ -97,7 +97,12 @@ pub(super) fn scan(text: &str, rules: &Redactor) -> Vec<Found> {
         };
         at += width;
         // Behind an escape a word begins: `Bearer%20eyJ...`.
-        boundary = width == 3 || !(byte.is_ascii_alphanumeric() || byte == b'_');
+        boundary = width == 3 || !is_word(byte);
+        if !boundary {
+            // Inside of a word nothing begins, and neither a name nor an authority ends.
+            at += bytes.get(at..).unwrap_or_default().iter().take_while(|byte| is_word(**byte)).count();
+            continue;
+        }
         if !is_name(shown) {
             pass.name = at;
         }
@@ -113,6 +118,10 @@ fn escape(bytes: &[u8], at: usize) -> Option<u8> {
     let [b'%', high, low] = bytes.get(at..at + 3)? else { return None };
     let hex = |digit: &u8| char::from(*digit).to_digit(16).map(|value| value as u8);
     Some(hex(high)? << 4 | hex(low)?)
+}
+
+const fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
 /// What names of parameters are made of.
@@ -157,8 +166,7 @@ impl Pass<'_> {
 
     fn number(&self, at: usize) -> Option<Found> {
         let (bytes, values) = (self.bytes, &self.rules.policy.values);
-        let whole =
-            |end: &usize| bytes.get(*end).is_none_or(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_');
+        let whole = |end: &usize| bytes.get(*end).is_none_or(|byte| !is_word(*byte));
         let card = if values.cards { card(bytes, at).filter(whole) } else { None };
         if let Some(end) = card {
             return Some(Found { start: at, end, rule: Redaction::CardNumber });
