@@ -186,7 +186,8 @@ pub(super) const fn framed_len(len: usize) -> usize {
 }
 
 const fn varint_len(value: u64) -> usize {
-    (70 - (value | 1).leading_zeros() as usize) / 7
+    // Nearly every length is short, and the general way divides.
+    if value < 0x80 { 1 } else { (70 - value.leading_zeros() as usize) / 7 }
 }
 
 fn varint(out: &mut Vec<u8>, mut value: u64) {
@@ -197,16 +198,22 @@ fn varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// Tag and length of a length-delimited field.
+/// Tag and length of a length-delimited field. Inlined, because there are dozens in a span.
+#[inline]
 fn open(out: &mut Vec<u8>, field: u8, len: usize) {
     if len < 0x80 {
         out.extend_from_slice(&[tag(field, LEN), len as u8]);
     } else {
-        out.push(tag(field, LEN));
-        varint(out, len as u64);
+        open_long(out, field, len);
     }
 }
 
+fn open_long(out: &mut Vec<u8>, field: u8, len: usize) {
+    out.push(tag(field, LEN));
+    varint(out, len as u64);
+}
+
+#[inline]
 fn bytes(out: &mut Vec<u8>, field: u8, value: &[u8]) {
     open(out, field, value.len());
     out.extend_from_slice(value);

@@ -20,7 +20,7 @@ use super::{
     address::{self, Authority, authority, default_port, forwarded, ip_text, node},
     attributes::Attributes,
     context,
-    http::{Lines, RequestLine, request_line, text},
+    http::{Lines, RequestLine, is_name, request_line, text},
     measure::{Exemplar, Key, Measures, Observed, is_server, scheme_label},
     outcome::judge,
     policy::{Field, OptIn, SpanPolicy},
@@ -105,22 +105,24 @@ impl<'a> Request<'a> {
             context: extract.finish(),
             captured: Vec::new(),
         };
-        for (name, value) in lines {
-            let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        // All others are only looked at if any is captured.
+        let known = |first: u8| matches!(first.to_ascii_lowercase(), b'f' | b'h' | b't' | b'u' | b'x');
+        for (name, value) in lines.beginning(|first| known(first) || !fields.is_empty()) {
+            let is = |usual: &[u8]| is_name(name, usual);
             // Of a field that should come once, the first one counts.
             match name.len() {
-                4 if is(b"host") => request.host = request.host.or(Some(value)),
-                9 if is(b"forwarded") => request.forwarded = request.forwarded.or(Some(value)),
-                10 if is(b"user-agent") => request.user_agent = request.user_agent.or(Some(value)),
+                4 if is(b"Host") => request.host = request.host.or(Some(value)),
+                9 if is(b"Forwarded") => request.forwarded = request.forwarded.or(Some(value)),
+                10 if is(b"User-Agent") => request.user_agent = request.user_agent.or(Some(value)),
                 10 if is(b"tracestate") => extract.tracestate(value),
                 11 if is(b"traceparent") => extract.traceparent(value),
-                15 if is(b"x-forwarded-for") => {
+                15 if is(b"X-Forwarded-For") => {
                     request.forwarded_for = request.forwarded_for.or(Some(value));
                 }
-                16 if is(b"x-forwarded-host") => {
+                16 if is(b"X-Forwarded-Host") => {
                     request.forwarded_host = request.forwarded_host.or(Some(value));
                 }
-                17 if is(b"x-forwarded-proto") => {
+                17 if is(b"X-Forwarded-Proto") => {
                     request.forwarded_proto = request.forwarded_proto.or(Some(value));
                 }
                 _ => {}

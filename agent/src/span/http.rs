@@ -51,37 +51,64 @@ impl<'a> Lines<'a> {
         self.rest = rest.get(1..).unwrap_or(&[]);
         line.strip_suffix(b"\r").unwrap_or(line)
     }
+
+    /// The next line of the fields, with those that continue it; none behind the empty one.
+    fn line(&mut self) -> Option<&'a [u8]> {
+        let mut end = match memchr(b'\n', self.rest) {
+            Some(end) => end,
+            None if self.rest.is_empty() || self.cut => return None,
+            None => self.rest.len(),
+        };
+        while matches!(self.rest.get(end + 1), Some(b' ' | b'\t')) {
+            let from = end + 1;
+            end = match self.rest.get(from..).and_then(|rest| memchr(b'\n', rest)) {
+                Some(more) => from + more,
+                None if self.cut => return None,
+                None => self.rest.len(),
+            };
+        }
+        Some(self.take(end)).filter(|line| !line.is_empty())
+    }
+
+    /// The fields whose names begin so. Others are not taken apart, which costs more than to find their ends.
+    pub(super) fn beginning(mut self, wanted: impl Fn(u8) -> bool) -> impl Iterator<Item = Field<'a>> {
+        std::iter::from_fn(move || {
+            loop {
+                let line = self.line()?;
+                if line.first().is_some_and(|first| wanted(*first))
+                    && let Some(field) = field(line)
+                {
+                    return Some(field);
+                }
+            }
+        })
+    }
 }
 
-/// The fields, as name and value. A value that is folded over several lines (RFC 9112, section 5.2) comes
-/// with the folds in it; [`text`] takes them out.
+/// A field's name and value. A value that is folded over several lines (RFC 9112, section 5.2) comes with the folds in
+/// it; [`text`] takes them out.
+type Field<'a> = (&'a [u8], &'a [u8]);
+
 impl<'a> Iterator for Lines<'a> {
-    type Item = (&'a [u8], &'a [u8]);
+    type Item = Field<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let mut end = match memchr(b'\n', self.rest) {
-                Some(end) => end,
-                None if self.rest.is_empty() || self.cut => return None,
-                None => self.rest.len(),
-            };
-            while matches!(self.rest.get(end + 1), Some(b' ' | b'\t')) {
-                let from = end + 1;
-                end = match self.rest.get(from..).and_then(|rest| memchr(b'\n', rest)) {
-                    Some(more) => from + more,
-                    None if self.cut => return None,
-                    None => self.rest.len(),
-                };
-            }
-            let line = self.take(end);
-            if line.is_empty() {
-                return None;
-            }
-            if let Some((name, value)) = memchr(b':', line).and_then(|colon| line.split_at_checked(colon)) {
-                return Some((name, trim(value.get(1..).unwrap_or(&[]))));
+            if let Some(field) = field(self.line()?) {
+                return Some(field);
             }
         }
     }
+}
+
+fn field(line: &[u8]) -> Option<Field<'_>> {
+    let (name, value) = line.split_at_checked(memchr(b':', line)?)?;
+    Some((name, trim(value.get(1..)?)))
+}
+
+/// Whether a name is this one. The usual spelling is compared at once, others byte by byte.
+pub(super) fn is_name(name: &[u8], usual: &[u8]) -> bool {
+    name == usual || name.eq_ignore_ascii_case(usual)
 }
 
 /// A value without the whitespace and folds around it.

@@ -91,10 +91,8 @@ pub(super) fn scan(text: &str, rules: &Redactor) -> Vec<Found> {
             (pass.name, pass.part) = (at, at);
             continue;
         }
-        let (shown, width) = match escape(bytes, at) {
-            Some(decoded) => (decoded, 3),
-            None => (byte, 1),
-        };
+        let escaped = if byte == b'%' { escape(bytes, at) } else { None };
+        let (shown, width) = escaped.map_or((byte, 1), |decoded| (decoded, 3));
         at += width;
         // Behind an escape a word begins: `Bearer%20eyJ...`.
         boundary = width == 3 || !is_word(byte);

@@ -104,6 +104,10 @@ impl Conn {
 
     /// Takes the parser's messages. `base` is the position of offset 0.
     fn apply(&mut self, base: u64, sources: &mut Sources, last_ns: u64, context: &mut Context<'_>) {
+        // What is not bytes seldom ends or begins a message.
+        if context.messages.is_empty() {
+            return;
+        }
         let mut messages = std::mem::take(context.messages);
         for message in messages.drain(..) {
             match message {
