@@ -20,7 +20,7 @@ use super::{
     address::{self, Authority, authority, default_port, forwarded, ip_text, node},
     attributes::Attributes,
     context,
-    http::{Lines, RequestLine, is_name, request_line, text},
+    http::{Lines, RequestLine, is_name, lossy, request_line, text},
     measure::{Exemplar, Key, Measures, Observed, is_server, scheme_label},
     outcome::judge,
     policy::{Field, OptIn, SpanPolicy},
@@ -102,7 +102,7 @@ impl<'a> Request<'a> {
             forwarded_host: None,
             forwarded_proto: None,
             user_agent: None,
-            context: extract.finish(),
+            context: Context { parent: None, state: None, bad_parent: false },
             captured: Vec::new(),
         };
         // All others are only looked at if any is captured.
@@ -204,7 +204,7 @@ impl Builder {
         };
         let mut out = Attributes::new(self.policy.limits, &self.redactor, &self.stats);
         let mut name = self.method(&mut out, request.line.method);
-        let target = String::from_utf8_lossy(request.line.target);
+        let target = lossy(request.line.target);
         let target = Target::of(&target, request.line.method == b"CONNECT");
         let ShownPath { path, template } = self.redactor.path(target.path, &self.stats);
         match role {
@@ -303,7 +303,7 @@ impl Builder {
             service: 0,
             ..Key::overflow(is_server(role))
         };
-        let target = String::from_utf8_lossy(request.line.target);
+        let target = lossy(request.line.target);
         let target = Target::of(&target, request.line.method == b"CONNECT");
         if role == Role::Server {
             key.scheme = scheme_label(&request.scheme(&target));
@@ -426,9 +426,10 @@ impl Builder {
         // What a proxy does not tell, and what it hides, leaves the peer.
         let older = request.forwarded_for.map(address::first_of_list);
         let newer = request.forwarded.and_then(|value| forwarded(value, "for"));
-        let client = newer.and_then(node).or_else(|| older.and_then(node)).map(text);
-        if let Some(client) = client.or(peer.map(|peer| Cow::Owned(peer.into()))) {
-            out.text(attr::CLIENT_ADDRESS, client);
+        match (newer.and_then(node).or_else(|| older.and_then(node)), peer) {
+            (Some(client), _) => out.text(attr::CLIENT_ADDRESS, text(client)),
+            (None, Some(peer)) => out.clean(attr::CLIENT_ADDRESS, peer),
+            (None, None) => {}
         }
         if let Some(agent) = request.user_agent {
             out.text(attr::USER_AGENT_ORIGINAL, text(agent));

@@ -30,7 +30,7 @@ impl<'a> Lines<'a> {
     /// The lines of a head from its start line on. (Empty lines before it are allowed by RFC 9112,
     /// section 2.2.)
     pub(super) fn of(head: &'a Head) -> Self {
-        let mut rest: &[u8] = &head.bytes;
+        let mut rest: &[u8] = head.bytes();
         while let [b'\r' | b'\n', tail @ ..] = rest {
             rest = tail;
         }
@@ -47,8 +47,8 @@ impl<'a> Lines<'a> {
 
     /// The line that ends at `end`, without its end.
     fn take(&mut self, end: usize) -> &'a [u8] {
-        let (line, rest) = self.rest.split_at_checked(end).unwrap_or((self.rest, &[]));
-        self.rest = rest.get(1..).unwrap_or(&[]);
+        let line = self.rest.get(..end).unwrap_or(self.rest);
+        self.rest = self.rest.get(end + 1..).unwrap_or(&[]);
         line.strip_suffix(b"\r").unwrap_or(line)
     }
 
@@ -119,6 +119,11 @@ fn trim(mut value: &[u8]) -> &[u8] {
     value
 }
 
+/// Bytes as text; what is not UTF-8 is replaced. Most is, which is cheaper to see for all of it than piece by piece.
+pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+}
+
 /// A value as text: each fold becomes a space, and bytes that are not UTF-8 are replaced.
 pub(super) fn text(value: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(value) {
@@ -149,12 +154,10 @@ pub(super) fn request_line(line: &[u8]) -> RequestLine<'_> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     fn head(text: &str, truncated: bool) -> Head {
-        Head { bytes: Bytes::copy_from_slice(text.as_bytes()), truncated }
+        Head::copy(text.as_bytes(), truncated)
     }
 
     fn fields(head: &Head) -> Vec<(String, String)> {

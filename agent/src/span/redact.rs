@@ -173,14 +173,14 @@ impl Redactor {
 
     /// A query as it may be shown. Here a value goes up to the next `&`, whatever it holds.
     pub fn query<'a>(&self, query: &'a str, stats: &Stats) -> Cow<'a, str> {
-        let first = query.split('&').position(|part| self.secret(part).is_some());
+        let first = query.as_bytes().split(|byte| *byte == b'&').position(|part| self.secret(part).is_some());
         let Some(first) = first else { return self.text(query, stats) };
         let mut out = String::with_capacity(query.len() + REDACTED.len());
         for (i, part) in query.split('&').enumerate() {
             if i > 0 {
                 out.push('&');
             }
-            let secret = if i < first { None } else { self.secret(part) };
+            let secret = if i < first { None } else { self.secret(part.as_bytes()) };
             match secret.and_then(|(at, rule)| Some((part.get(..at)?, rule))) {
                 Some((shown, rule)) => {
                     out.extend([shown, REDACTED]);
@@ -194,14 +194,14 @@ impl Redactor {
 
     /// Where the first value of a part of a query begins that may not be shown. Some servers part parameters by
     /// `;`.
-    fn secret(&self, part: &str) -> Option<(usize, Redaction)> {
+    fn secret(&self, part: &[u8]) -> Option<(usize, Redaction)> {
         let mut at = 0;
-        for pair in part.split(';') {
-            if let Some((key, value)) = pair.split_once('=')
-                && !value.is_empty()
-                && let Some(rule) = self.name(key.as_bytes())
+        for pair in part.split(|byte| *byte == b';') {
+            if let Some(equals) = pair.iter().position(|byte| *byte == b'=')
+                && let Some((key, [_, _, ..])) = pair.split_at_checked(equals)
+                && let Some(rule) = self.name(key)
             {
-                return Some((at + key.len() + 1, rule));
+                return Some((at + equals + 1, rule));
             }
             at += pair.len() + 1;
         }

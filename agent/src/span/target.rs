@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::{
     address::{Authority, push_socket},
+    http::lossy,
     redact::Redactor,
     semconv::REDACTED,
 };
@@ -40,10 +41,8 @@ impl<'a> Target<'a> {
     }
 
     fn with_path(self, rest: &'a str) -> Self {
-        let (path, query) = match rest.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (rest, None),
-        };
+        let mark = memchr::memchr(b'?', rest.as_bytes()).and_then(|mark| rest.split_at_checked(mark));
+        let (path, query) = mark.map_or((rest, None), |(path, query)| (path, query.get(1..)));
         // An empty path means the same as a slash (RFC 9110, section 4.2.3).
         let path = if path.is_empty() && self.authority.is_some() { "/" } else { path };
         Self { path, query, ..self }
@@ -106,7 +105,7 @@ pub(super) fn full_url(
                 url.extend([REDACTED, ":", REDACTED, "@"]);
                 stats.redacted(Redaction::UrlCredentials);
             }
-            url.push_str(&redactor.text(String::from_utf8_lossy(authority.written), stats));
+            url.push_str(&redactor.text(lossy(authority.written), stats));
         }
         Place::Peer(addr) => push_socket(&mut url, addr),
         Place::Nowhere => {}

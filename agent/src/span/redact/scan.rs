@@ -3,7 +3,7 @@
 use super::{
     Redactor,
     cards::card,
-    patterns::{aws_id, aws_secret, can_begin_issued, email, issued, jwt, scheme},
+    patterns::{aws_id, aws_secret, email, issued, jwt, scheme},
 };
 use crate::{span::semconv::REDACTED, stats::Redaction};
 
@@ -18,11 +18,13 @@ pub(super) struct Found {
 /// What can begin at a byte.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
-    /// Nothing.
-    Plain,
     /// A word that may be a token, where it begins.
     Letter,
     Digit,
+    /// Nothing, but it goes on a word.
+    Underscore,
+    /// A key in base64.
+    Sign,
     /// The end of a name in front of its value.
     Equals,
     Colon,
@@ -30,6 +32,8 @@ enum Class {
     At,
     /// Perhaps one of the above, percent-encoded.
     Percent,
+    /// Nothing.
+    Plain,
 }
 
 const CLASSES: [Class; 256] = {
@@ -38,8 +42,10 @@ const CLASSES: [Class; 256] = {
     while byte < 256 {
         let letter = byte as u8;
         classes[byte] = match letter {
-            b'A'..=b'Z' | b'a'..=b'z' | b'+' | b'/' => Class::Letter,
+            b'A'..=b'Z' | b'a'..=b'z' => Class::Letter,
             b'0'..=b'9' => Class::Digit,
+            b'_' => Class::Underscore,
+            b'+' | b'/' => Class::Sign,
             b'=' => Class::Equals,
             b':' => Class::Colon,
             b'@' => Class::At,
@@ -67,10 +73,10 @@ pub(super) fn scan(text: &str, rules: &Redactor) -> Vec<Found> {
     // Whether a word can begin here.
     let mut boundary = true;
     while let Some(byte) = bytes.get(at).copied() {
-        let part = match CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Plain) {
-            Class::Plain => None,
-            Class::Letter | Class::Digit if !boundary || bytes.len() < SHORTEST => None,
-            Class::Letter => pass.word(at),
+        let part = match class(byte) {
+            Class::Plain | Class::Underscore => None,
+            Class::Letter | Class::Digit | Class::Sign if !boundary || bytes.len() < SHORTEST => None,
+            Class::Letter | Class::Sign => pass.word(at),
             Class::Digit => pass.number(at),
             Class::Equals => pass.assignment(at, 1),
             Class::Colon => pass.quoted(at),
@@ -82,8 +88,8 @@ pub(super) fn scan(text: &str, rules: &Redactor) -> Vec<Found> {
             },
         };
         // What was found behind a name may begin before the end of the last find.
-        let end = found.last().map_or(0, |last| last.end);
-        let part = part.map(|part| Found { start: part.start.max(end), ..part });
+        let from = |part: &Found| found.last().map_or(part.start, |last| part.start.max(last.end));
+        let part = part.map(|part| Found { start: from(&part), ..part });
         if let Some(part) = part.filter(|part| part.start < part.end) {
             found.push(part);
             at = part.end.max(at + 1);
@@ -118,8 +124,12 @@ fn escape(bytes: &[u8], at: usize) -> Option<u8> {
     Some(hex(high)? << 4 | hex(low)?)
 }
 
-const fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_'
+fn class(byte: u8) -> Class {
+    CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Plain)
+}
+
+fn is_word(byte: u8) -> bool {
+    matches!(class(byte), Class::Letter | Class::Digit | Class::Underscore)
 }
 
 /// What names of parameters are made of.
@@ -155,10 +165,7 @@ impl Pass<'_> {
             _ => None,
         };
         quick
-            .or_else(|| {
-                let may = values.issued && can_begin_issued(first);
-                if may { find(issued(bytes, at), Redaction::IssuedToken) } else { None }
-            })
+            .or_else(|| if values.issued { find(issued(bytes, at), Redaction::IssuedToken) } else { None })
             .or_else(|| if values.aws_keys { find(aws_secret(bytes, at), Redaction::AwsKey) } else { None })
     }
 

@@ -44,6 +44,10 @@ impl Conn {
     /// Gives the parser what is not bytes.
     pub(super) fn feed(&mut self, side: Side, input: Input<'_>, now_ns: u64, context: &mut Context<'_>) {
         self.parser.advance(side, input, context.messages);
+        // What is not bytes seldom ends or begins a message.
+        if context.messages.is_empty() {
+            return;
+        }
         let half = self.half(side);
         let (base, mut sources) = (half.next, Sources::of_one(half.source));
         self.apply(base, &mut sources, now_ns, context);
@@ -104,10 +108,6 @@ impl Conn {
 
     /// Takes the parser's messages. `base` is the position of offset 0.
     fn apply(&mut self, base: u64, sources: &mut Sources, last_ns: u64, context: &mut Context<'_>) {
-        // What is not bytes seldom ends or begins a message.
-        if context.messages.is_empty() {
-            return;
-        }
         let mut messages = std::mem::take(context.messages);
         for message in messages.drain(..) {
             match message {
