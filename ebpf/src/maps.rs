@@ -82,9 +82,9 @@ pub static GO_CONTEXTS: aya_ebpf::maps::LruHashMap<crate::causality::go::ancestr
 pub static GO_CHILDREN: aya_ebpf::maps::LruHashMap<u64, u64> =
     aya_ebpf::maps::LruHashMap::with_max_entries(limits::GOROUTINES, 0);
 
-/// Functions, with their processes, whose goroutines go on after the request that they were started for.
+/// Functions that goroutines were started with, by address and process, and what was seen of those goroutines.
 #[map]
-pub static GO_OUTLIVES: aya_ebpf::maps::LruHashMap<[u64; 2], u8> =
+pub static GO_FUNCTIONS: aya_ebpf::maps::LruHashMap<[u64; 2], crate::causality::go::trial::Function> =
     aya_ebpf::maps::LruHashMap::with_max_entries(limits::GO_FUNCTIONS, 0);
 
 /// `spandrel_common::runtime::Runtime` of processes. Written by the agent.

@@ -95,8 +95,12 @@ pub const GOROUTINES: u32 = 16_384;
 /// Requests of Go clients that are handed over and not written yet, at once. That takes microseconds.
 pub const GO_PENDING: u32 = 4096;
 
-/// Functions of Go programs whose goroutines are known to outlive requests. A program has a few.
-pub const GO_FUNCTIONS: u32 = 4096;
+/// Functions of Go programs whose goroutines call out for requests that others read. A program has a few.
+pub const GO_FUNCTIONS: u32 = 1024;
+
+/// Goroutines of a function in a row that have to be seen to end with the request that they were started for, before
+/// the others are believed to. More would be surer, and leave more of a new program's first calls without a parent.
+pub const GO_TRIAL: u64 = 4;
 
 /// Nanoseconds in which a Go client's request is written after it was handed over; a later one on the same descriptor
 /// may be another's. Two threads have to run in between, which takes microseconds, and on a machine at its

@@ -60,6 +60,12 @@ impl Goroutine {
         Key::of(tgid, member(self.g, program.layout.g_goid)?)
     }
 
+    /// Where its structure is.
+    #[inline(always)]
+    pub fn address(self) -> u64 {
+        self.g
+    }
+
     /// `g.startpc`: address of the function that it was started with.
     #[inline(always)]
     pub fn function(self, program: &Program) -> Option<u64> {
@@ -91,6 +97,22 @@ impl Goroutine {
             _ => (0, 0),
         }
     }
+}
+
+/// Whether the goroutine `key` has ended, whose structure was at `g`: it is marked as unused, or is another's by now
+/// (Go never gives such memory back). Not so if that cannot be read.
+#[inline(always)]
+pub fn ended(program: &Program, g: u64, key: Key) -> bool {
+    /// From `g.atomicstatus` to `g.goid`: itself and `g.stackLock` (Go 1.5 to 1.27).
+    const STATUS_BEFORE_ID: u64 = 8;
+    /// `_Gdead`.
+    const DEAD: u32 = 6;
+    if program.layout.g_goid == ABSENT {
+        return false;
+    }
+    let goid = g.wrapping_add(u64::from(program.layout.g_goid));
+    let Some(now) = read::user::<u64>(goid) else { return false };
+    now != key.goid() || read::user::<u32>(goid.wrapping_sub(STATUS_BEFORE_ID)).unwrap_or(0) == DEAD
 }
 
 /// A member of one of the program's structures.

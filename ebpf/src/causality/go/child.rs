@@ -6,19 +6,22 @@
 //! started it.
 //!
 //! What it was started for need not be all that it does: pools start their workers when the first work comes. So only
-//! the first call of a child counts, none of a function whose goroutines were seen to go on after the request or to
-//! work for another one, and none under `strict`.
+//! the first call of a child counts, and only if its function has stood its [`trial`]; none under `strict`.
 
 use spandrel_common::{context::Rule, go::Program, stats::Counter};
 
-use super::{Found, work};
+use super::{
+    Found,
+    trial::{self, Child},
+    work,
+};
 use crate::{
     emit, globals,
     kernel::{
         goroutine::{Goroutine, Key},
         task::Ids,
     },
-    maps::{GO_CHILDREN, GO_OUTLIVES},
+    maps::GO_CHILDREN,
 };
 
 /// The request that a goroutine without one of its own calls for: `named`, if its Go context says so, or else the one
@@ -37,19 +40,25 @@ pub(super) fn cause(
     let before = before.map(|span| unsafe { *span });
     let of_parent = parent.map_or(0, Found::span);
     let other = named.is_some_and(|named| parent.is_some() && named.span() != of_parent);
-    let function = [goroutine.function(program)?, u64::from(ids.tgid)];
+    let function = trial::of([goroutine.function(program)?, u64::from(ids.tgid)])?;
     if other || before.is_some_and(|before| before != of_parent) {
-        if GO_OUTLIVES.get_ptr(function).is_none() && GO_OUTLIVES.insert(function, 1, 0).is_ok() {
-            emit::count(Counter::Demoted);
-        }
+        function.outlives();
     } else if let Some(found) = named.or(parent) {
         // For want of room it is asked again.
         let _ = GO_CHILDREN.insert(key.0, found.span(), 0);
     }
+    if before.is_none()
+        && let Some(parent) = parent
+    {
+        function.first_call(
+            program,
+            Child { g: goroutine.address(), key: key.0, parent: parent.key, span: of_parent },
+        );
+    }
     if named.is_some() {
         return named;
     }
-    let first = before.is_none() && !globals::strict() && GO_OUTLIVES.get_ptr(function).is_none();
+    let first = before.is_none() && !globals::strict() && function.trusted();
     if first { parent } else { None }
 }
 

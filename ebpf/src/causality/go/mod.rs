@@ -14,6 +14,7 @@
 pub mod ancestry;
 mod child;
 pub mod client;
+pub mod trial;
 
 use spandrel_common::{
     context::{Context, Rule},
@@ -62,7 +63,7 @@ pub struct Found {
     /// another thing at times.
     rule: u64,
     slot: *const u64,
-    key: u64,
+    pub key: u64,
 }
 
 impl Found {
