@@ -429,7 +429,7 @@ fn what_was_not_seen_is_said() {
     exchange.wait_ns = 1234;
     exchange.gap = true;
     exchange.request.truncated = true;
-    exchange.response = Some((200, Head { truncated: true, ..head("HTTP/1.1 200 OK") }));
+    exchange.response = Some((200, Head::copy(b"HTTP/1.1 200 OK", true)));
     exchange.outcome = Outcome::Unseen;
     check_attributes(
         &exchange,

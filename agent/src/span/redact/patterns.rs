@@ -182,10 +182,17 @@ pub(super) fn email(bytes: &[u8], at: usize, width: usize) -> Option<(usize, usi
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::glance::may_hold, *};
 
     #[test]
-    fn every_issuer_is_looked_for() {
-        assert!(ISSUERS.iter().all(|(prefix, _)| can_begin_issued(prefix)));
+    fn no_token_is_too_short_for_a_glance() {
+        for (prefix, least) in ISSUERS {
+            assert!(can_begin_issued(prefix));
+            assert!(may_hold(&[prefix, &vec![b'a'; least]].concat()));
+        }
+        for prefix in AWS {
+            assert!(may_hold(&[prefix, &[b'2'; 16]].concat()));
+        }
+        assert!(may_hold(&[b'a'; 40]) && may_hold(b"4222222222222"));
     }
 }
