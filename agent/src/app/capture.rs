@@ -342,6 +342,7 @@ impl Rest {
             _ => {}
         }
         self.table.handle(&event, &mut self.exchanges);
+        self.build();
     }
 
     fn decide(&mut self, tgid: u32, judge: impl FnOnce(&mut Registry) -> Verdict) {
@@ -380,14 +381,20 @@ impl Rest {
         log::warn!("process {tgid} {what}: {unseen} is counted, but its content is not seen");
     }
 
-    /// Exchanges to spans to the queue.
-    fn finish(&mut self) {
+    /// Exchanges to spans, as soon as they are over: their heads are in the cache then, and the next ones get their
+    /// memory.
+    fn build(&mut self) {
         for exchange in self.exchanges.drain(..) {
             let resource = self.registry.resource(exchange.tgid, exchange.end_ns);
             if let Some(span) = self.builder.build(&exchange, resource) {
                 self.spans.push(span);
             }
         }
+    }
+
+    /// Spans to the queue.
+    fn finish(&mut self) {
+        self.build();
         if !self.spans.is_empty() {
             self.sender.try_send(std::mem::take(&mut self.spans));
         }

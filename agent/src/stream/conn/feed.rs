@@ -44,6 +44,10 @@ impl Conn {
     /// Gives the parser what is not bytes.
     pub(super) fn feed(&mut self, side: Side, input: Input<'_>, now_ns: u64, context: &mut Context<'_>) {
         self.parser.advance(side, input, context.messages);
+        // What is not bytes seldom ends or begins a message.
+        if context.messages.is_empty() {
+            return;
+        }
         let half = self.half(side);
         let (base, mut sources) = (half.next, Sources::of_one(half.source));
         self.apply(base, &mut sources, now_ns, context);
