@@ -331,7 +331,10 @@ impl Rest {
             }
             Event::Exec(exec) => {
                 self.recognised.forget(tgid);
-                if let Some(runtime) = Recognised::named(&String::from_utf8_lossy(exec.path)) {
+                // Of others nothing is asked.
+                if self.registry.verdict(tgid).is_some()
+                    && let Some(runtime) = self.recognised.at_exec(tgid, &String::from_utf8_lossy(exec.path))
+                {
                     self.runtimes.push((tgid, runtime));
                 }
             }

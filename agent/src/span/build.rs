@@ -222,7 +222,7 @@ impl Builder {
         if let Some(code) = code {
             out.int(attr::HTTP_RESPONSE_STATUS_CODE, code);
         }
-        let verdict = judge(role, code, exchange.outcome);
+        let verdict = judge(role, code, exchange.response_body, exchange.outcome);
         if let Some(error) = verdict.error {
             out.push(attr::ERROR_TYPE, error);
         }
@@ -286,7 +286,7 @@ impl Builder {
         }
         let role = exchange.connection.role;
         let code = exchange.response.as_ref().map(|(code, _)| *code);
-        let error = match judge(role, code, exchange.outcome).error {
+        let error = match judge(role, code, exchange.response_body, exchange.outcome).error {
             Some(Value::Static(error)) => Cow::Borrowed(error),
             Some(Value::Str(error)) => Cow::Owned(error.into()),
             _ => Cow::Borrowed(""),

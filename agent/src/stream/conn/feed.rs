@@ -145,7 +145,8 @@ impl Conn {
                 }
                 Message::End { side: Side::Request, body, .. } => self.pairing.sent(body),
                 Message::End { side: Side::Response, body, .. } => {
-                    self.answered((Outcome::Complete, last_ns), body, context);
+                    let outcome = if self.untimed { Outcome::Unseen } else { Outcome::Complete };
+                    self.answered((outcome, last_ns), body, context);
                 }
                 Message::Lost { side: Side::Request } => self.pairing.request_lost(),
                 Message::Lost { side: Side::Response } => {
