@@ -28,7 +28,7 @@ use crate::{
         select::{Ignored, Verdict},
         sockets,
     },
-    exchange::Exchange,
+    exchange::{Exchange, Withheld},
     export::{Sender, metrics::Snapshot},
     kernel::{Counters, Kernel, Ring},
     span::{Span, build::Builder},
@@ -93,6 +93,7 @@ struct Rest {
     stats: Arc<Stats>,
     sender: Sender,
     exchanges: Vec<Exchange>,
+    withheld: Vec<Withheld>,
     spans: Vec<Span>,
     /// For the kernel side, after the ring is drained: `SELECT_*`, or `None` to forget.
     selections: Vec<(u32, Option<u8>)>,
@@ -128,6 +129,7 @@ impl Capture {
             stats,
             sender,
             exchanges: Vec::new(),
+            withheld: Vec::new(),
             spans: Vec::new(),
             selections: Vec::new(),
             ended: Vec::new(),
@@ -192,6 +194,9 @@ impl Capture {
     /// Takes a changed configuration.
     fn change(&mut self, change: Change) {
         let Change { policy, sampler, kernel_sampler, rules, selectors, sender, done } = change;
+        // What is measured is as it was at the start.
+        let kernel_sampler =
+            if self.rest.builder.measures() { kernel_sampler.measured() } else { kernel_sampler };
         if let Err(error) = self.kernel.set_policy(kernel_sampler) {
             log::error!("reload: the kernel side keeps its sampler: {error}");
         }
@@ -296,7 +301,7 @@ impl Rest {
         self.sequence.observe(header);
         let tgid = header.tgid;
         match &event {
-            Event::Conn(_) | Event::Data(..) if self.refused_set.contains(&tgid) => return,
+            Event::Conn(_) | Event::Data(..) | Event::Withheld(_) if self.refused_set.contains(&tgid) => return,
             // Its exec event was lost.
             Event::Conn(_) if self.scope == Scope::Selected && self.registry.verdict(tgid).is_none() => {
                 self.decide(tgid, |registry| registry.judge(tgid));
@@ -316,6 +321,7 @@ impl Rest {
                 self.refused_set.remove(&header.tgid);
             }
             Event::Notice(notice) => self.notice(tgid, Unseen::from_u8(notice.cause)),
+            Event::Withheld(withheld) => self.withheld.extend(self.table.withheld(withheld)),
             Event::Conn(_) | Event::Data(..) | Event::Close(_) => {}
         }
         match &event {
@@ -374,6 +380,10 @@ impl Rest {
 
     /// Exchanges to spans to the queue.
     fn finish(&mut self) {
+        for withheld in self.withheld.drain(..) {
+            let resource = self.registry.resource(withheld.tgid, withheld.end_ns);
+            self.builder.withheld(&withheld, &resource);
+        }
         for exchange in self.exchanges.drain(..) {
             let resource = self.registry.resource(exchange.tgid, exchange.end_ns);
             if let Some(span) = self.builder.build(&exchange, resource) {

@@ -2,6 +2,7 @@
 
 mod close;
 mod feed;
+mod withheld;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -66,6 +67,8 @@ pub(super) struct Conn {
     ended: Option<Outcome>,
     /// Its process is gone.
     orphan: bool,
+    /// Bytes were told of, and not only exchanges that were withheld.
+    told: bool,
     /// A tunnel, or given up: nothing more is looked at.
     over: bool,
     last_ns: u64,
@@ -86,6 +89,7 @@ impl Conn {
             holding: Holding::of(event.transport, event.local_addr),
             ended: None,
             orphan: false,
+            told: false,
             over: false,
             last_ns: event.header.time_ns,
         }
@@ -171,6 +175,7 @@ impl Conn {
     pub(super) fn data(&mut self, data: &Data, payload: &[u8], context: &mut Context<'_>) {
         self.tgid = data.header.tgid;
         self.orphan = false;
+        self.told = true;
         self.holding.used();
         self.last_ns = self.last_ns.max(data.last_ns);
         if self.over {

@@ -48,7 +48,7 @@ fn exchange(role: Role, request: Head) -> Exchange {
         response_body: 22,
         outcome: Outcome::Complete,
         gap: false,
-        sampled: false,
+        sampled: None,
         cause: spandrel_common::context::Cause::NONE,
     }
 }

@@ -28,7 +28,7 @@ impl Conn {
         let [received, sent] = close.pos;
         let pos = if side == self.peer_side() { received } else { sent };
         let len = pos.saturating_sub(self.half(side).next);
-        if len == 0 {
+        if len == 0 || !self.told {
             return;
         }
         if self.parser.within(side) && self.parser.knows(side) {
