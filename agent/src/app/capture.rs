@@ -301,7 +301,9 @@ impl Rest {
         self.sequence.observe(header);
         let tgid = header.tgid;
         match &event {
-            Event::Conn(_) | Event::Data(..) | Event::Withheld(_) if self.refused_set.contains(&tgid) => return,
+            Event::Conn(_) | Event::Data(..) | Event::Withheld(_) if self.refused_set.contains(&tgid) => {
+                return;
+            }
             // Its exec event was lost.
             Event::Conn(_) if self.scope == Scope::Selected && self.registry.verdict(tgid).is_none() => {
                 self.decide(tgid, |registry| registry.judge(tgid));

@@ -17,11 +17,11 @@ use spandrel_common::{
     stats::Counter,
 };
 
+pub use self::tell::closed;
 use self::{
     message::{spandrel_step_rx, spandrel_step_tx},
     withheld::{spandrel_withheld_rx, spandrel_withheld_tx},
 };
-pub use self::tell::closed;
 use crate::{
     call::{Call, gather},
     causality::{self, piece::spandrel_next_piece, spandrel_answered, spandrel_called},

@@ -1,8 +1,6 @@
 //! Exchanges that the kernel side withheld, of which only the duration is told.
 
-use spandrel_common::event::{
-    self, CLOSE_ERROR, CLOSE_GONE, CLOSE_LOCAL, CLOSE_PEER, WITHHELD_COMPLETE,
-};
+use spandrel_common::event::{self, CLOSE_ERROR, CLOSE_GONE, CLOSE_LOCAL, CLOSE_PEER, WITHHELD_COMPLETE};
 
 use super::Conn;
 use crate::exchange::{Outcome, Withheld};

@@ -87,11 +87,13 @@ fn all(profile: &str) {
         assert_eq!(servers, expected, "{profile} {ratio}\n{metrics}");
         assert_eq!(counts(&metrics, "client"), expected, "{profile} {ratio}\n{metrics}");
         let named = format!("server_address=\"127.0.0.1\",server_port=\"{port}\"");
-        let clients = metrics.lines().filter(|line| line.starts_with("http_client_request_duration_seconds_count"));
+        let clients =
+            metrics.lines().filter(|line| line.starts_with("http_client_request_duration_seconds_count"));
         clients.for_each(|line| assert!(line.contains(&named), "{line}"));
         let between = total(&metrics, "traces_service_graph_request_total");
         assert_eq!(between, 9 * ROUNDS as u64, "{profile} {ratio}\n{metrics}");
-        let buckets = metrics.lines().filter(|line| line.contains("le=\"10\"") && line.starts_with("http_server"));
+        let buckets =
+            metrics.lines().filter(|line| line.contains("le=\"10\"") && line.starts_with("http_server"));
         let within: u64 = buckets.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum();
         assert_eq!(within, 9 * ROUNDS as u64 + 1, "none takes longer than ten seconds");
         server.kill();
@@ -149,8 +151,7 @@ fn of_ends(profile: &str) {
     let lab = Lab::new();
     let options = Options::of(&lab).profile(profile).env("OTEL_TRACES_SAMPLER", "parentbased_always_off");
     let mut agent = Agent::start(&options);
-    let server =
-        spandrel_test_support::Program::start(&mut script(&lab, PYTHON, "ends.py", ENDS));
+    let server = spandrel_test_support::Program::start(&mut script(&lab, PYTHON, "ends.py", ENDS));
     let port = server.port();
     let kept = http::connect(http::local(port));
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").into_bytes();
@@ -160,7 +161,11 @@ fn of_ends(profile: &str) {
             assert!(http::receive(&kept).starts_with("HTTP/1.1 100"));
             assert!(http::receive(&kept).starts_with("HTTP/1.1 103"));
         }
-        assert!(http::receive(&kept).starts_with(if path == "/interim" { "HTTP/1.1 201" } else { "HTTP/1.1 503" }));
+        assert!(http::receive(&kept).starts_with(if path == "/interim" {
+            "HTTP/1.1 201"
+        } else {
+            "HTTP/1.1 503"
+        }));
     }
     drop(kept);
     for path in ["/close", "/broken", "/nothing"] {
@@ -176,7 +181,8 @@ fn of_ends(profile: &str) {
         .filter(|line| line.starts_with("http_server_request_duration_seconds_count"))
         .map(|line| {
             let label = |label: &str| {
-                line.split_once(&format!("{label}=\"")).map_or("", |(_, rest)| rest.split('"').next().unwrap_or(""))
+                line.split_once(&format!("{label}=\""))
+                    .map_or("", |(_, rest)| rest.split('"').next().unwrap_or(""))
             };
             let value = line.rsplit(' ').next().unwrap_or_default();
             format!("{} {:?} {value}", label("http_response_status_code"), label("error_type"))
