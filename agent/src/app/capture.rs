@@ -196,7 +196,7 @@ impl Capture {
         let Change { policy, sampler, kernel_sampler, rules, selectors, sender, done } = change;
         // What is measured is as it was at the start.
         let kernel_sampler =
-            if self.rest.builder.measures() { kernel_sampler.measured() } else { kernel_sampler };
+            if self.rest.builder.is_measuring() { kernel_sampler.measured() } else { kernel_sampler };
         if let Err(error) = self.kernel.set_policy(kernel_sampler) {
             log::error!("reload: the kernel side keeps its sampler: {error}");
         }

@@ -175,7 +175,7 @@ impl Builder {
     }
 
     /// Whether anything is measured.
-    pub const fn measures(&self) -> bool {
+    pub const fn is_measuring(&self) -> bool {
         self.measures.is_some()
     }
 
@@ -200,7 +200,7 @@ impl Builder {
         if request.context.bad_parent {
             self.stats.count(Count::BadTraceparent);
         }
-        let rules = |trace_id, decided| {
+        let rules = |trace_id, decided: bool| {
             let asks = !self.rules.is_empty() && (!decided || self.rules.dry_run);
             asks.then(|| self.rule(exchange, &request, &resource, trace_id)).flatten()
         };

@@ -68,7 +68,7 @@ impl Table {
         if conn.is_none() {
             self.stats.count(Count::UnknownConn);
         }
-        conn.map(|conn| conn.withheld(event))
+        conn.map(|conn| conn.passed(event))
     }
 
     /// Ends everything that is open, because the agent stops.

@@ -88,7 +88,7 @@ impl Conn {
     }
 
     /// How exchanges end that are still open when the connection does.
-    fn outcome(&self) -> Outcome {
+    pub(super) fn outcome(&self) -> Outcome {
         match self.ended {
             Some(Outcome::Failed(errno)) => Outcome::Failed(errno),
             _ if self.orphan => Outcome::ProcessExit,

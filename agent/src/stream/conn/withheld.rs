@@ -7,7 +7,7 @@ use crate::exchange::{Outcome, Withheld};
 
 impl Conn {
     /// What the kernel side tells, with what is known of the connection.
-    pub(in crate::stream) fn withheld(&mut self, event: &event::Withheld) -> Withheld {
+    pub(in crate::stream) fn passed(&mut self, event: &event::Withheld) -> Withheld {
         self.holding.used();
         self.last_ns = self.last_ns.max(event.end_ns);
         Withheld {
