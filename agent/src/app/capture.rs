@@ -93,7 +93,8 @@ struct Rest {
     stats: Arc<Stats>,
     sender: Sender,
     exchanges: Vec<Exchange>,
-    withheld: Vec<Withheld>,
+    /// Each with how many exchanges ended before it: the service graph joins what comes close together.
+    withheld: Vec<(usize, Withheld)>,
     spans: Vec<Span>,
     /// For the kernel side, after the ring is drained: `SELECT_*`, or `None` to forget.
     selections: Vec<(u32, Option<u8>)>,
@@ -323,7 +324,10 @@ impl Rest {
                 self.refused_set.remove(&header.tgid);
             }
             Event::Notice(notice) => self.notice(tgid, Unseen::from_u8(notice.cause)),
-            Event::Withheld(withheld) => self.withheld.extend(self.table.withheld(withheld)),
+            Event::Withheld(withheld) => {
+                let known = self.table.withheld(withheld);
+                self.withheld.extend(known.map(|withheld| (self.exchanges.len(), withheld)));
+            }
             Event::Conn(_) | Event::Data(..) | Event::Close(_) => {}
         }
         match &event {
@@ -382,16 +386,21 @@ impl Rest {
 
     /// Exchanges to spans to the queue.
     fn finish(&mut self) {
-        for withheld in self.withheld.drain(..) {
-            let resource = self.registry.resource(withheld.tgid, withheld.end_ns);
-            self.builder.withheld(&withheld, &resource);
-        }
-        for exchange in self.exchanges.drain(..) {
+        let measure = |registry: &mut Registry, builder: &Builder, (_, withheld): (usize, Withheld)| {
+            let resource = registry.resource(withheld.tgid, withheld.end_ns);
+            builder.withheld(&withheld, &resource);
+        };
+        let mut withheld = self.withheld.drain(..).peekable();
+        for (at, exchange) in self.exchanges.drain(..).enumerate() {
+            while let Some(before) = withheld.next_if(|(before, _)| *before <= at) {
+                measure(&mut self.registry, &self.builder, before);
+            }
             let resource = self.registry.resource(exchange.tgid, exchange.end_ns);
             if let Some(span) = self.builder.build(&exchange, resource) {
                 self.spans.push(span);
             }
         }
+        withheld.for_each(|last| measure(&mut self.registry, &self.builder, last));
         if !self.spans.is_empty() {
             self.sender.try_send(std::mem::take(&mut self.spans));
         }

@@ -27,6 +27,8 @@ use crate::{
 pub fn begin<const TX: bool>(state: &mut State) {
     if decide::is_measured() {
         spandrel_withheld(state, u32::from(TX));
+        // One after the other, for the stack.
+        spandrel_announce(state);
     }
 }
 
@@ -62,7 +64,7 @@ extern "C" fn spandrel_withheld(state: *mut State, tx: u32) -> u32 {
     flow.mode = START;
     flow.quiet = 1;
     read::swap(&raw mut state.measuring, 1);
-    spandrel_announce(state)
+    0
 }
 
 /// Writes the word at an index.
