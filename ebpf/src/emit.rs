@@ -120,7 +120,8 @@ pub fn close(ids: Ids, mut event: Close) -> bool {
 #[inline(always)]
 pub fn withheld(event: &mut Withheld) {
     let ids = Ids { tgid: event.header.tgid, tid: event.header.tid };
-    event.header = header(Kind::Withheld, ids, 0, now());
+    // Not later than now, and one reading of the clock less.
+    event.header = header(Kind::Withheld, ids, 0, event.end_ns);
     fixed(event);
 }
 

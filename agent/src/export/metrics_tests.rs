@@ -84,7 +84,7 @@ event tells how it went, with these limits:
   seen to move), it is the last byte that moved before the next request began or the connection ended, and is told then.
 - Not measured, but in `unmeasured_requests`: requests that a client sent before the response to a withheld one began, and
   those to whose response another request came first in two threads' race. Of a Unix socket, what only the end of the
-  connection would end is not measured and not counted.
+  connection would end is not measured and not counted. Where the ring has no room for the event, it is in `events_lost`.
 - The service graph counts withheld requests like others.
 
 ";

@@ -270,7 +270,7 @@ pub const WITHHELD_COMPLETE: u8 = 0;
 pub const WITHHELD_UNSEEN: u8 = u8::MAX;
 
 /// An exchange that is not sampled is over: what its duration is measured by. The header names the process and the
-/// thread that the request moved through. 144 bytes.
+/// thread that the request moved through, and its time is `end_ns`. 144 bytes.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Withheld {

@@ -8,7 +8,7 @@
 use spandrel_common::{
     event::{
         CLOSE_ERROR, CLOSE_GONE, CLOSE_LOCAL, CLOSE_OPAQUE, CLOSE_PEER, ROLE_CLIENT, WITHHELD_COMPLETE,
-        WITHHELD_HOST, WITHHELD_METHOD, WITHHELD_UNSEEN,
+        WITHHELD_UNSEEN,
     },
     limits::HEAD_SCAN,
 };
@@ -47,17 +47,13 @@ extern "C" fn spandrel_withheld(state: *mut State, tx: u32) -> u32 {
     event.header.tid = scratch.moved.ids.tid;
     event.start_ns = scratch.moved.first_ns;
     event.status = 0;
-    for index in 0..WITHHELD_METHOD as u32 / 8 {
-        put(&mut event.method, index, bytes.word(8 * index));
-    }
+    copy(&mut event.method, bytes.at(0));
     let end = line - 1 - u32::from(bytes.byte(line - 2) == b'\r');
     event.version = bytes.byte(end - 1);
-    put(&mut event.host, 0, 0);
+    event.host[0] = 0;
     // Nearly all clients write it first, as RFC 9110 (section 7.2) asks them to.
     if tx != 0 && (bytes.word(line) | LOWER) & NAME == HOST {
-        for index in 0..WITHHELD_HOST as u32 / 8 {
-            put(&mut event.host, index, bytes.word(line + 5 + 8 * index));
-        }
+        copy(&mut event.host, bytes.at(line + 5));
     }
     state.answer_at = scratch.moved.other;
     let flow = state.responses();
@@ -67,12 +63,11 @@ extern "C" fn spandrel_withheld(state: *mut State, tx: u32) -> u32 {
     0
 }
 
-/// Writes the word at an index.
+/// Copies as many bytes as there is room for; none, if they cannot be read.
 #[inline(always)]
-fn put<const N: usize>(to: &mut [u8; N], index: u32, word: u64) {
-    let at = 8 * index as usize;
-    if let Some(to) = to.get_mut(at..at + 8) {
-        to.copy_from_slice(&word.to_ne_bytes());
+fn copy<const N: usize>(to: &mut [u8; N], from: *const u8) {
+    if !read::copy(to.as_mut_ptr(), N as u32, from) {
+        to[0] = 0;
     }
 }
 
