@@ -67,7 +67,7 @@ pub(super) struct Conn {
     ended: Option<Outcome>,
     /// Its process is gone.
     orphan: bool,
-    /// Bytes were told of, and not only exchanges that were withheld.
+    /// The last exchange was told of, and not withheld.
     told: bool,
     /// A tunnel, or given up: nothing more is looked at.
     over: bool,

@@ -211,17 +211,19 @@ pub fn closed(state: &mut State, reason: u8, errno: u32) {
         CLOSE_GONE => !client,
         _ => false,
     };
+    // Something came, and not even the status was to be seen.
+    let unseen = reason == CLOSE_OPAQUE || matches!(flow.mode, WITHHELD | SHIP) && !answered;
     let complete = match flow.mode {
         TO_CLOSE => delimits,
         BODY => flow.pos >= flow.until,
         // Where it ends was not clear.
-        WITHHELD | SHIP => answered && reason != CLOSE_ERROR,
+        WITHHELD | SHIP => reason != CLOSE_ERROR,
         _ => false,
     };
-    if reason == CLOSE_OPAQUE {
-        over(state, WITHHELD_UNSEEN, 0, last_ns);
-    } else if delimits || reason == CLOSE_GONE || reason == CLOSE_ERROR {
-        if complete {
+    if delimits || matches!(reason, CLOSE_GONE | CLOSE_ERROR | CLOSE_OPAQUE) {
+        if unseen {
+            over(state, WITHHELD_UNSEEN, 0, last_ns);
+        } else if complete {
             over(state, WITHHELD_COMPLETE, 0, last_ns);
         } else {
             over(state, reason, errno, emit::now());

@@ -28,12 +28,12 @@ impl Conn {
         let [received, sent] = close.pos;
         let pos = if side == self.peer_side() { received } else { sent };
         let len = pos.saturating_sub(self.half(side).next);
-        if len == 0 || !self.told {
+        if len == 0 {
             return;
         }
         if self.parser.within(side) && self.parser.knows(side) {
             self.feed(side, Input::Body { len, end: false }, now_ns, context);
-        } else {
+        } else if self.told {
             self.gap(side, len, now_ns, context);
             if side == Side::Response {
                 self.pairing.miss_newest();

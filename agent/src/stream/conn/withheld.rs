@@ -9,6 +9,7 @@ impl Conn {
     /// What the kernel side tells, with what is known of the connection.
     pub(in crate::stream) fn passed(&mut self, event: &event::Withheld) -> Withheld {
         self.holding.used();
+        self.told = false;
         self.last_ns = self.last_ns.max(event.end_ns);
         Withheld {
             connection: self.info.clone(),
