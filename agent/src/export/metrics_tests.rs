@@ -82,9 +82,10 @@ event tells how it went, with these limits:
 - Methods of more than 15 letters are `_OTHER`. There is no exemplar.
 - Its end is that of the response by its framing. Where that is not clear (a head in several calls, content that was not
   seen to move), it is the last byte that moved before the next request began or the connection ended, and is told then.
-- Not measured, but in `unmeasured_requests`: requests that a client sent before the response to a withheld one began, and
-  those to whose response another request came first in two threads' race. Of a Unix socket, what only the end of the
-  connection would end is not measured and not counted. Where the ring has no room for the event, it is in `events_lost`.
+- Not measured, but in `unmeasured_requests`: those whose status was not to be seen (the first bytes of the response came
+  in pieces or by a call that is not followed), and those whose response had not begun when the client sent the next one.
+  Of a Unix socket, what only the end of the connection would end is not measured and not counted. An event for which
+  the ring has no room is in `events_lost`.
 - The service graph counts withheld requests like others.
 
 ";
