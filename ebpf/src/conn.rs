@@ -151,7 +151,7 @@ pub struct State {
     /// 1 while the duration of a withheld exchange is measured. A word, for what ends it: see
     /// [`crate::capture`].
     pub measuring: u64,
-    /// Position of the response direction at which its response begins.
+    /// Position of the response direction at which its response begins; its content, once its head was seen.
     pub answer_at: u64,
     /// What is told of it when it is over.
     pub withheld: Withheld,

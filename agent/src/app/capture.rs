@@ -25,10 +25,10 @@ use crate::{
     discover::{
         recognise::Recognised,
         registry::Registry,
-        select::{Ignored, Verdict},
+        select::{Ignored, Selected, Verdict},
         sockets,
     },
-    exchange::{Exchange, Withheld},
+    exchange::Exchange,
     export::{Sender, metrics::Snapshot},
     kernel::{Counters, Kernel, Ring},
     span::{Span, build::Builder},
@@ -93,8 +93,6 @@ struct Rest {
     stats: Arc<Stats>,
     sender: Sender,
     exchanges: Vec<Exchange>,
-    /// Each with how many exchanges ended before it: the service graph joins what comes close together.
-    withheld: Vec<(usize, Withheld)>,
     spans: Vec<Span>,
     /// For the kernel side, after the ring is drained: `SELECT_*`, or `None` to forget.
     selections: Vec<(u32, Option<u8>)>,
@@ -130,7 +128,6 @@ impl Capture {
             stats,
             sender,
             exchanges: Vec::new(),
-            withheld: Vec::new(),
             spans: Vec::new(),
             selections: Vec::new(),
             ended: Vec::new(),
@@ -317,7 +314,12 @@ impl Rest {
                 self.decide(tgid, |registry| registry.on_exec(&event, exec.area));
             }
             Event::Fork(fork) => self.decide(fork.child, |registry| registry.on_fork(fork)),
-            Event::Listen(listen) => self.decide(tgid, |registry| registry.on_listen(listen)),
+            Event::Listen(listen) => {
+                self.decide(tgid, |registry| registry.on_listen(listen));
+                for partner in self.registry.partners(listen) {
+                    self.decide(partner, |_| Verdict::Yes(Selected::Port));
+                }
+            }
             Event::Exit(header) => {
                 self.registry.on_exit(header);
                 self.ended.push(header.tgid);
@@ -325,8 +327,10 @@ impl Rest {
             }
             Event::Notice(notice) => self.notice(tgid, Unseen::from_u8(notice.cause)),
             Event::Withheld(withheld) => {
-                let known = self.table.withheld(withheld);
-                self.withheld.extend(known.map(|withheld| (self.exchanges.len(), withheld)));
+                if let Some(known) = self.table.withheld(withheld) {
+                    let resource = self.registry.resource(known.tgid, known.end_ns);
+                    self.builder.withheld(&known, &resource);
+                }
             }
             Event::Conn(_) | Event::Data(..) | Event::Close(_) => {}
         }
@@ -338,7 +342,10 @@ impl Rest {
             }
             Event::Exec(exec) => {
                 self.recognised.forget(tgid);
-                if let Some(runtime) = Recognised::named(&String::from_utf8_lossy(exec.path)) {
+                // Of others nothing is asked.
+                if self.registry.verdict(tgid).is_some()
+                    && let Some(runtime) = self.recognised.at_exec(tgid, &String::from_utf8_lossy(exec.path))
+                {
                     self.runtimes.push((tgid, runtime));
                 }
             }
@@ -346,6 +353,7 @@ impl Rest {
             _ => {}
         }
         self.table.handle(&event, &mut self.exchanges);
+        self.build();
     }
 
     fn decide(&mut self, tgid: u32, judge: impl FnOnce(&mut Registry) -> Verdict) {
@@ -384,23 +392,20 @@ impl Rest {
         log::warn!("process {tgid} {what}: {unseen} is counted, but its content is not seen");
     }
 
-    /// Exchanges to spans to the queue.
-    fn finish(&mut self) {
-        let measure = |registry: &mut Registry, builder: &Builder, (_, withheld): (usize, Withheld)| {
-            let resource = registry.resource(withheld.tgid, withheld.end_ns);
-            builder.withheld(&withheld, &resource);
-        };
-        let mut withheld = self.withheld.drain(..).peekable();
-        for (at, exchange) in self.exchanges.drain(..).enumerate() {
-            while let Some(before) = withheld.next_if(|(before, _)| *before <= at) {
-                measure(&mut self.registry, &self.builder, before);
-            }
+    /// Exchanges to spans, as soon as they are over: their heads are in the cache then, and the next ones get their
+    /// memory.
+    fn build(&mut self) {
+        for exchange in self.exchanges.drain(..) {
             let resource = self.registry.resource(exchange.tgid, exchange.end_ns);
             if let Some(span) = self.builder.build(&exchange, resource) {
                 self.spans.push(span);
             }
         }
-        withheld.for_each(|last| measure(&mut self.registry, &self.builder, last));
+    }
+
+    /// Spans to the queue.
+    fn finish(&mut self) {
+        self.build();
         if !self.spans.is_empty() {
             self.sender.try_send(std::mem::take(&mut self.spans));
         }

@@ -12,7 +12,6 @@ mod rooms;
 mod scope;
 
 use std::{
-    io::Write as _,
     path::Path,
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
@@ -281,7 +280,7 @@ async fn serve(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
     {
         log::error!("cannot write the report {}: {error}", path.display());
     }
-    std::io::stdout().flush().ok();
+    // Standard output is not touched any more: the console's thread may wait for a reader there, for ever.
     Ok(code)
 }
 

@@ -162,6 +162,7 @@ fn answer<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch)
     if end == 0 {
         return 0;
     }
+    state.answer_at = at + end;
     let empty = status == 204 || status == 304 || state.method == METHOD_HEAD;
     let framing = if empty { Framing::EMPTY } else { head::framing(&scratch.found) };
     let (own, _) = state.flows::<TX>();
@@ -202,6 +203,7 @@ pub fn overtaken(state: &mut State) {
 pub fn closed(state: &mut State, reason: u8, errno: u32) {
     let client = state.role == ROLE_CLIENT;
     let answered = state.withheld.status != 0;
+    let content_at = state.answer_at;
     let flow = state.responses();
     let last_ns = flow.last_ns;
     // The end of the connection is the end of the response.
@@ -215,6 +217,8 @@ pub fn closed(state: &mut State, reason: u8, errno: u32) {
     let unseen = reason == CLOSE_OPAQUE || matches!(flow.mode, WITHHELD | SHIP) && !answered;
     let complete = match flow.mode {
         TO_CLOSE => delimits,
+        // Who has read the head and nothing of the content wanted no more.
+        BODY | CHUNKED if client && reason == CLOSE_GONE && flow.pos == content_at => true,
         BODY => flow.pos >= flow.until,
         // Where it ends was not clear.
         WITHHELD | SHIP => reason != CLOSE_ERROR,

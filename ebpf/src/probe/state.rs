@@ -16,7 +16,7 @@ use crate::{
         sock::{Raw, Sock, Tcp},
         task,
     },
-    maps::{self, PROCESSES},
+    maps,
 };
 
 // include/net/tcp_states.h
@@ -80,6 +80,7 @@ fn ends(sock: Sock, old: i32, new: i32) -> bool {
 fn changed(state: &mut State, sock: Sock, new: i32) {
     if state.phase == HTTP && state.announced != 0 {
         take_unread(state, sock);
+        take_unsaid(state, sock);
         let (reason, errno) = if new == TCP_CLOSE {
             match sock.error() {
                 0 => (CLOSE_GONE, 0),
@@ -134,6 +135,22 @@ fn take_unread(state: &mut State, sock: Sock) {
     }
 }
 
+/// What a call has sent whose hook is yet to run is known by TCP's own numbers: the peer's answer to it may be what ends the
+/// connection.
+#[inline(always)]
+fn take_unsaid(state: &mut State, sock: Sock) {
+    let flow = &mut state.tx;
+    if flow.mode != BODY || flow.seq_known == 0 {
+        return;
+    }
+    let Some(seq) = Tcp(Raw(sock.0)).sent_seq() else { return };
+    let ahead = seq.wrapping_sub(flow.seq);
+    if ahead > 0 && ahead < 1 << 31 {
+        let pos = flow.pos + u64::from(ahead);
+        flow.pos = if pos < flow.until { pos } else { flow.until };
+    }
+}
+
 #[inline(always)]
 fn reset(flow: &mut conn::Flow) {
     flow.pos = 0;
@@ -166,7 +183,7 @@ fn listening(sock: Sock) {
     if ids.tgid == globals::agent_tgid() || !maps::watched(port) {
         return;
     }
-    if PROCESSES.insert(ids.tgid, SELECT_YES, 0).is_err() {
+    if !filter::decide(ids.tgid, SELECT_YES) {
         emit::count(spandrel_common::stats::Counter::ProcessesFull);
     }
     emit::listen(ids, port);

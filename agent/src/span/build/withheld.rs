@@ -22,7 +22,8 @@ impl Builder {
             return self.stats.count(Count::Unmeasured);
         }
         let role = withheld.connection.role;
-        let error = match judge(role, withheld.response, withheld.outcome).error {
+        // Who wanted nothing of the content is told of as one who got all.
+        let error = match judge(role, withheld.response, 1, withheld.outcome).error {
             Some(Value::Static(error)) => Cow::Borrowed(error),
             Some(Value::Str(error)) => Cow::Owned(error.into()),
             _ => Cow::Borrowed(""),

@@ -68,6 +68,12 @@ impl Conn {
             }
             CLOSE_ERROR => {
                 self.ended = Some(Outcome::Failed(close.errno));
+                // What this end had written by then was written, even if the hook of that call is yet to run.
+                let own = self.own_side();
+                let last_ns = self.half(own).last_ns.max(now_ns);
+                if self.held.is_empty() && self.parser.within(own) && self.parser.knows(own) {
+                    self.untold(own, close, last_ns, context);
+                }
                 self.end((Outcome::Failed(close.errno), now_ns), context);
                 self.over = true;
             }
@@ -110,6 +116,10 @@ impl Conn {
 
     /// Ends the open exchanges.
     pub(super) fn end_exchanges(&mut self, end: (Outcome, u64), context: &mut Context<'_>) {
+        // Where nobody knows where the response ends, its last byte may have come long ago.
+        if self.pairing.answering() && self.parser.is_cut(Side::Response) {
+            self.answered((Outcome::Unseen, self.response.last_ns), 0, context);
+        }
         let bodies = [self.parser.body(Side::Request), self.parser.body(Side::Response)];
         self.pairing.end_all(&self.info, end, bodies, context.out);
     }
