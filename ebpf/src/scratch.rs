@@ -197,6 +197,13 @@ impl Bytes {
         unsafe { *self.0.add(inside(offset)) }
     }
 
+    /// Where the byte at an offset lies, with 63 more behind it.
+    #[inline(always)]
+    pub fn at(self, offset: u32) -> *const u8 {
+        // SAFETY: the masked offset plus 64 is inside the buffer.
+        unsafe { self.0.add(inside(offset)) }
+    }
+
     /// As many bytes as a `traceparent` has.
     #[inline(always)]
     pub fn traceparent(self, offset: u32) -> &'static [u8; TRACEPARENT_LEN] {

@@ -171,7 +171,7 @@ impl Streams {
         }
         let begin = begin(spandrel_common::http2::place(u32::try_from(stream).unwrap_or(u32::MAX)));
         self.settle(begin.start_ns, connection, out);
-        self.heads += fields.head.bytes.len();
+        self.heads += fields.head.bytes().len();
         while (self.open.len() >= OPEN || self.heads > HEADS)
             && let Some((_, oldest)) = self.open.pop_first()
         {
@@ -200,7 +200,7 @@ impl Streams {
     /// Bytes of the heads that wait for their requests.
     fn early_heads(&self) -> usize {
         let head = |(step, _): &(Step, u64)| match step {
-            Step::Fields { fields, .. } => fields.head.bytes.len(),
+            Step::Fields { fields, .. } => fields.head.bytes().len(),
             _ => 0,
         };
         self.early.iter().map(head).sum()
@@ -310,9 +310,9 @@ impl Streams {
 impl Open {
     /// Bytes of its heads.
     fn heads(&self) -> usize {
-        let answer = self.response.as_ref().map_or(0, |(_, head)| head.bytes.len());
-        let trailers = self.trailers.as_ref().map_or(0, |head| head.bytes.len());
-        self.request.bytes.len() + answer + trailers
+        let answer = self.response.as_ref().map_or(0, |(_, head)| head.bytes().len());
+        let trailers = self.trailers.as_ref().map_or(0, |head| head.bytes().len());
+        self.request.bytes().len() + answer + trailers
     }
 
     fn fields(&mut self, fields: Fields) {
@@ -328,7 +328,7 @@ impl Open {
 
 /// The head of a request of HTTP/1 in the form that those of HTTP/2 have here.
 fn without_version(head: &Head) -> Head {
-    let bytes: &[u8] = &head.bytes;
+    let bytes = head.bytes();
     let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
     let (line, rest) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
     let version = line.windows(6).rposition(|text| text == b" HTTP/").unwrap_or(line.len());

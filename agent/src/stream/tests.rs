@@ -7,3 +7,4 @@ mod order;
 mod streams;
 mod truth;
 mod wire;
+mod withheld;

@@ -109,7 +109,7 @@ fn interim_answers_and_trailers() {
     begin(&mut wire, Side::Response, &fields(END_HEADERS, 1, &[0x08, 3, b'1', b'0', b'3']));
     wire.resp(&fields(END_HEADERS, 1, &[0x88]));
     wire.resp(&fields(LAST, 1, &[0x00, 1, b't', 1, b'v']));
-    assert_eq!(wire.out[0].trailers.as_ref().expect("trailers").bytes, "t: v\r\n");
+    assert_eq!(wire.out[0].trailers.as_ref().expect("trailers").bytes(), b"t: v\r\n");
     assert_eq!(told(&mut wire), "1 200 Complete");
 }
 
@@ -204,7 +204,7 @@ fn an_upgrade_is_answered_on_the_first_stream() {
             begin(&mut wire, Side::Response, &[fields(END_HEADERS, 1, &[0x88])].concat());
             begin(&mut wire, Side::Request, &get(3));
             wire.resp(&[frame(DATA, END_STREAM, 1, &[], 5), ok(3)].concat());
-            assert!(wire.out[0].request.bytes.starts_with(b"GET /a?b\r\nHost: x\r\n"));
+            assert!(wire.out[0].request.bytes().starts_with(b"GET /a?b\r\nHost: x\r\n"));
             assert_eq!((wire.out[0].pos, wire.out[0].response_body, wire.out[0].start_ns), (0, 5, 1010));
             assert_eq!(wire.out.len(), 2);
             wire.ledger(2);
