@@ -1,7 +1,11 @@
 //! What is remembered of a connection: hung on its socket, or in a map by the socket's address.
 
 use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_sk_storage_get};
-use spandrel_common::{context::Context, event::DATA_START, stats::Counter};
+use spandrel_common::{
+    context::Context,
+    event::{DATA_START, ROLE_CLIENT, Withheld},
+    stats::Counter,
+};
 
 use crate::{
     emit,
@@ -164,6 +168,13 @@ pub struct State {
     pub goroutine: u64,
     /// Of the last request: the inbound one that the program works on, or the outbound one that it sent.
     pub context: Context,
+    /// 1 while the duration of a withheld exchange is measured. A word, for what ends it: see
+    /// [`crate::capture`].
+    pub measuring: u64,
+    /// Position of the response direction at which its response begins; its content, once its head was seen.
+    pub answer_at: u64,
+    /// What is told of it when it is over.
+    pub withheld: Withheld,
 }
 
 impl State {
@@ -177,6 +188,12 @@ impl State {
     #[inline(always)]
     pub fn is_followed(&self) -> bool {
         matches!(self.phase, HTTP | HTTP2 | KAFKA)
+    }
+
+    /// The direction of the responses.
+    #[inline(always)]
+    pub fn responses(&mut self) -> &mut Flow {
+        if self.role == ROLE_CLIENT { &mut self.rx } else { &mut self.tx }
     }
 
     /// The state that a global function is given: the verifier asks it to check for null.
@@ -329,4 +346,7 @@ static EMPTY: State = State {
     sk: 0,
     goroutine: 0,
     context: Context::UNKNOWN,
+    measuring: 0,
+    answer_at: 0,
+    withheld: Withheld::NONE,
 };

@@ -281,7 +281,8 @@ pub fn status(bytes: Bytes) -> u32 {
 pub fn upgrades_to_http2(scratch: &Scratch) -> bool {
     let bytes = scratch.view();
     let value = scratch.found.upgrade + u32::from(bytes.byte(scratch.found.upgrade) == b' ');
-    scratch.found.upgrade != 0 && (bytes.word(value) as u32 | LOWER as u32) == u32::from_le_bytes(*b"h2c\r") | 0x2000_0000
+    scratch.found.upgrade != 0
+        && (bytes.word(value) as u32 | LOWER as u32) == u32::from_le_bytes(*b"h2c\r") | 0x2000_0000
 }
 
 /// The methods whose responses differ.

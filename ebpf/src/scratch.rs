@@ -180,7 +180,7 @@ pub struct Bytes(*const u8);
 
 /// Mask of the offsets that [`Bytes`] reads at: a head that is searched, and as much again.
 const INSIDE: u64 = 2 * HEAD_SCAN as u64 - 1;
-const _: () = assert!(INSIDE as usize + 64 < BUFFER);
+const _: () = assert!(2 * HEAD_CAPTURE + INSIDE as usize + 64 < BUFFER);
 
 impl Bytes {
     /// Eight bytes at an offset, the first in the lowest bits.
@@ -195,6 +195,13 @@ impl Bytes {
     pub fn byte(self, offset: u32) -> u8 {
         // SAFETY: the masked offset is inside the buffer.
         unsafe { *self.0.add(inside(offset)) }
+    }
+
+    /// Where the byte at an offset lies, with 63 more behind it.
+    #[inline(always)]
+    pub fn at(self, offset: u32) -> *const u8 {
+        // SAFETY: the masked offset plus 64 is inside the buffer.
+        unsafe { self.0.add(inside(offset)) }
     }
 
     /// As many bytes as a `traceparent` has.
@@ -227,6 +234,12 @@ impl Scratch {
     #[inline(always)]
     pub fn window(&mut self) -> *mut u8 {
         self.room().wrapping_add(2 * HEAD_CAPTURE)
+    }
+
+    /// The same, to be read.
+    #[inline(always)]
+    pub fn window_view(&self) -> Bytes {
+        Bytes((&raw const self.bytes).cast::<u8>().wrapping_add(2 * HEAD_CAPTURE))
     }
 
     /// Puts a byte where the first captured one goes.

@@ -192,6 +192,9 @@ impl Capture {
     /// Takes a changed configuration.
     fn change(&mut self, change: Change) {
         let Change { policy, sampler, kernel_sampler, rules, selectors, sender, done } = change;
+        // What is measured is as it was at the start.
+        let kernel_sampler =
+            if self.rest.builder.is_measuring() { kernel_sampler.measured() } else { kernel_sampler };
         if let Err(error) = self.kernel.set_policy(kernel_sampler) {
             log::error!("reload: the kernel side keeps its sampler: {error}");
         }
@@ -296,7 +299,9 @@ impl Rest {
         self.sequence.observe(header);
         let tgid = header.tgid;
         match &event {
-            Event::Conn(_) | Event::Data(..) if self.refused_set.contains(&tgid) => return,
+            Event::Conn(_) | Event::Data(..) | Event::Withheld(_) if self.refused_set.contains(&tgid) => {
+                return;
+            }
             // Its exec event was lost.
             Event::Conn(_) if self.scope == Scope::Selected && self.registry.verdict(tgid).is_none() => {
                 self.decide(tgid, |registry| registry.judge(tgid));
@@ -321,6 +326,12 @@ impl Rest {
                 self.refused_set.remove(&header.tgid);
             }
             Event::Notice(notice) => self.notice(tgid, Unseen::from_u8(notice.cause)),
+            Event::Withheld(withheld) => {
+                if let Some(known) = self.table.withheld(withheld) {
+                    let resource = self.registry.resource(known.tgid, known.end_ns);
+                    self.builder.withheld(&known, &resource);
+                }
+            }
             Event::Conn(_) | Event::Data(..) | Event::Close(_) => {}
         }
         match &event {
@@ -342,6 +353,7 @@ impl Rest {
             _ => {}
         }
         self.table.handle(&event, &mut self.exchanges);
+        self.build();
     }
 
     fn decide(&mut self, tgid: u32, judge: impl FnOnce(&mut Registry) -> Verdict) {
@@ -380,8 +392,9 @@ impl Rest {
         log::warn!("process {tgid} {what}: {unseen} is counted, but its content is not seen");
     }
 
-    /// Exchanges to spans to the queue.
-    fn finish(&mut self) {
+    /// Exchanges to spans, as soon as they are over: their heads are in the cache then, and the next ones get their
+    /// memory.
+    fn build(&mut self) {
         for exchange in self.exchanges.drain(..) {
             let resource = self.registry.resource(exchange.tgid, exchange.end_ns);
             if let Some(span) = self.builder.build(&exchange, resource) {
@@ -392,6 +405,11 @@ impl Rest {
             let resource = self.registry.resource(call.tgid, call.end_ns);
             self.spans.extend(self.builder.kafka(&call, &resource));
         }
+    }
+
+    /// Spans to the queue.
+    fn finish(&mut self) {
+        self.build();
         if !self.spans.is_empty() {
             self.sender.try_send(std::mem::take(&mut self.spans));
         }

@@ -21,9 +21,16 @@ use crate::protocol::{
 /// [`Outcome::Unseen`].
 const OPEN: usize = 8192;
 
+/// Bytes of the heads of these: so much as the heads of all requests that a client of HTTP/1 can pipeline. Beyond them the
+/// oldest ones end, too.
+const HEADS: usize = 4 * 1024 * 1024;
+
 /// Steps of responses that wait for their requests: two CPUs write to the ring, and the one that saw the request may be
 /// late by a few events.
 const EARLY: usize = 256;
+
+/// Bytes of their heads.
+const EARLY_HEADS: usize = 256 * 1024;
 
 /// How long nothing is heard of a stream, behind a gap in its responses, before it counts as over: its end may have been
 /// in the gap. Nanoseconds.
@@ -51,6 +58,8 @@ struct Open {
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
     open: BTreeMap<u64, Open>,
+    /// Bytes of their heads.
+    heads: usize,
     /// The newest stream that the client has opened.
     newest: u64,
     early: VecDeque<(Step, u64)>,
@@ -90,6 +99,7 @@ impl Streams {
             doubt: None,
         };
         self.newest = 1;
+        self.heads = open.heads();
         self.open.insert(1, open);
     }
 
@@ -121,6 +131,7 @@ impl Streams {
                 if side == Side::Response {
                     let refused = Outcome::Reset { by: side, code: REFUSED };
                     for (_, open) in self.open.split_off(&above.saturating_add(1)) {
+                        self.heads = self.heads.saturating_sub(open.heads());
                         out.push(finish(open, connection, (refused, last_ns)));
                     }
                 }
@@ -130,10 +141,10 @@ impl Streams {
             | Step::Content { side: Side::Response, stream, .. }
             | Step::Reset { stream, .. } => {
                 if stream > self.newest && connection.role == Role::Client {
-                    if self.early.len() >= EARLY {
+                    self.early.push_back((step, last_ns));
+                    while self.early.len() > EARLY || self.early_heads() > EARLY_HEADS {
                         self.early.pop_front();
                     }
-                    self.early.push_back((step, last_ns));
                     return Taken::Other;
                 }
                 self.answered(stream, step, last_ns, connection, out)
@@ -160,9 +171,11 @@ impl Streams {
         }
         let begin = begin(spandrel_common::http2::place(u32::try_from(stream).unwrap_or(u32::MAX)));
         self.settle(begin.start_ns, connection, out);
-        if self.open.len() >= OPEN
+        self.heads += fields.head.bytes().len();
+        while (self.open.len() >= OPEN || self.heads > HEADS)
             && let Some((_, oldest)) = self.open.pop_first()
         {
+            self.heads = self.heads.saturating_sub(oldest.heads());
             out.push(finish_unseen(oldest, connection, begin.start_ns));
         }
         self.newest = stream;
@@ -182,6 +195,15 @@ impl Streams {
             self.overtaken(connection, out);
         }
         Taken::Request
+    }
+
+    /// Bytes of the heads that wait for their requests.
+    fn early_heads(&self) -> usize {
+        let head = |(step, _): &(Step, u64)| match step {
+            Step::Fields { fields, .. } => fields.head.bytes().len(),
+            _ => 0,
+        };
+        self.early.iter().map(head).sum()
     }
 
     /// Takes what came before its request.
@@ -215,7 +237,9 @@ impl Streams {
         };
         let end = match step {
             Step::Fields { fields, end, .. } => {
+                let before = open.heads();
                 open.fields(fields);
+                self.heads = self.heads.saturating_sub(before) + open.heads();
                 end.then_some(Outcome::Complete)
             }
             Step::Content { len, end, .. } => {
@@ -227,6 +251,7 @@ impl Streams {
         };
         open.doubt = None;
         if let (Some(outcome), Some(open)) = (end, end.and_then(|_| self.open.remove(&stream))) {
+            self.heads = self.heads.saturating_sub(open.heads());
             out.push(finish(open, connection, (outcome, last_ns)));
         }
         Taken::Other
@@ -256,6 +281,7 @@ impl Streams {
             self.open.iter().filter(|(_, open)| over(open)).map(|(stream, _)| *stream).collect();
         for stream in streams {
             if let Some(open) = self.open.remove(&stream) {
+                self.heads = self.heads.saturating_sub(open.heads());
                 let last_ns = open.doubt.unwrap_or(now_ns);
                 out.push(finish_unseen(open, connection, last_ns));
             }
@@ -271,6 +297,7 @@ impl Streams {
         out: &mut Vec<Exchange>,
     ) {
         self.early = VecDeque::new();
+        self.heads = 0;
         for (_, open) in std::mem::take(&mut self.open) {
             out.push(match open.doubt {
                 Some(since) => finish_unseen(open, connection, since),
@@ -281,6 +308,13 @@ impl Streams {
 }
 
 impl Open {
+    /// Bytes of its heads.
+    fn heads(&self) -> usize {
+        let answer = self.response.as_ref().map_or(0, |(_, head)| head.bytes().len());
+        let trailers = self.trailers.as_ref().map_or(0, |head| head.bytes().len());
+        self.request.bytes().len() + answer + trailers
+    }
+
     fn fields(&mut self, fields: Fields) {
         self.gap |= fields.unknown > 0;
         match fields.status {
@@ -294,7 +328,7 @@ impl Open {
 
 /// The head of a request of HTTP/1 in the form that those of HTTP/2 have here.
 fn without_version(head: &Head) -> Head {
-    let bytes: &[u8] = &head.bytes;
+    let bytes = head.bytes();
     let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
     let (line, rest) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
     let version = line.windows(6).rposition(|text| text == b" HTTP/").unwrap_or(line.len());

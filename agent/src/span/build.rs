@@ -7,8 +7,10 @@
 //! standard variable for it: `network.transport`, `network.local.*`, `client.port`, a client's
 //! `user_agent.original` and `url.scheme`.
 
+mod fields;
 mod kafka;
 mod rpc;
+mod withheld;
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -18,13 +20,14 @@ use spandrel_common::{
     w3c::{Context, Extract},
 };
 
+use self::fields::{Captured, capture, on_request};
 use super::{
     Kind, Span, Value,
     address::{self, Authority, authority, default_port, forwarded, ip_text, node},
     attributes::Attributes,
     clock::ClockAnchor,
     context,
-    http::{Lines, RequestLine, request_line, stream_line, text},
+    http::{Lines, RequestLine, is_name, lossy, request_line, stream_line, text},
     known::Known,
     measure::{Exemplar, Key, Measures, Observed, is_server, scheme_label},
     outcome::{Verdict, judge},
@@ -72,9 +75,6 @@ struct Request<'a> {
     captured: Captured<'a>,
 }
 
-/// Fields on request: their places in the policy's list, and their values, in the order of the head.
-type Captured<'a> = Vec<(usize, &'a [u8])>;
-
 impl<'a> Request<'a> {
     fn read(head: &'a Head, protocol: Protocol, fields: &[Field]) -> Self {
         let mut lines = Lines::of(head);
@@ -97,27 +97,30 @@ impl<'a> Request<'a> {
             user_agent: None,
             content_type: None,
             timeout: None,
-            context: extract.finish(),
+            context: Context { parent: None, state: None, bad_parent: false },
             captured: Vec::new(),
         };
-        for (name, value) in lines {
-            let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        // All others are only looked at if any is captured.
+        let known = |first: u8| matches!(first.to_ascii_lowercase(), b'f' | b'h' | b't' | b'u' | b'x');
+        let call = |first: u8| protocol == Protocol::Http2 && matches!(first, b'c' | b'g');
+        for (name, value) in lines.beginning(|first| known(first) || call(first) || !fields.is_empty()) {
+            let is = |usual: &[u8]| is_name(name, usual);
             // Of a field that should come once, the first one counts.
             match name.len() {
-                4 if is(b"host") => request.host = request.host.or(Some(value)),
-                9 if is(b"forwarded") => request.forwarded = request.forwarded.or(Some(value)),
-                10 if is(b"user-agent") => request.user_agent = request.user_agent.or(Some(value)),
+                4 if is(b"Host") => request.host = request.host.or(Some(value)),
+                9 if is(b"Forwarded") => request.forwarded = request.forwarded.or(Some(value)),
+                10 if is(b"User-Agent") => request.user_agent = request.user_agent.or(Some(value)),
                 10 if is(b"tracestate") => extract.tracestate(value),
                 11 if is(b"traceparent") => extract.traceparent(value),
                 12 if is(b"content-type") => request.content_type = request.content_type.or(Some(value)),
                 12 if is(b"grpc-timeout") => request.timeout = request.timeout.or(Some(value)),
-                15 if is(b"x-forwarded-for") => {
+                15 if is(b"X-Forwarded-For") => {
                     request.forwarded_for = request.forwarded_for.or(Some(value));
                 }
-                16 if is(b"x-forwarded-host") => {
+                16 if is(b"X-Forwarded-Host") => {
                     request.forwarded_host = request.forwarded_host.or(Some(value));
                 }
-                17 if is(b"x-forwarded-proto") => {
+                17 if is(b"X-Forwarded-Proto") => {
                     request.forwarded_proto = request.forwarded_proto.or(Some(value));
                 }
                 _ => {}
@@ -151,12 +154,6 @@ fn scheme(said: Option<&str>) -> Cow<'static, str> {
     }
 }
 
-fn capture<'a>(captured: &mut Captured<'a>, fields: &[Field], name: &[u8], value: &'a [u8]) {
-    if let Some(at) = fields.iter().position(|field| name.eq_ignore_ascii_case(field.name.as_bytes())) {
-        captured.push((at, value));
-    }
-}
-
 impl Builder {
     /// A builder for these choices. Moments are converted by `clock`.
     pub fn new(policy: SpanPolicy, sampler: Policy, clock: ClockAnchor, stats: Arc<Stats>) -> Self {
@@ -176,6 +173,11 @@ impl Builder {
     /// Measures what it sees there, sampled or not.
     pub fn measure(&mut self, measures: Option<Arc<Measures>>) {
         self.measures = measures;
+    }
+
+    /// Whether anything is measured.
+    pub const fn is_measuring(&self) -> bool {
+        self.measures.is_some()
     }
 
     /// Takes other choices, for the exchanges that end from now on. What is as it was keeps its state.
@@ -199,7 +201,10 @@ impl Builder {
         if request.context.bad_parent {
             self.stats.count(Count::BadTraceparent);
         }
-        let rules = |trace_id| self.rule(exchange, &request, &resource, trace_id);
+        let rules = |trace_id, decided: bool| {
+            let asks = !self.rules.is_empty() && (!decided || self.rules.dry_run);
+            asks.then(|| self.rule(exchange, &request, &resource, trace_id)).flatten()
+        };
         let place = context::place(exchange, &request.context, self.sampler, rules);
         self.observe(exchange, &request, &resource, place.as_ref());
         let Some(place) = place else {
@@ -275,7 +280,7 @@ impl Builder {
     ) -> (Cow<'static, str>, Verdict) {
         let role = exchange.connection.role;
         let mut name = self.method(out, request.line.method);
-        let target = String::from_utf8_lossy(request.line.target);
+        let target = lossy(request.line.target);
         let target = Target::of(&target, request.line.method == b"CONNECT");
         let ShownPath { path, template } = self.redactor.path(target.path, &self.stats);
         match role {
@@ -328,7 +333,7 @@ impl Builder {
             service: 0,
             ..Key::overflow(is_server(role))
         };
-        let target = String::from_utf8_lossy(request.line.target);
+        let target = lossy(request.line.target);
         let target = Target::of(&target, request.line.method == b"CONNECT");
         if role == Role::Server {
             key.scheme = scheme_label(&request.scheme(&target));
@@ -381,9 +386,6 @@ impl Builder {
         resource: &Resource,
         trace_id: TraceId,
     ) -> Option<bool> {
-        if self.rules.is_empty() {
-            return None;
-        }
         let target = request.line.target;
         let path = target.split(|byte| *byte == b'?').next().unwrap_or(target);
         self.rules.decide(&Asked {
@@ -451,9 +453,10 @@ impl Builder {
         // What a proxy does not tell, and what it hides, leaves the peer.
         let older = request.forwarded_for.map(address::first_of_list);
         let newer = request.forwarded.and_then(|value| forwarded(value, "for"));
-        let client = newer.and_then(node).or_else(|| older.and_then(node)).map(text);
-        if let Some(client) = client.or(peer.map(|peer| Cow::Owned(peer.into()))) {
-            out.text(attr::CLIENT_ADDRESS, client);
+        match (newer.and_then(node).or_else(|| older.and_then(node)), peer) {
+            (Some(client), _) => out.text(attr::CLIENT_ADDRESS, text(client)),
+            (None, Some(peer)) => out.clean(attr::CLIENT_ADDRESS, peer),
+            (None, None) => {}
         }
         if let Some(agent) = request.user_agent {
             out.text(attr::USER_AGENT_ORIGINAL, text(agent));
@@ -536,57 +539,6 @@ fn own(out: &mut Attributes<'_>, exchange: &Exchange) {
     }
     if exchange.gap {
         out.push(attr::SPANDREL_GAP, Value::Bool(true));
-    }
-}
-
-/// Whether a head announces content.
-fn announces(head: &Head) -> bool {
-    let mut lines = Lines::of(head);
-    lines.start();
-    lines.into_iter().any(|(name, value)| {
-        name.eq_ignore_ascii_case(b"transfer-encoding")
-            || name.eq_ignore_ascii_case(b"content-length")
-                && value.iter().any(|byte| (b'1'..=b'9').contains(byte))
-    })
-}
-
-/// What was asked for by variables. Sizes behind a gap would be wrong and are left out; so is one of content that was
-/// announced and broken off, as the kernel side tells of it where it ends.
-fn on_request(out: &mut Attributes<'_>, exchange: &Exchange, opt_in: &OptIn, captured: Captured<'_>) {
-    if opt_in.body_sizes && !exchange.gap {
-        if exchange.request_body > 0 || !announces(&exchange.request) {
-            out.int(attr::HTTP_REQUEST_BODY_SIZE, i64::try_from(exchange.request_body).unwrap_or(i64::MAX));
-        }
-        if let Some((_, head)) = &exchange.response
-            && (exchange.response_body > 0 || exchange.outcome == Outcome::Complete || !announces(head))
-        {
-            out.int(attr::HTTP_RESPONSE_BODY_SIZE, i64::try_from(exchange.response_body).unwrap_or(i64::MAX));
-        }
-    }
-    push_fields(out, &opt_in.request_fields, captured);
-    if let (Some((_, head)), false) = (&exchange.response, opt_in.response_fields.is_empty()) {
-        let mut lines = Lines::of(head);
-        lines.start();
-        let mut captured = Vec::new();
-        for (name, value) in lines {
-            capture(&mut captured, &opt_in.response_fields, name, value);
-        }
-        push_fields(out, &opt_in.response_fields, captured);
-    }
-}
-
-/// One attribute for each field that came, with the values of all its lines.
-fn push_fields(out: &mut Attributes<'_>, fields: &[Field], mut captured: Captured<'_>) {
-    // Stable: the lines of one field stay in order.
-    captured.sort_by_key(|(at, _)| *at);
-    for same in captured.chunk_by(|a, b| a.0 == b.0) {
-        let Some(field) = same.first().and_then(|(at, _)| fields.get(*at)) else { continue };
-        let (redactor, stats) = out.redactor();
-        let shown = |value: &[u8]| -> Box<str> {
-            redactor.header(&field.name, field.sanitize, text(value), stats).into()
-        };
-        let values = same.iter().map(|(_, value)| shown(value)).collect();
-        out.push(field.key.to_string(), Value::Strs(values));
     }
 }
 

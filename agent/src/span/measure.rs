@@ -1,7 +1,8 @@
 //! What is measured of requests before sampling: durations by service (`http.server.request.duration`,
 //! `http.client.request.duration`; http-metrics.md) and the service graph of this node.
 //!
-//! Requests that the kernel side withholds because they are not sampled are not here: it only counts them.
+//! Of requests that the kernel side withholds because they are not sampled, it tells only how they went: what is to be
+//! read in their heads (a server's scheme; the address of a client's server, unless its `Host` comes first) is no label.
 
 mod graph;
 pub mod histogram;
@@ -11,6 +12,8 @@ use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+use foldhash::fast::RandomState;
 
 use self::graph::{End, Graph};
 pub use self::{
@@ -136,9 +139,9 @@ pub struct Measures {
 #[derive(Debug, Default)]
 struct Inner {
     services: Vec<Service>,
-    by_resource: HashMap<u64, u32>,
+    by_resource: HashMap<u64, u32, RandomState>,
     by_name: HashMap<Box<str>, u32>,
-    series: HashMap<Key, Histogram>,
+    series: HashMap<Key, Histogram, RandomState>,
     counts: [usize; 2],
     graph: Graph,
 }

@@ -2,6 +2,7 @@
 
 mod close;
 mod feed;
+mod withheld;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -74,6 +75,8 @@ pub(super) struct Conn {
     ended: Option<Outcome>,
     /// Its process is gone.
     orphan: bool,
+    /// The last exchange was told of, and not withheld.
+    told: bool,
     /// A tunnel, or given up: nothing more is looked at.
     over: bool,
     /// The exchange by which the connection turned to HTTP/2, if it did: the answer itself comes there.
@@ -97,6 +100,7 @@ impl Conn {
             untimed: false,
             ended: None,
             orphan: false,
+            told: false,
             over: false,
             upgraded: None,
             last_ns: event.header.time_ns,
@@ -183,6 +187,7 @@ impl Conn {
     pub(super) fn data(&mut self, data: &Data, payload: &[u8], context: &mut Context<'_>) {
         self.tgid = data.header.tgid;
         self.orphan = false;
+        self.told = true;
         self.holding.used();
         self.last_ns = self.last_ns.max(data.last_ns);
         if self.over {

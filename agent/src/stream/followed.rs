@@ -9,7 +9,7 @@ use super::{
     held::Holding,
     multiplexed,
 };
-use crate::exchange::{Exchange, Outcome};
+use crate::exchange::{Exchange, Outcome, Withheld};
 
 /// The state of one connection.
 #[derive(Debug)]
@@ -46,6 +46,14 @@ impl Followed {
     pub(super) fn upgraded(&mut self) -> Option<Box<Exchange>> {
         match self {
             Self::Ordered(conn) => conn.upgraded(),
+            Self::Multiplexed(_) | Self::Calls(_) => None,
+        }
+    }
+
+    /// What the kernel side tells of an exchange that it withheld, which it does of ordered ones.
+    pub(super) fn passed(&mut self, event: &event::Withheld) -> Option<Withheld> {
+        match self {
+            Self::Ordered(conn) => Some(conn.passed(event)),
             Self::Multiplexed(_) | Self::Calls(_) => None,
         }
     }

@@ -18,7 +18,7 @@ use spandrel_common::event::{self, TRANSPORT_UNIX};
 use self::{conn::Context, followed::Followed, slots::Slots};
 use crate::{
     decode::Event,
-    exchange::{Exchange, Outcome, kafka::Call},
+    exchange::{Exchange, Outcome, Withheld, kafka::Call},
     protocol::Message,
     stats::{Count, Drop, Stats},
 };
@@ -59,20 +59,29 @@ impl Table {
     }
 
     /// Takes an event and appends the exchanges that it ends to `out`. Events about processes are ignored,
-    /// but for their end.
+    /// but for their end; for withheld exchanges there is [`Self::withheld`].
     pub fn handle(&mut self, event: &Event<'_>, out: &mut Vec<Exchange>) {
         match event {
             Event::Data(data, payload) => self.data(data, payload, out),
             Event::Conn(conn) => self.announce(conn, out),
             Event::Close(close) => self.close(close, out),
             Event::Exit(header) => self.exit(header, out),
-            Event::Exec(_) | Event::Fork(_) | Event::Listen(_) | Event::Notice(_) => {}
+            Event::Exec(_) | Event::Fork(_) | Event::Listen(_) | Event::Notice(_) | Event::Withheld(_) => {}
         }
     }
 
     /// Takes the calls to Kafka brokers that events have ended.
     pub fn take_calls(&mut self) -> Vec<Call> {
         std::mem::take(&mut self.calls)
+    }
+
+    /// What the kernel side tells of an exchange that it withheld; `None` if the connection is not known.
+    pub fn withheld(&mut self, event: &event::Withheld) -> Option<Withheld> {
+        let conn = self.conns.touch(event.conn);
+        if conn.is_none() {
+            self.stats.count(Count::UnknownConn);
+        }
+        conn?.passed(event)
     }
 
     /// Ends everything that is open, because the agent stops.

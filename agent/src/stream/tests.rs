@@ -8,3 +8,4 @@ mod order;
 mod streams;
 mod truth;
 mod wire;
+mod withheld;

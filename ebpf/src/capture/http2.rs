@@ -10,7 +10,9 @@
 
 use spandrel_common::{
     event::{DATA_START, DECISION_OPEN, DIR_RX, DIR_TX, PROTOCOL_HTTP2, ROLE_CLIENT, ROLE_SERVER},
-    http2::{FRAME_HEADER, HEADERS, PADDED, PREFACE, PRIORITISED, PRIORITY_FIELDS, Told, plausible, strict, told},
+    http2::{
+        FRAME_HEADER, HEADERS, PADDED, PREFACE, PRIORITISED, PRIORITY_FIELDS, Told, plausible, strict, told,
+    },
     limits::{ANNOUNCE_EVERY_NS, FRAME_STEPS, FRAME_WINDOW, HEAD_CAPTURE, IOVECS},
     stats::Counter,
 };
@@ -69,6 +71,14 @@ pub struct Frames {
     from: u64,
     /// The connection is known to speak HTTP/2.
     known: u64,
+}
+
+impl Frames {
+    /// The walk's place in the window.
+    #[inline(always)]
+    fn place(&self) -> u32 {
+        (self.at - self.window) as u32 & (FRAME_WINDOW as u32 - 1)
+    }
 }
 
 /// Of [`Frames::says`]: it carries requests.
@@ -192,8 +202,9 @@ pub extern "C" fn spandrel_frames(state: *mut State, tx: u32, from: u64) -> u32 
         own.held_ns = scratch.moved.first_ns;
     }
     let given = core::ptr::from_mut(state);
-    read::repeat(FRAME_STEPS, |_| {
-        let end = spandrel_frame();
+    // Two loops, one in the other: the verifier walks through both turn by turn.
+    read::repeat(FRAME_STEPS / STRIDE, |_| {
+        let end = spandrel_stride();
         if end != FULL {
             return end;
         }
@@ -257,6 +268,22 @@ fn found(state: &mut State, tx: u32, scratch: &mut Scratch) {
     }
 }
 
+/// Steps that are taken in one turn.
+const STRIDE: u32 = 64;
+
+/// Takes some steps. Returns what the last one said.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn spandrel_stride() -> u32 {
+    for _ in 0..STRIDE {
+        let end = spandrel_frame();
+        if end != GO {
+            return end;
+        }
+    }
+    GO
+}
+
 /// One step of the walk: a frame's header and what the window has of its payload, or more of a payload, or a byte of a
 /// header that was cut.
 #[unsafe(no_mangle)]
@@ -288,10 +315,11 @@ extern "C" fn spandrel_frame() -> u32 {
     }
     let seen = frames.window + frames.filled - frames.at;
     if frames.have == 0 && seen >= FRAME_HEADER as u64 {
-        let place = (frames.at - frames.window) & (FRAME_WINDOW as u64 - 1);
-        let header = scratch.window().wrapping_add(place as usize);
+        let place = frames.place();
+        let bytes = scratch.window_view();
+        let header = (bytes.word(place), bytes.byte(place + 8));
         let peeks = seen > FRAME_HEADER as u64 + PRIORITY_FIELDS as u64;
-        return match judge(scratch, header, peeks) {
+        return match judge(scratch, header, if peeks { place } else { NOWHERE }) {
             WRONG => STOP,
             UNTOLD => {
                 scratch.frames.at += FRAME_HEADER as u64;
@@ -306,26 +334,24 @@ extern "C" fn spandrel_frame() -> u32 {
 /// Takes one byte of a header that was cut.
 #[inline(always)]
 fn piece(scratch: &mut Scratch) -> u32 {
-    let place = (scratch.frames.at - scratch.frames.window) & (FRAME_WINDOW as u64 - 1);
-    // SAFETY: the masked place is inside the window.
-    let byte = unsafe { *scratch.window().add(place as usize) };
+    let byte = scratch.window_view().byte(scratch.frames.place());
     let frames = &mut scratch.frames;
-    // SAFETY: as the buffers here.
-    let to = unsafe { &mut *(&raw mut frames.header).cast::<[u8; 16]>() };
-    read::put(to, u64::from(frames.have), byte);
     frames.at += 1;
     frames.have += 1;
     if frames.have < FRAME_HEADER as u32 {
+        let before = if frames.have == 1 { 0 } else { frames.header[0] };
+        frames.header[0] = before | u64::from(byte) << (8 * (frames.have - 1) & 63);
         return GO;
     }
-    let header = (&raw mut scratch.frames.header).cast();
-    match judge(scratch, header, false) {
+    frames.header[1] = u64::from(byte);
+    let header = (frames.header[0], byte);
+    match judge(scratch, header, NOWHERE) {
         WRONG => return STOP,
         UNTOLD => {}
         _ => {
             let out = read::opaque(scratch.frames.out) & (HEAD_CAPTURE as u64 - 1);
             let to = scratch.room().wrapping_add(out as usize);
-            if !read::copy(to, FRAME_HEADER as u32, header) {
+            if !read::copy(to, FRAME_HEADER as u32, (&raw const scratch.frames.header).cast()) {
                 return STOP;
             }
             scratch.frames.out += FRAME_HEADER as u64;
@@ -341,14 +367,19 @@ const UNTOLD: u32 = 1;
 /// It is told.
 const TOLD: u32 = 2;
 
-/// Begins the frame whose header is given. With `peeks`, what is behind is in the window, too.
+/// In place of a place in the window.
+const NOWHERE: u32 = u32::MAX;
+
+/// Begins the frame of which the header is given: eight bytes, the first in the lowest bits, and one. If it is in the window
+/// with what is behind it, its place there is given, too.
 #[inline(always)]
-fn judge(scratch: &mut Scratch, header: *const u8, peeks: bool) -> u32 {
-    // SAFETY: the caller's bytes are inside the slot.
-    let byte = |index: usize| u32::from(unsafe { *header.add(index) });
-    let len = byte(0) << 16 | byte(1) << 8 | byte(2);
-    let kind = byte(3) as u8;
-    let stream = (byte(5) & 0x7f) << 24 | byte(6) << 16 | byte(7) << 8 | byte(8);
+fn judge(scratch: &mut Scratch, (header, last): (u64, u8), place: u32) -> u32 {
+    let len = (header as u32).swap_bytes() >> 8;
+    let kind = (header >> 24) as u8;
+    let stream = ((header >> 40) as u32 | u32::from(last) << 24).swap_bytes();
+    let reserved = stream >> 31;
+    let stream = stream & 0x7fff_ffff;
+    let bytes = scratch.window_view();
     let frames = &mut scratch.frames;
     // Of the header, so many bytes lie before the walk's place.
     let behind = u64::from(frames.have);
@@ -362,16 +393,16 @@ fn judge(scratch: &mut Scratch, header: *const u8, peeks: bool) -> u32 {
         return WRONG;
     }
     if frames.seeks != 0 {
-        let flags = byte(4) as u8;
-        if !strict(kind, flags, len) || byte(5) > 0x7f {
+        let flags = (header >> 32) as u8;
+        if !strict(kind, flags, len) || reserved != 0 {
             return WRONG;
         }
         if frames.evidence < (1 << SAYS) - 1 {
             frames.evidence += 1;
         }
-        if peeks && kind == HEADERS && frames.says == 0 {
-            let place = FRAME_HEADER + if flags & PRIORITISED != 0 { PRIORITY_FIELDS } else { 0 };
-            frames.says = if flags & PADDED != 0 { 0 } else { says(byte(place)) };
+        if place != NOWHERE && kind == HEADERS && frames.says == 0 && flags & PADDED == 0 {
+            let more = if flags & PRIORITISED != 0 { PRIORITY_FIELDS } else { 0 };
+            frames.says = says(u32::from(bytes.byte(place + (FRAME_HEADER + more) as u32)));
         }
         let enough = if frames.known != 0 { PROVEN_AGAIN } else { PROVEN };
         if frames.evidence < enough || frames.says == 0 {
@@ -434,7 +465,7 @@ fn payload(scratch: &mut Scratch, front: u64) -> u32 {
     let some = if some < seen { some } else { seen };
     let some = if some < room { some } else { room };
     let len = read::at_most(front + some, 2 * FRAME_WINDOW as u64 - 1);
-    let place = (frames.at - frames.window) & (FRAME_WINDOW as u64 - 1);
+    let place = frames.place();
     let out = read::opaque(frames.out) & (HEAD_CAPTURE as u64 - 1);
     frames.at += len;
     frames.out += len;

@@ -75,7 +75,7 @@ fn exchange(role: Role, head: &str) -> Exchange {
         trailers: None,
         outcome: Outcome::Complete,
         gap: false,
-        sampled: false,
+        sampled: None,
     }
 }
 

@@ -145,7 +145,7 @@ fn line_ends_in_values_make_no_lines() {
     block.extend_from_slice(&[0x00, 1, b'x', 5, b'a', b'\r', b'\n', b'b', 0]);
     let found = steps(&mut Http2::default(), Side::Request, &frame(HEADERS, END_HEADERS, 1, &block), 100);
     let [Step::Fields { fields, .. }] = &found[..] else { panic!("{found:?}") };
-    assert!(fields.head.bytes.ends_with(b"n: v\r\nx: a  b \r\n"));
+    assert!(fields.head.bytes().ends_with(b"n: v\r\nx: a  b \r\n"));
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn requests_that_say_more() {
     let line = |fields: &[(&str, &str)]| {
         let mut lines = Lines::default();
         fields.iter().for_each(|(name, value)| lines.field(Some(name.as_bytes()), Some(value.as_bytes())));
-        String::from_utf8(lines.finish(false).head.bytes.to_vec()).expect("text")
+        String::from_utf8(lines.finish(false).head.bytes().to_vec()).expect("text")
     };
     let (scheme, host) = ((":scheme", "https"), (":authority", "a:1"));
     assert_eq!(

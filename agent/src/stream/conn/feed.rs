@@ -44,6 +44,10 @@ impl Conn {
     /// Gives the parser what is not bytes.
     pub(super) fn feed(&mut self, side: Side, input: Input<'_>, now_ns: u64, context: &mut Context<'_>) {
         self.parser.advance(side, input, context.messages);
+        // What is not bytes seldom ends or begins a message.
+        if context.messages.is_empty() {
+            return;
+        }
         let half = self.half(side);
         let (base, mut sources) = (half.next, Sources::of_one(half.source));
         self.apply(base, &mut sources, now_ns, context);
@@ -189,7 +193,7 @@ impl Conn {
 /// Whether a request was answered by turning the connection to HTTP/2 (RFC 7540, section 3.2).
 fn turns_to_http2(exchange: &Exchange) -> bool {
     let Some((101, head)) = &exchange.response else { return false };
-    head.bytes.split(|byte| *byte == b'\n').any(|line| {
+    head.bytes().split(|byte| *byte == b'\n').any(|line| {
         let field = line.split_at_checked(8);
         field.is_some_and(|(name, value)| {
             name.eq_ignore_ascii_case(b"upgrade:") && value.trim_ascii().eq_ignore_ascii_case(b"h2c")

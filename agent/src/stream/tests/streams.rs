@@ -109,7 +109,7 @@ fn interim_answers_and_trailers() {
     begin(&mut wire, Side::Response, &fields(END_HEADERS, 1, &[0x08, 3, b'1', b'0', b'3']));
     wire.resp(&fields(END_HEADERS, 1, &[0x88]));
     wire.resp(&fields(LAST, 1, &[0x00, 1, b't', 1, b'v']));
-    assert_eq!(wire.out[0].trailers.as_ref().expect("trailers").bytes, "t: v\r\n");
+    assert_eq!(wire.out[0].trailers.as_ref().expect("trailers").bytes(), b"t: v\r\n");
     assert_eq!(told(&mut wire), "1 200 Complete");
 }
 
@@ -204,7 +204,7 @@ fn an_upgrade_is_answered_on_the_first_stream() {
             begin(&mut wire, Side::Response, &[fields(END_HEADERS, 1, &[0x88])].concat());
             begin(&mut wire, Side::Request, &get(3));
             wire.resp(&[frame(DATA, END_STREAM, 1, &[], 5), ok(3)].concat());
-            assert!(wire.out[0].request.bytes.starts_with(b"GET /a?b\r\nHost: x\r\n"));
+            assert!(wire.out[0].request.bytes().starts_with(b"GET /a?b\r\nHost: x\r\n"));
             assert_eq!((wire.out[0].pos, wire.out[0].response_body, wire.out[0].start_ns), (0, 5, 1010));
             assert_eq!(wire.out.len(), 2);
             wire.ledger(2);
@@ -214,4 +214,23 @@ fn an_upgrade_is_answered_on_the_first_stream() {
             wire.ledger(1);
         }
     }
+}
+
+#[test]
+fn heads_are_bounded() {
+    let mut wire = wire(ROLE_SERVER);
+    begin(&mut wire, Side::Request, &[]);
+    // Each names a field of 4,000 bytes some fifteen times.
+    let mut block = vec![0x82, 0x84, 0x86, 0x40, 1, b'n', 0x7f, 0xa1, 0x1e];
+    block.extend_from_slice(&[b'v'; 4000]);
+    wire.req(&fields(LAST, 1, &block));
+    let again = [[0x82, 0x84, 0x86].as_slice(), &[0xbe; 15]].concat();
+    for stream in 1..200 {
+        wire.req(&fields(LAST, 2 * stream + 1, &again));
+    }
+    let over = wire.out.len();
+    assert!((120..150).contains(&over), "{over}");
+    assert!(told(&mut wire).split(", ").all(|told| told.ends_with("0 Unseen gap")));
+    wire.close(CLOSE_GONE, 0);
+    wire.ledger(200);
 }

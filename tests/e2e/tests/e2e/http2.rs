@@ -12,7 +12,7 @@ use crate::common::{
     assert_counts, assert_enclosed, assert_whole, curl, nginx, profiles, script, text, traced,
 };
 
-profiles!(files, load, node, go, joined, frames);
+profiles!(files, load, node, go, joined, frames, upgraded);
 
 /// Requests at once on one connection.
 const COUNT: usize = 40;
@@ -249,5 +249,34 @@ fn frames(profile: &str) {
             assert_eq!(span.get("http.response.header.content-length"), Some(&list(&body)), "{span:#?}");
         }
         assert!(numbers.into_iter().all(|times| times == seeds));
+    }
+}
+
+/// A connection that turns to HTTP/2 by an upgrade: the first stream answers what was asked before.
+fn upgraded(profile: &str) {
+    require!(PYTHON, "curl");
+    let lab = Lab::new();
+    let mut agent = Agent::start(&traced(&lab, profile));
+    let source = include_str!("../../programs/upgrade.py");
+    let server = Program::start(&mut script(&lab, PYTHON, "upgrade.py", source));
+    for path in ["whole", "pieces?a=b"] {
+        let url = format!("http://127.0.0.1:{}/{path}", server.port());
+        run(curl(&lab).arg("--http2").arg(url)).success();
+    }
+    agent.wait_for("4 spans", |spans| spans.len() >= 4);
+    let finished = agent.stop();
+    assert_counts(&finished, 2, 2);
+    assert_whole(&finished);
+    assert_enclosed(&finished);
+    for spans in [finished.servers(), finished.clients()] {
+        let paths: Vec<_> = spans.iter().map(|span| span.path()).collect();
+        assert_eq!(paths, ["/whole", "/pieces"]);
+        for span in spans {
+            assert_eq!(span.status(), Some(404));
+            span.assert_has(&[
+                ("http.response.body.size", 8.into()),
+                ("network.protocol.version", "2".into()),
+            ]);
+        }
     }
 }
