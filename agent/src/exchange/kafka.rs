@@ -35,8 +35,8 @@ pub struct Call {
     pub outcome: Outcome,
     /// Bytes of the request or the response were missing, so something may be untold.
     pub gap: bool,
-    /// The kernel side already decided to record it.
-    pub sampled: bool,
+    /// What the kernel side decided about recording it, if it did.
+    pub sampled: Option<bool>,
     /// What caused it, if this end sent it and the kernel side found out.
     pub cause: Cause,
 }

@@ -58,11 +58,11 @@ fn follow(flow: &mut Flow, from: u64) {
 /// A global function: the verifier checks it once, whoever calls it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn spandrel_messages(state: *mut State, tx: u32, from: u64) -> u32 {
+pub extern "C" fn spandrel_kafka(state: *mut State, tx: u32, from: u64) -> u32 {
     let (Some(state), Some(scratch)) = (State::given(state), scratch::held()) else { return 0 };
     scratch.moved.frames = from;
     let given = core::ptr::from_mut(state);
-    read::repeat(MESSAGES, |_| spandrel_message(given, tx));
+    read::repeat(MESSAGES, |_| spandrel_kafka_step(given, tx));
     if scratch.moved.frames < scratch.moved.len {
         state.phase = IGNORED;
         scratch.moved.left = 1;
@@ -74,7 +74,7 @@ pub extern "C" fn spandrel_messages(state: *mut State, tx: u32, from: u64) -> u3
 /// One step of the walk: the rest of a message, a message from its size on, or part of a size that was cut.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn spandrel_message(state: *mut State, tx: u32) -> u32 {
+extern "C" fn spandrel_kafka_step(state: *mut State, tx: u32) -> u32 {
     let (Some(state), Some(scratch)) = (State::given(state), scratch::held()) else { return STOP };
     let own = if tx != 0 { &mut state.tx } else { &mut state.rx };
     let (at, len) = (scratch.moved.frames, scratch.moved.len);

@@ -24,7 +24,7 @@ use spandrel_common::{
 pub use self::{http2::Frames, tell::closed};
 use self::{
     http2::spandrel_frames,
-    kafka::spandrel_messages,
+    kafka::spandrel_kafka,
     message::{spandrel_step_rx, spandrel_step_tx},
     proxied::spandrel_proxied,
     withheld::{spandrel_withheld_rx, spandrel_withheld_tx},
@@ -127,7 +127,7 @@ fn locked<const TX: bool>(
             return;
         }
         if state.phase == KAFKA {
-            spandrel_messages(state, u32::from(TX), scratch.moved.lead);
+            spandrel_kafka(state, u32::from(TX), scratch.moved.lead);
             return;
         }
     }

@@ -200,7 +200,7 @@ impl Builder {
         }
         let trace_id = trace_id(seed, pos);
         // The kernel side's decision is about the trace that begins at the request's first byte.
-        let decided = call.sampled && pos == call.pos;
+        let decided = call.sampled.filter(|_| pos == call.pos);
         sample::keeps(self.sampler, decided, None, trace_id).then(|| Place {
             trace_id,
             span_id: span_id(seed, pos),

@@ -30,7 +30,7 @@ fn call(role: Role, key: i16, version: i16, asked: Asked, told: Option<Told>) ->
         told: told.map(|told| (told, Seen::default())),
         outcome: Outcome::Complete,
         gap: false,
-        sampled: false,
+        sampled: None,
         cause: Cause::NONE,
     }
 }
