@@ -16,21 +16,31 @@ const CHANGES_MASK: u64 = 0xff_ffff;
 /// What is known of a process: a `SELECT_*`.
 #[inline(always)]
 pub fn state(tgid: u32) -> u8 {
+    spandrel_state(tgid) as u8
+}
+
+/// The same. A global function, because the keys of its maps are many: they would lie in the frames of the hooks, below
+/// which the deepest chains of calls are.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn spandrel_state(tgid: u32) -> u32 {
     // SAFETY: the helper takes nothing and only returns a number.
     let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
-    let (Some(changes), Some(last)) = (changes(), LAST_ASKED.get_ptr_mut(cpu)) else { return decided(tgid) };
+    let (Some(changes), Some(last)) = (changes(), LAST_ASKED.get_ptr_mut(cpu)) else {
+        return decided(tgid).into();
+    };
     let last = last.cast::<u64>();
     let asked = u64::from(tgid) << 32 | (changes & CHANGES_MASK) << 8;
     // SAFETY: a live map value, which only this CPU uses. One word, so that who interrupts this program leaves a whole one.
     let known = unsafe { last.read_volatile() };
     if known & !0xff == asked {
-        return known as u8;
+        return known as u8 as u32;
     }
     // The changes were counted before, so that one that comes in between is noticed the next time.
     let state = decided(tgid);
     // SAFETY: as above.
     unsafe { last.write_volatile(asked | u64::from(state)) };
-    state
+    state.into()
 }
 
 /// How often anything was changed, by both sides.
