@@ -32,6 +32,15 @@ pub static SOCKET_MAP: HashMap<u64, State> =
 pub static PROCESSES: HashMap<u32, u8> =
     HashMap::with_max_entries(limits::PROCESSES, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
 
+/// How often [`PROCESSES`] was changed: by hooks (slot 0), by the agent (slot 1).
+#[map]
+pub static CHANGES: Array<u64> = Array::with_max_entries(2, 0);
+
+/// What each CPU asked [`PROCESSES`] last, in one word: process, changes until then, answer; the rest keeps
+/// the CPUs' words in cache lines of their own. Written and read by `filter`. The loader sets the number of CPUs.
+#[map]
+pub static LAST_ASKED: Array<[u64; 8]> = Array::with_max_entries(1, 0);
+
 /// Listening ports that select a process. Written by the agent.
 #[map]
 pub static PORTS: HashMap<u16, u8> = HashMap::with_max_entries(limits::PORTS, 0);

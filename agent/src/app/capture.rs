@@ -25,7 +25,7 @@ use crate::{
     discover::{
         recognise::Recognised,
         registry::Registry,
-        select::{Ignored, Verdict},
+        select::{Ignored, Selected, Verdict},
         sockets,
     },
     exchange::Exchange,
@@ -307,7 +307,12 @@ impl Rest {
                 self.decide(tgid, |registry| registry.on_exec(&event, exec.area));
             }
             Event::Fork(fork) => self.decide(fork.child, |registry| registry.on_fork(fork)),
-            Event::Listen(listen) => self.decide(tgid, |registry| registry.on_listen(listen)),
+            Event::Listen(listen) => {
+                self.decide(tgid, |registry| registry.on_listen(listen));
+                for partner in self.registry.partners(listen) {
+                    self.decide(partner, |_| Verdict::Yes(Selected::Port));
+                }
+            }
             Event::Exit(header) => {
                 self.registry.on_exit(header);
                 self.ended.push(header.tgid);

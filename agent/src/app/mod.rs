@@ -266,6 +266,7 @@ async fn serve(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
     {
         log::error!("cannot write the report {}: {error}", path.display());
     }
+    // Standard output is not touched any more: the console's thread may wait for a reader there, for ever.
     Ok(code)
 }
 

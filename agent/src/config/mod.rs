@@ -375,7 +375,11 @@ fn listen(place: &str, text: &str, code: u8, findings: &mut Findings) -> Option<
 
 /// A path that can be written at exit. Leaves nothing behind that was not there.
 fn writable(place: &str, path: &Path, findings: &mut Findings) -> Option<PathBuf> {
-    let new = !path.exists();
+    // Whether a pipe or a device takes it shows at the end: to open one can wait, or do something.
+    if path.metadata().is_ok_and(|meta| !meta.is_file() && !meta.is_dir()) {
+        return Some(path.to_owned());
+    }
+    let new = path.symlink_metadata().is_err();
     match OpenOptions::new().append(true).create(true).open(path) {
         Ok(_) => {
             if new && let Err(error) = std::fs::remove_file(path) {

@@ -29,6 +29,8 @@ pub struct Facts {
     pub exe: String,
     /// The arguments, the program's own name first; or one process title.
     pub args: Vec<String>,
+    /// All arguments, with spaces between, for who has to be selected. It can be long, and is not kept.
+    pub command: String,
     /// Those of [`VARIABLES`] that are set and not empty.
     pub variables: Vec<(&'static str, String)>,
     /// Working directory.
@@ -62,6 +64,7 @@ impl Facts {
             pid,
             exe: String::from_utf8_lossy(path).into_owned(),
             args: arguments(args),
+            command: command(args),
             variables: variables(environ),
             ..Self::default()
         }
@@ -96,6 +99,14 @@ pub fn arguments(area: &[u8]) -> Vec<String> {
     args
 }
 
+/// The strings of an argument area as one types them.
+pub fn command(area: &[u8]) -> String {
+    // NULs at the end are what a title left of the arguments.
+    let end = area.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let text = String::from_utf8_lossy(area.get(..end).unwrap_or(area));
+    text.replace('\0', " ")
+}
+
 /// The variables of an environment area that are kept.
 pub fn variables(area: &[u8]) -> Vec<(&'static str, String)> {
     let mut found: Vec<(&'static str, String)> = Vec::new();
@@ -123,6 +134,7 @@ mod tests {
         let facts = Facts::from_exec(7, b"/usr/bin/python3\0junk", &area, args.len());
         assert_eq!(facts.exe, "/usr/bin/python3");
         assert_eq!(facts.args, ["python3", "app.py", "", "--x"]);
+        assert_eq!(facts.command, "python3 app.py  --x");
         assert_eq!(facts.variables, [("OTEL_SERVICE_NAME", "shop".to_owned())]);
         assert_eq!(facts.executable_name(), "python3");
     }

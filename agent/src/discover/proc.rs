@@ -5,10 +5,10 @@ use std::io::Read as _;
 
 use procfs::process::{Process, StatFlags};
 
-use super::facts::{Facts, arguments, variables};
+use super::facts::{Facts, arguments, command, variables};
 
-/// Bytes of arguments that are read. Longer ones are Java class paths of a few kilobytes at the most.
-const MAX_CMDLINE: u64 = 64 * 1024;
+/// Bytes of arguments that are read: as many as a program can be given with the usual limit of the stack (execve(2)).
+const MAX_CMDLINE: u64 = 2 * 1024 * 1024;
 /// Bytes of environment that are read. Kubernetes adds some hundred bytes for each service of a namespace.
 const MAX_ENVIRON: u64 = 512 * 1024;
 
@@ -68,19 +68,22 @@ impl Look {
 
     /// What selectors ask about.
     pub(super) fn outline(&self) -> Facts {
+        let area = self.area("cmdline", MAX_CMDLINE);
         Facts {
             pid: self.pid(),
             exe: self.exe(),
-            args: arguments(&self.area("cmdline", MAX_CMDLINE)),
+            args: arguments(&area),
+            command: command(&area),
             cgroups: self.cgroups(),
             start_ticks: Some(self.start_ticks),
             ..Facts::default()
         }
     }
 
-    /// Everything.
+    /// Everything that is kept.
     pub(super) fn facts(&self) -> Facts {
         Facts {
+            command: String::new(),
             variables: variables(&self.area("environ", MAX_ENVIRON)),
             cwd: self.cwd(),
             uid: self.uid(),

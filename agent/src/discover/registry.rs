@@ -5,7 +5,7 @@
 //! of its last requests may still be on their way.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     path::PathBuf,
     sync::Arc,
 };
@@ -133,7 +133,7 @@ impl Registry {
         let selectors = std::mem::take(&mut self.selectors);
         let mut listening = Listening::new(&selectors.ports);
         let mut decisions = Vec::new();
-        let mut images = HashMap::new();
+        let (mut images, mut programs) = (HashMap::new(), HashMap::new());
         for look in Look::all() {
             let facts = look.outline();
             let pid = look.pid();
@@ -152,10 +152,12 @@ impl Registry {
                 }
             };
             images.insert(pid, (look.parent, look.image, look.start_ticks));
+            programs.insert(pid, (look.parent, facts.exe.clone()));
             decisions.push(Decision { pid, name: facts.executable_name().to_owned(), verdict });
         }
         drop(listening);
         self.selectors = selectors;
+        follow_workers(&mut decisions, &programs);
         follow_forks(&mut decisions, &images);
         for decision in &decisions {
             let (Verdict::Yes(selected), Some((parent, _, start))) =
@@ -192,8 +194,9 @@ impl Registry {
             facts.cgroups = look.cgroups();
             if payload.len() >= EXEC_AREA {
                 // The event could not carry all of it.
-                let Facts { args, variables, .. } = look.facts();
+                let (Facts { args, variables, .. }, command) = (look.facts(), look.outline().command);
                 facts.args = if args.is_empty() { facts.args } else { args };
+                facts.command = if command.is_empty() { facts.command } else { command };
                 facts.variables = if variables.is_empty() { facts.variables } else { variables };
             }
         }
@@ -203,12 +206,15 @@ impl Registry {
             Verdict::Yes(Selected::Command)
         } else {
             match self.selectors.judge(&facts) {
-                Verdict::No(Ignored::NoMatch) if self.inherits_socket(look.as_ref()) => {
+                Verdict::No(Ignored::NoMatch)
+                    if self.inherits_socket(look.as_ref()) || self.works_for(exec.parent, &facts.exe) =>
+                {
                     Verdict::Yes(Selected::Port)
                 }
                 verdict => verdict,
             }
         };
+        facts.command = String::new();
         if let Verdict::Yes(selected) = verdict {
             if let Some(look) = &look {
                 (facts.cwd, facts.uid) = (look.cwd(), look.uid());
@@ -283,6 +289,41 @@ impl Registry {
             None => self.judge_now(pid),
             Some(verdict) => verdict,
         }
+    }
+
+    /// Those who serve a port together with a process that has begun to listen on it, and are not traced yet: who holds the
+    /// socket, too (the kernel tells of the first one that listens only), and its workers.
+    pub fn partners(&mut self, listen: &Listen) -> Vec<u32> {
+        if !self.selectors.ports.contains(&listen.port) {
+            return Vec::new();
+        }
+        let selectors = std::mem::take(&mut self.selectors);
+        let mut listening = Listening::new(&selectors.ports);
+        let mut partners = Vec::new();
+        for look in Look::all() {
+            let pid = look.pid();
+            if look.kernel_thread || pid == self.agent || self.verdict(pid).is_some() {
+                continue;
+            }
+            if listening.has(&look.process)
+                || (look.parent == listen.header.tgid && self.works_for(look.parent, &look.exe()))
+            {
+                self.insert(pid, Traced::living(Selected::Port, &look));
+                partners.push(pid);
+            }
+        }
+        drop(listening);
+        self.selectors = selectors;
+        partners
+    }
+
+    /// Whether a process that runs the executable `exe` is a worker of its parent: one that listens on a port that was asked
+    /// for, and runs the same. It may hand connections over (Node.js's cluster).
+    fn works_for(&self, parent: u32, exe: &str) -> bool {
+        self.traced.get(&parent).is_some_and(|parent| {
+            let same = parent.facts.as_ref().is_some_and(|facts| facts.exe == exe);
+            parent.selected == Selected::Port && parent.ended_ns.is_none() && same && !exe.is_empty()
+        })
     }
 
     /// The verdict about a process that is traced; `None` if it is not.
@@ -424,6 +465,20 @@ impl Registry {
             self.fresh.push(pid);
         }
         self.traced.insert(pid, traced);
+    }
+}
+
+/// Marks the workers of processes that listen on a port that was asked for: see [`Registry::partners`]. `programs` are the
+/// parents and executables of all.
+fn follow_workers(decisions: &mut [Decision], programs: &HashMap<u32, (u32, String)>) {
+    let listen = |decision: &&Decision| decision.verdict == Verdict::Yes(Selected::Port);
+    let listeners: HashSet<u32> = decisions.iter().filter(listen).map(|decision| decision.pid).collect();
+    for decision in decisions.iter_mut().filter(|one| one.verdict == Verdict::No(Ignored::NoMatch)) {
+        let Some((parent, exe)) = programs.get(&decision.pid) else { continue };
+        let same = programs.get(parent).is_some_and(|(_, program)| program == exe && !exe.is_empty());
+        if same && listeners.contains(parent) {
+            decision.verdict = Verdict::Yes(Selected::Port);
+        }
     }
 }
 

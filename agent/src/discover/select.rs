@@ -93,7 +93,7 @@ impl Selectors {
             Verdict::Yes(Selected::Pid)
         } else if !self.exes.is_empty() && exe() {
             Verdict::Yes(Selected::Exe)
-        } else if !self.cmds.is_empty() && self.cmds.is_match(facts.args.join(" ")) {
+        } else if !self.cmds.is_empty() && self.cmds.is_match(&facts.command) {
             Verdict::Yes(Selected::Cmd)
         } else if facts.cgroups.iter().any(below) {
             Verdict::Yes(Selected::Cgroup)
@@ -153,8 +153,8 @@ mod tests {
     }
 
     fn process(exe: &str, args: &[&str]) -> Facts {
-        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-        Facts { pid: 42, exe: exe.to_owned(), args, ..Facts::default() }
+        let args: Vec<_> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        Facts { pid: 42, exe: exe.to_owned(), command: args.join(" "), args, ..Facts::default() }
     }
 
     #[test]

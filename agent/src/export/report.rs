@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
@@ -128,8 +129,16 @@ impl Report {
         }
     }
 
-    /// Writes it to a file: whoever reads that finds the old one or the whole new one.
+    /// Writes it to a file: whoever reads that finds the old one or the whole new one. What is there and is no plain file (a
+    /// terminal, a pipe, `/dev/stdout`) is written to as it is, and links are followed.
     pub fn write(&self, path: &Path) -> io::Result<()> {
+        let target = fs::canonicalize(path);
+        let path = target.as_deref().unwrap_or(path);
+        if path.metadata().is_ok_and(|meta| !meta.is_file()) {
+            // A pipe that nobody reads must not hold up the end.
+            let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+            return self.print(&OpenOptions::new().write(true).custom_flags(flags).open(path)?);
+        }
         let mut name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?.to_owned();
         name.push(format!(".{}.tmp", std::process::id()));
         let temporary = path.with_file_name(name);
@@ -142,10 +151,16 @@ impl Report {
     }
 
     fn fill(&self, path: &Path) -> io::Result<()> {
-        let mut file = File::create(path)?;
-        serde_json::to_writer_pretty(&mut file, self)?;
-        file.write_all(b"\n")?;
+        let file = File::create(path)?;
+        self.print(&file)?;
         file.sync_all()
+    }
+
+    /// In one call, as far as the file takes that much at once.
+    fn print(&self, mut file: &File) -> io::Result<()> {
+        let mut text = serde_json::to_vec_pretty(self)?;
+        text.push(b'\n');
+        file.write_all(&text)
     }
 }
 
@@ -182,6 +197,16 @@ mod tests {
         assert_eq!(json["hooks"][0], "sys_enter");
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
         assert!(report.write(&folder.join("missing/report.json")).is_err());
+
+        let link = folder.join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        fs::write(&path, "old").unwrap();
+        report.write(&link).unwrap();
+        assert!(link.is_symlink() && fs::read(&path).unwrap().starts_with(b"{"));
+        fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        report.write(&link).unwrap();
+        assert!(link.is_symlink() && !Path::new("/dev/null").is_file());
         fs::remove_dir_all(&folder).unwrap();
     }
 }

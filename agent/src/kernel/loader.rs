@@ -176,6 +176,7 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
         .map_max_entries("INJECT_SCRATCH", cpus)
         .override_global("RULES", &options.rules, true)
         .override_global("TICK_NS", &tick, true)
+        .map_max_entries("LAST_ASKED", cpus)
         .map_max_entries("SCRATCH", cpus)
         .map_max_entries("EXEC_SCRATCH", cpus);
     if !options.inject {

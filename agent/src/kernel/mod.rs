@@ -83,7 +83,8 @@ impl Kernel {
     /// Sets what the kernel side knows of a process: a `SELECT_*` of [`spandrel_common::event`].
     pub fn select(&mut self, tgid: u32, state: u8) -> Result<(), MapError> {
         let mut map: HashMap<_, u32, u8> = HashMap::try_from(self.map_mut("PROCESSES")?)?;
-        map.insert(tgid, state, 0)
+        map.insert(tgid, state, 0)?;
+        self.changed()
     }
 
     /// Refuses a process that is pending: it is set to `state`, or forgotten, so that the scope's default holds.
@@ -94,10 +95,18 @@ impl Kernel {
             return Ok(());
         }
         match state {
-            Some(state) => map.insert(tgid, state, 0),
+            Some(state) => map.insert(tgid, state, 0)?,
             // It may have ended in between, and the kernel side has removed it.
-            None => absent(map.remove(&tgid)),
+            None => absent(map.remove(&tgid))?,
         }
+        self.changed()
+    }
+
+    /// Says that what was decided about processes has changed, after it has.
+    fn changed(&mut self) -> Result<(), MapError> {
+        let mut map: Array<_, u64> = Array::try_from(self.map_mut("CHANGES")?)?;
+        let changes = map.get(&1, 0)?;
+        map.set(1, changes.wrapping_add(1), 0)
     }
 
     /// Sets what a process runs on.
@@ -163,7 +172,8 @@ impl Kernel {
     /// Forgets what was decided about a process, so that the scope's default holds.
     pub fn forget(&mut self, tgid: u32) -> Result<(), MapError> {
         let mut map: HashMap<_, u32, u8> = HashMap::try_from(self.map_mut("PROCESSES")?)?;
-        absent(map.remove(&tgid))
+        absent(map.remove(&tgid))?;
+        self.changed()
     }
 
     /// Sets the sampling policy.

@@ -142,6 +142,15 @@ impl Http1 {
         requests == 1 && !parser.over && taken == bytes.len()
     }
 
+    /// Whether the open message of a side had a head that was cut short, so that nobody knows where it ends.
+    pub fn is_cut(&self, side: Side) -> bool {
+        let half = match side {
+            Side::Request => &self.request,
+            Side::Response => &self.response,
+        };
+        half.state == State::Unknown
+    }
+
     const fn half(&mut self, side: Side) -> &mut Half {
         match side {
             Side::Request => &mut self.request,

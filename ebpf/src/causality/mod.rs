@@ -134,7 +134,7 @@ fn find(state: &mut State, pos: u64, policy: &Policy) {
             _ => strong = upstream::cause(ids),
         }
     }
-    let only = if globals::rule(Rule::Single) { single::cause(state, ids) } else { None };
+    let only = if globals::rule(Rule::Single) { single::cause(state, pos, ids) } else { None };
     state.context.owner = (u64::from(ids.tgid) << 32) | u64::from(ids.tid);
     let contradicted = only.is_some_and(|only| {
         strong.is_some_and(|strong| strong.span_id != only.span_id)

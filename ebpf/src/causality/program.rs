@@ -24,6 +24,8 @@ pub struct Program {
     /// Outbound requests that the single one caused and whose responses have not begun.
     pub calls: u64,
     context: Context,
+    /// When that one was read.
+    read_ns: u64,
     /// It has contradicted the rule of the single request.
     pub demoted: u8,
     /// It also serves something that is not followed.
@@ -37,6 +39,7 @@ const EMPTY: Program = Program {
     conn: 0,
     calls: 0,
     context: Context::UNKNOWN,
+    read_ns: 0,
     demoted: 0,
     opaque: 0,
     reserved: [0; 6],
@@ -61,6 +64,7 @@ pub fn begin(state: &State, ids: Ids) {
     read::fetch_add(&raw mut program.sum, state.id);
     if read::fetch_add(&raw mut program.open, 1) == 0 {
         program.context = state.context;
+        program.read_ns = state.rx.last_ns;
         program.conn = if state.pipelined == 0 { state.id } else { 0 };
     } else {
         program.conn = 0;
@@ -81,10 +85,11 @@ pub fn end(state: &State, tgid: u32) {
 }
 
 impl Program {
-    /// The only request that it works on, if that is all it can be doing.
+    /// The only request that it works on, if that is all it can be doing, and it was read before `sent_ns`. (Who calls
+    /// himself may have read on another CPU already what he has just sent.)
     #[inline(always)]
-    pub fn only(&self) -> Option<&Context> {
-        let alone = self.open == 1 && self.conn != 0 && self.sum == self.conn;
+    pub fn only(&self, sent_ns: u64) -> Option<&Context> {
+        let alone = self.open == 1 && self.conn != 0 && self.sum == self.conn && self.read_ns < sent_ns;
         (alone && self.opaque == 0 && self.context.known != 0).then_some(&self.context)
     }
 }

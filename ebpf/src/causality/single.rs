@@ -10,6 +10,7 @@ use spandrel_common::context::Context;
 
 use crate::{
     conn::State,
+    emit,
     kernel::{
         sock::Sock,
         task::{self, Ids},
@@ -18,13 +19,15 @@ use crate::{
     read,
 };
 
-/// The inbound request that probably caused what the process sends through the connection of `state`.
+/// The inbound request that probably caused what the process sends from `pos` on through the connection of `state`.
 #[inline(always)]
-pub fn cause(state: &mut State, ids: Ids) -> Option<&'static Context> {
+pub fn cause(state: &mut State, pos: u64, ids: Ids) -> Option<&'static Context> {
     if spandrel_called_at_work(state) == 0 {
         return None;
     }
-    maps::program(ids.tgid)?.only()
+    // Capture asks when the bytes have left, and knows when that was.
+    let sent_ns = if state.tx.pos > pos { state.tx.last_ns } else { emit::now() };
+    maps::program(ids.tgid)?.only(sent_ns)
 }
 
 /// Whether the running process calls the destination of a connection while it works on something, and has never called

@@ -15,8 +15,7 @@ use crate::{
         files::Table,
         task::{self, Task},
     },
-    maps::{self, PROCESSES},
-    read, scratch,
+    maps, read, scratch,
 };
 
 /// A program was executed: `(task, old pid, struct linux_binprm)`.
@@ -48,7 +47,7 @@ pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
 
 /// Returns false, and counts it, if there is no room.
 fn set(tgid: u32, state: u8) -> bool {
-    let done = PROCESSES.insert(tgid, state, 0).is_ok();
+    let done = filter::decide(tgid, state);
     if !done {
         emit::count(Counter::ProcessesFull);
     }
@@ -170,6 +169,5 @@ fn exit(task: Task) {
         leave_sockets();
         emit::exit(ids);
     }
-    // A process that nobody decided about has no entry.
-    let _ = PROCESSES.remove(ids.tgid);
+    filter::forget(ids.tgid);
 }

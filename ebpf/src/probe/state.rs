@@ -16,7 +16,7 @@ use crate::{
         sock::{Raw, Sock, Tcp},
         task,
     },
-    maps::{self, PROCESSES},
+    maps,
 };
 
 // include/net/tcp_states.h
@@ -165,7 +165,7 @@ fn listening(sock: Sock) {
     if ids.tgid == globals::agent_tgid() || !maps::watched(port) {
         return;
     }
-    if PROCESSES.insert(ids.tgid, SELECT_YES, 0).is_err() {
+    if !filter::decide(ids.tgid, SELECT_YES) {
         emit::count(spandrel_common::stats::Counter::ProcessesFull);
     }
     emit::listen(ids, port);

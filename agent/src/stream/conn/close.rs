@@ -110,6 +110,10 @@ impl Conn {
 
     /// Ends the open exchanges.
     pub(super) fn end_exchanges(&mut self, end: (Outcome, u64), context: &mut Context<'_>) {
+        // Where nobody knows where the response ends, its last byte may have come long ago.
+        if self.pairing.answering() && self.parser.is_cut(Side::Response) {
+            self.answered((Outcome::Unseen, self.response.last_ns), 0, context);
+        }
         let bodies = [self.parser.body(Side::Request), self.parser.body(Side::Response)];
         self.pairing.end_all(&self.info, end, bodies, context.out);
     }

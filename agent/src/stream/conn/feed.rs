@@ -168,7 +168,7 @@ impl Conn {
         *context.messages = messages;
     }
 
-    fn answered(&mut self, end: (Outcome, u64), body: u64, context: &mut Context<'_>) {
+    pub(super) fn answered(&mut self, end: (Outcome, u64), body: u64, context: &mut Context<'_>) {
         let sending = self.parser.body(Side::Request);
         context.out.extend(self.pairing.answered(&self.info, end, body, sending));
     }

@@ -1,7 +1,8 @@
 //! Gaps and lost events: nothing false comes out, and the ledger closes.
 
 use spandrel_common::event::{
-    CLOSE_GONE, DATA_BODY, DATA_END, DATA_PIPELINED, DATA_START, ROLE_CLIENT, TRANSPORT_UNIX,
+    CLOSE_ERROR, CLOSE_GONE, CLOSE_LOCAL, CLOSE_PEER, DATA_BODY, DATA_END, DATA_PIPELINED, DATA_START,
+    ROLE_CLIENT, TRANSPORT_UNIX,
 };
 
 use super::wire::{GET, OK, Wire};
@@ -288,6 +289,23 @@ fn heads_above_the_limit_still_make_exchanges() {
     wire.data(Response, b"HTTP/1.1 200 OK\r\nSet-Cookie: ab").flags(DATA_BODY | DATA_END).more(900).send();
     assert_eq!(wire.told(), format!("@{} 200 0/0", long.len() + 27));
     wire.ledger(3);
+}
+
+/// Where a response ends whose head was cut is not known: that its client goes away later is no error.
+#[test]
+fn a_response_whose_head_was_cut_is_no_failure() {
+    let long = [&b"HTTP/1.1 200 OK\r\nSet-Cookie: "[..], &vec![b'c'; 16_384][..]].concat();
+    for (reason, errno) in [(CLOSE_LOCAL, 0), (CLOSE_PEER, 0), (CLOSE_GONE, 0), (CLOSE_ERROR, 104)] {
+        let mut wire = Wire::client();
+        wire.req(GET);
+        wire.data(Response, &long[..16_384]).flags(DATA_START).more(900).send();
+        let moved = wire.now;
+        wire.close(reason, errno);
+        wire.close(CLOSE_GONE, 0);
+        let ended = wire.out[0].end_ns;
+        assert!(ended <= moved, "{ended} {moved}");
+        assert!(["@0 200 0/0 gap", "@0 200 0/0 Unseen gap"].contains(&wire.told().as_str()));
+    }
 }
 
 #[test]
