@@ -242,9 +242,12 @@ pub(super) fn header(
 pub(super) fn readable(place: &str, path: &str, findings: &mut Findings) -> Option<PathBuf> {
     let path = PathBuf::from(path);
     // What is no file, like a pipe that nobody writes to, is not waited for.
-    let opened = std::fs::metadata(&path).and_then(|meta| match meta.is_file() {
-        true => std::fs::File::open(&path),
-        false => Err(std::io::Error::other("it is no regular file")),
+    let opened = std::fs::metadata(&path).and_then(|meta| {
+        if meta.is_file() {
+            std::fs::File::open(&path)
+        } else {
+            Err(std::io::Error::other("it is no regular file"))
+        }
     });
     match opened {
         Ok(_) => Some(path),

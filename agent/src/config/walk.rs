@@ -171,11 +171,12 @@ impl Walk<'_> {
 
     /// The schema wants one of these keys: says so if there is none, or if there are several, of which the others
     /// would be ignored. What else is there is left.
-    pub(super) fn one_of(&mut self, table: &Table<'_>, keys: &[&str]) -> bool {
+    pub(super) fn one_of(&mut self, table: &Table<'_>, keys: &[&str]) {
         let given: Vec<_> = keys.iter().filter(|key| table.has(key)).collect();
         let (words, path, line) = (keys.join(", "), &table.path, table.line);
         match given[..] {
-            [_] => return true,
+            [_] => {}
+            // Each of the others is a mistake by itself.
             [] if table.rest().next().is_some() => {}
             [] => {
                 self.wrong(path, line, "is empty: nothing is done for it", &format!("write one of {words}"))
@@ -191,7 +192,6 @@ impl Walk<'_> {
                 );
             }
         }
-        false
     }
 
     /// Remembers where a value stands.

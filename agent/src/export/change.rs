@@ -25,8 +25,16 @@ enum Step {
 #[derive(Debug, Default)]
 pub struct Change {
     steps: Vec<Step>,
-    /// In place of the console that there is, or of none.
-    console: Option<Option<Printer>>,
+    console: Shown,
+}
+
+/// What the console comes to.
+#[derive(Debug, Default)]
+enum Shown {
+    #[default]
+    Stays,
+    Goes,
+    Comes(Printer),
 }
 
 impl Pipeline {
@@ -44,13 +52,13 @@ impl Pipeline {
         if printer == config.console {
             routes.extend(self.console.as_ref().map(|printer| printer.route.clone()));
         } else if config.console == Console::Off {
-            change.console = Some(None);
+            change.console = Shown::Goes;
         } else {
             let before = self.known(console::NAME);
             match Printer::start(config.console, &self.common.stats, before.as_ref()) {
                 Ok(printer) => {
                     routes.push(printer.route.clone());
-                    change.console = Some(Some(printer));
+                    change.console = Shown::Comes(printer);
                 }
                 Err(error) => {
                     self.undo(change);
@@ -132,9 +140,12 @@ impl Pipeline {
         for line in old {
             self.retire(line);
         }
-        if let Some(console) = change.console
-            && let Some(old) = std::mem::replace(&mut self.console, console)
-        {
+        let old = match change.console {
+            Shown::Stays => None,
+            Shown::Goes => self.console.take(),
+            Shown::Comes(printer) => self.console.replace(printer),
+        };
+        if let Some(old) = old {
             self.remember(old.route.watched());
             old.end();
         }

@@ -151,9 +151,12 @@ async fn a_token_that_becomes_a_pipe_holds_up_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_collector_s_own_word_for_too_large_is_understood() {
-    let backend = Backend::start(Wire::Http, |request| match request.message.len() > 3_000 {
-        true => Answer::http(400).with_body(b"http: request body too large\n".to_vec()),
-        false => Answer::http(200),
+    let backend = Backend::start(Wire::Http, |request| {
+        if request.message.len() > 3_000 {
+            Answer::http(400).with_body(b"http: request body too large\n".to_vec())
+        } else {
+            Answer::http(200)
+        }
     })
     .await;
     let rig = Rig::to(&backend, |_| ());
