@@ -179,7 +179,7 @@ impl Walk<'_> {
             // Each of the others is a mistake by itself.
             [] if table.rest().next().is_some() => {}
             [] => {
-                self.wrong(path, line, "is empty: nothing is done for it", &format!("write one of {words}"))
+                self.wrong(path, line, "is empty: nothing is done for it", &format!("write one of {words}"));
             }
             [_, second, ..] => {
                 let line = table.line_of(second).unwrap_or(line);
