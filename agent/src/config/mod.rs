@@ -19,9 +19,11 @@ pub mod mistake;
 pub mod otlp;
 mod otlp_variables;
 pub mod pairs;
+mod places;
 pub mod schema;
 pub mod settings;
 pub mod show;
+mod show_destinations;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -80,6 +82,8 @@ pub enum Profile {
 #[derive(Clone, Debug)]
 pub struct Config {
     pub selectors: Selectors,
+    /// The same as written, but for the command.
+    pub selected: Vec<String>,
     /// The program to start, and its arguments. Empty if there is none.
     pub command: Vec<OsString>,
     pub profile: Profile,
@@ -171,11 +175,11 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
         distribution,
     } = settings;
     let ours = distribution.place.clone();
-    let selectors = if typed {
-        own
+    let (selectors, selected) = if typed {
+        (own, targets::written(&flags))
     } else {
         let select = Distribution { place: format!("{ours}select."), ..distribution.clone() };
-        targets::selectors(&select, !command.is_empty(), &mut findings)
+        (targets::selectors(&select, !command.is_empty(), &mut findings), targets::written(&select))
     };
     let causality = causality::read(run.causality.as_deref(), &distribution, &mut findings);
     let Distribution { console: text, listen: address, report: path, profile: hooks, .. } = distribution;
@@ -209,6 +213,7 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
     }
     Ok(Config {
         selectors,
+        selected,
         command: run.command,
         profile: typed_profile.or(hooks).unwrap_or(Profile::Auto),
         propagate: typed_propagation.unwrap_or(propagators.0),

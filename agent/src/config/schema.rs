@@ -4,6 +4,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::causality;
+
 /// The kind of a value.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
@@ -15,9 +17,13 @@ pub(super) enum Kind {
     Number(u64, u64),
     /// A number from 0 to 1.
     Share,
+    /// A list of some words.
+    Words(&'static [&'static str]),
     /// A list of texts; numbers are taken for texts.
     Texts,
     Map(&'static [Key]),
+    /// A mapping with one of these keys.
+    One(&'static [Key]),
     /// A mapping that the specification's schema describes.
     Standard,
     /// A list of mappings.
@@ -31,10 +37,16 @@ pub(super) struct Key {
     pub(super) kind: Kind,
     /// For people.
     pub(super) about: &'static str,
+    /// It has to be there.
+    pub(super) required: bool,
 }
 
 const fn key(name: &'static str, kind: Kind, about: &'static str) -> Key {
-    Key { name, kind, about }
+    Key { name, kind, about, required: false }
+}
+
+const fn required(name: &'static str, kind: Kind, about: &'static str) -> Key {
+    Key { name, kind, about, required: true }
 }
 
 /// Series of one metric at most: a thousand services with several methods and status codes each.
@@ -59,11 +71,7 @@ pub(super) const OURS: &[Key] = &[
         Kind::Word(&["default", "strict", "off"]),
         "How much evidence makes a request the child of an inbound one (--causality).",
     ),
-    key(
-        "causality_without",
-        Kind::Texts,
-        "Rules that are off: worker, goroutine, identifier, upstream, single_in_flight.",
-    ),
+    key("causality_without", Kind::Words(causality::NAMES), "Rules that are off."),
     key("body_sizes", Kind::Boolean, "Show http.request.body.size and http.response.body.size."),
     key(
         "redacted_headers",
@@ -85,13 +93,13 @@ pub(super) const OURS: &[Key] = &[
 ];
 
 pub(super) const STORE: &[Key] = &[
-    key("path", Kind::Text, "A folder, by its absolute path."),
+    required("path", Kind::Text, "A folder, by its absolute path."),
     key("max_bytes", Kind::Number(4 << 20, LARGEST), "What may lie there; 256 MiB by default."),
 ];
 
 pub(super) const DESTINATION: &[Key] = &[
-    key("name", Kind::Text, "In metrics and reports."),
-    key("exporter", Kind::Map(EXPORTER), "One of them."),
+    required("name", Kind::Text, "In metrics and reports."),
+    required("exporter", Kind::One(EXPORTER), "One of them."),
     key("filter", Kind::Map(FILTER), "Which spans it wants; all if nothing is said."),
     key("drop", Kind::Word(&["newest", "oldest", "traces"]), "What is dropped when the queue is full."),
     key("schedule_delay", Kind::Number(0, LARGEST), "Milliseconds that the first span of a batch waits."),
@@ -110,7 +118,7 @@ pub(super) const EXPORTER: &[Key] = &[
 ];
 
 pub(super) const FILE: &[Key] = &[
-    key("path", Kind::Text, "The file."),
+    required("path", Kind::Text, "The file."),
     key("max_bytes", Kind::Number(1 << 20, LARGEST), "Size at which it is renamed and begun anew."),
     key("max_files", Kind::Number(0, LARGEST), "Renamed files that are kept."),
 ];
@@ -176,7 +184,7 @@ pub(super) const RULE: &[Key] = &[
 ];
 
 pub(super) const HEADER: &[Key] = &[
-    key("name", Kind::Text, "Its name."),
+    required("name", Kind::Text, "Its name."),
     key("value", Kind::Text, "Its value, as a glob; any if none is given."),
 ];
 
@@ -206,7 +214,22 @@ pub fn json_schema() -> Value {
 fn object(keys: &[Key]) -> Value {
     let properties: Map<String, Value> =
         keys.iter().map(|key| (key.name.to_owned(), described(key))).collect();
-    json!({"type": ["object", "null"], "additionalProperties": false, "properties": properties})
+    let required: Vec<_> = keys.iter().filter(|key| key.required).map(|key| key.name).collect();
+    let object = json!({"additionalProperties": false, "properties": properties});
+    // Nothing is an empty mapping, where that is enough.
+    let more = if required.is_empty() {
+        json!({"type": ["object", "null"]})
+    } else {
+        json!({"type": "object", "required": required})
+    };
+    merged(object, more)
+}
+
+fn merged(mut one: Value, other: Value) -> Value {
+    if let (Value::Object(one), Value::Object(other)) = (&mut one, other) {
+        one.extend(other);
+    }
+    one
 }
 
 fn described(key: &Key) -> Value {
@@ -217,7 +240,11 @@ fn described(key: &Key) -> Value {
         Kind::Number(from, to) => json!({"type": "integer", "minimum": from, "maximum": to}),
         Kind::Share => json!({"type": "number", "minimum": 0, "maximum": 1}),
         Kind::Texts => json!({"type": "array", "items": {"type": ["string", "number", "boolean"]}}),
+        Kind::Words(words) => json!({"type": "array", "items": {"enum": words}}),
         Kind::Map(keys) => object(keys),
+        Kind::One(keys) => {
+            merged(object(keys), json!({"type": "object", "minProperties": 1, "maxProperties": 1}))
+        }
         Kind::Standard => json!({"type": ["object", "null"]}),
         Kind::List(keys) => json!({"type": "array", "items": object(keys)}),
     };
@@ -237,17 +264,26 @@ mod tests {
     /// Where the schema is for editors.
     const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/config/spandrel.schema.json");
 
-    /// A file that gives every key of a table once.
-    fn everything(out: &mut String, keys: &[Key], indent: usize) {
+    /// A file that gives every key of a table once; where one is to be chosen, that of this number.
+    fn everything(out: &mut String, keys: &[Key], indent: usize, choice: usize) {
         for key in keys {
             write!(out, "{:indent$}{}:", "", key.name).unwrap();
             match key.kind {
                 Kind::Text => out.push_str(match key.name {
                     "listen" => " 127.0.0.1:9464\n",
-                    "path" => " /tmp/x\n",
+                    // No two of them are one place.
+                    "path" => {
+                        writeln!(out, " /tmp/x{}", out.len()).unwrap();
+                        continue;
+                    }
                     "report" => " /tmp/report.json\n",
                     _ => " x\n",
                 }),
+                Kind::Words(words) => writeln!(out, " [{}]", words.join(", ")).unwrap(),
+                Kind::One(keys) => {
+                    out.push('\n');
+                    everything(out, &keys[choice..=choice], indent + 2, choice);
+                }
                 Kind::Word(words) => writeln!(out, " {}", words[0]).unwrap(),
                 Kind::Boolean => out.push_str(" true\n"),
                 Kind::Number(_, to) => writeln!(out, " {to}").unwrap(),
@@ -256,12 +292,12 @@ mod tests {
                 Kind::Standard => out.push_str(" {endpoint: \"http://h:4318\"}\n"),
                 Kind::Map(keys) => {
                     out.push('\n');
-                    everything(out, keys, indent + 2);
+                    everything(out, keys, indent + 2, choice);
                 }
                 Kind::List(keys) => {
                     out.push('\n');
                     let mut item = String::new();
-                    everything(&mut item, keys, indent + 4);
+                    everything(&mut item, keys, indent + 4, choice);
                     out.push_str(&item.replacen(
                         &" ".repeat(indent + 4),
                         &format!("{:1$}- ", "", indent + 2),
@@ -274,12 +310,37 @@ mod tests {
 
     #[test]
     fn the_code_reads_every_key_of_the_table() {
-        let mut text = "file_format: \"1.1\"\ndistribution:\n  spandrel:\n".to_owned();
-        everything(&mut text, OURS, 4);
-        let mut findings = Findings::default();
-        let env = HashMap::<String, String>::new();
-        assert!(file::parse(&text, "all.yaml", &env, &mut findings).is_some(), "{text}");
-        assert_eq!(findings.mistakes, [], "{text}");
+        for choice in 0..EXPORTER.len() {
+            let mut text = "file_format: \"1.1\"\ndistribution:\n  spandrel:\n".to_owned();
+            everything(&mut text, OURS, 4, choice);
+            let mut findings = Findings::default();
+            let env = HashMap::<String, String>::new();
+            assert!(file::parse(&text, "all.yaml", &env, &mut findings).is_some(), "{text}");
+            assert_eq!(findings.mistakes, [], "{text}");
+        }
+    }
+
+    /// What the table calls required, and one of several, is.
+    #[test]
+    fn the_code_wants_what_the_schema_wants() {
+        let mistakes = |text: &str| {
+            let text = format!("file_format: \"1.1\"\ndistribution: {{spandrel: {text}}}\n");
+            let mut findings = Findings::default();
+            drop(file::parse(&text, "f.yaml", &HashMap::<String, String>::new(), &mut findings));
+            findings.mistakes
+        };
+        for text in [
+            "{destinations: [{name: a}]}",
+            "{destinations: [{exporter: {otlp_http: }}]}",
+            "{destinations: [{name: a, exporter: {}}]}",
+            "{destinations: [{name: a, exporter: {otlp_http: , otlp_grpc: }}]}",
+            "{destinations: [{name: a, exporter: {file: {}}}]}",
+            "{spill: {max_bytes: 5000000}}",
+            "{sampling: {rules: [{header: {value: x}}]}}",
+        ] {
+            assert!(!mistakes(text).is_empty(), "{text}");
+        }
+        assert!(mistakes("{spill: , destinations: [{name: a, exporter: {otlp_http: }}]}").len() == 1);
     }
 
     #[test]

@@ -13,6 +13,8 @@ const QUEUE_SPANS: usize = 65_536;
 /// What the queue may hold in memory. A waiting span takes 1 to 2 KiB until it is encoded, some 60 bytes once
 /// its batch is compressed; the agent is to stay under 60 MB with the backend gone.
 const QUEUE_BYTES: usize = 24 << 20;
+/// What all queues together may hold where nothing is said: with two of [`QUEUE_BYTES`] the agent stays below 100 MB.
+const ALL_QUEUES_BYTES: usize = 2 * QUEUE_BYTES;
 /// Encoded size at which a batch is full. gRPC servers, the Collector among them, refuse messages above 4 MiB.
 const BATCH_BYTES: usize = 3 << 20;
 /// Requests in flight to one destination. Throughput is requests in flight times batch size over latency:
@@ -166,6 +168,13 @@ pub struct Queue {
     pub spans: usize,
     /// Bytes of memory, requests in flight included.
     pub bytes: usize,
+}
+
+impl Queue {
+    /// The bytes of each of so many queues where nothing is said: more of them do not take more.
+    pub fn bytes_of_each(destinations: usize) -> usize {
+        QUEUE_BYTES.min(ALL_QUEUES_BYTES / destinations.max(1))
+    }
 }
 
 impl Default for Queue {

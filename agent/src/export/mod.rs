@@ -14,6 +14,7 @@
 
 pub mod batch;
 mod batcher;
+pub mod change;
 pub mod client;
 mod complain;
 pub mod config;
@@ -24,6 +25,7 @@ mod durations;
 mod durations_otlp;
 mod file;
 pub mod json;
+mod line;
 pub mod listen;
 mod measures;
 pub mod metrics;

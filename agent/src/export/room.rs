@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering::Relaxed},
+    atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
 use crate::stats::{Drop as Cause, Stats};
@@ -10,11 +10,11 @@ use crate::stats::{Drop as Cause, Stats};
 /// The bounds of one destination, what is in it now, and its account.
 #[derive(Debug)]
 pub struct Room {
-    max_spans: usize,
-    max_bytes: usize,
+    max_spans: AtomicUsize,
+    max_bytes: AtomicUsize,
     ledger: Arc<Stats>,
     state: Mutex<State>,
-    account: Account,
+    account: Arc<Account>,
 }
 
 /// Spans by who settles the ledger for them: each span is counted there once, by one destination.
@@ -132,8 +132,24 @@ pub enum Fate {
 impl Room {
     /// A room for so many spans and bytes in memory.
     pub fn new(max_spans: usize, max_bytes: usize, ledger: Arc<Stats>) -> Arc<Self> {
-        let (state, account) = (Mutex::default(), Account::default());
-        Arc::new(Self { max_spans, max_bytes, ledger, state, account })
+        Self::continuing(max_spans, max_bytes, ledger, Arc::default())
+    }
+
+    /// The same for a destination that has an account already.
+    pub fn continuing(
+        max_spans: usize,
+        max_bytes: usize,
+        ledger: Arc<Stats>,
+        account: Arc<Account>,
+    ) -> Arc<Self> {
+        let (max_spans, max_bytes) = (AtomicUsize::new(max_spans), AtomicUsize::new(max_bytes));
+        Arc::new(Self { max_spans, max_bytes, ledger, state: Mutex::default(), account })
+    }
+
+    /// Other bounds hold from now on; what is held above them stays.
+    pub fn set_limits(&self, max_spans: usize, max_bytes: usize) {
+        self.max_spans.store(max_spans, Relaxed);
+        self.max_bytes.store(max_bytes, Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -148,12 +164,13 @@ impl Room {
         let mut state = self.lock();
         let cause = if state.closed { Cause::Shutdown } else { Cause::QueueFull };
         let (mut spans, mut bytes) = (0, 0);
+        let (max_spans, max_bytes) = self.limits();
         let held = state.memory.total();
         if !state.closed {
             for size in sizes {
                 // One span alone always fits, so that no size can be refused for ever.
-                let fits = state.bytes + bytes + size <= self.max_bytes || held + spans == 0;
-                if held + spans >= self.max_spans || !fits {
+                let fits = state.bytes + bytes + size <= max_bytes || held + spans == 0;
+                if held + spans >= max_spans || !fits {
                     break;
                 }
                 spans += 1;
@@ -172,15 +189,17 @@ impl Room {
     /// Whether these would all fit now.
     pub fn fits(&self, sizes: impl ExactSizeIterator<Item = usize>) -> bool {
         let (offered, bytes) = (sizes.len(), sizes.sum::<usize>());
+        let (max_spans, max_bytes) = self.limits();
         let state = self.lock();
-        state.memory.total() + offered <= self.max_spans && state.bytes + bytes <= self.max_bytes
+        state.memory.total() + offered <= max_spans && state.bytes + bytes <= max_bytes
     }
 
     /// How full it is, 0 to 1, by the bound that is nearer.
     pub fn fill(&self) -> f64 {
+        let (max_spans, max_bytes) = self.limits();
         let state = self.lock();
         let share = |held: usize, limit: usize| held as f64 / limit.max(1) as f64;
-        share(state.memory.total(), self.max_spans).max(share(state.bytes, self.max_bytes)).min(1.0)
+        share(state.memory.total(), max_spans).max(share(state.bytes, max_bytes)).min(1.0)
     }
 
     /// Counts spans that are dropped before they are taken in.
@@ -202,6 +221,12 @@ impl Room {
         self.lock().closed = true;
     }
 
+    /// Takes spans in again, unless what it held was given up.
+    pub fn open(&self) {
+        let mut state = self.lock();
+        state.closed = state.abandoned;
+    }
+
     /// Gives up what is still held: what is in memory is counted as dropped at shutdown, what is on disk as
     /// spilled, and claims that some thread still has mean nothing from now on.
     pub fn abandon(&self) -> Left {
@@ -221,11 +246,11 @@ impl Room {
 
     /// The bounds: spans and bytes.
     pub fn limits(&self) -> (usize, usize) {
-        (self.max_spans, self.max_bytes)
+        (self.max_spans.load(Relaxed), self.max_bytes.load(Relaxed))
     }
 
     /// What became of its spans.
-    pub fn account(&self) -> &Account {
+    pub fn account(&self) -> &Arc<Account> {
         &self.account
     }
 

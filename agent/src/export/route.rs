@@ -4,6 +4,7 @@ use std::sync::{Arc, mpsc};
 
 use super::{
     config::{Destination as Config, Filter, Policy},
+    console,
     deliver::Destination,
     pipeline::{Farewell, Message, Watched, footprint},
     room::{Claim, Room},
@@ -42,7 +43,7 @@ impl Route {
     }
 
     pub(super) fn console(room: Arc<Room>, to: mpsc::Sender<Message>) -> Self {
-        let (name, filter, policy) = ("console".into(), Filter::default(), Policy::default());
+        let (name, filter, policy) = (console::NAME.into(), Filter::default(), Policy::default());
         Self { name, filter, policy, room, to, destination: None }
     }
 

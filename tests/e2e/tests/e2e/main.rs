@@ -28,5 +28,6 @@ mod running;
 mod runtimes;
 mod sampling;
 mod truth;
+mod unread;
 mod wget;
 mod wire;
