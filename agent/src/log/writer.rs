@@ -53,6 +53,11 @@ impl Writer {
         }
     }
 
+    /// How many lines were lost so far.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.load(Relaxed)
+    }
+
     /// Waits until everything is written, as long as `patience` lasts.
     pub(super) fn flush(&self, patience: Duration) {
         let (done, written) = mpsc::sync_channel(1);
