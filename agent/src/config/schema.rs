@@ -62,7 +62,10 @@ pub(super) const LARGEST_RATE: u64 = 1_000_000;
 
 /// Names of destinations: each is that of a folder, as it is. Names of folders may have 255 bytes; nobody reads as much in
 /// a log.
-const NAME: &str = "^[A-Za-z0-9._-]{1,100}$";
+const NAME: &str = "[A-Za-z0-9._-]{1,100}";
+const BOOLEAN: &str = "[Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]";
+/// What stands for a value that an editor does not know.
+const VARIABLE: &str = "[$][{].+[}]";
 /// Names that are those of other destinations.
 pub(super) const TAKEN: &[&str] = &["otlp", "console"];
 
@@ -277,24 +280,56 @@ fn merged(mut one: Value, other: Value) -> Value {
 fn described(key: &Key) -> Value {
     let mut value = match key.kind {
         Kind::Text => json!({"type": ["string", "number", "boolean"]}),
-        Kind::Word(words) => json!({"enum": words}),
-        Kind::Boolean => json!({"type": "boolean"}),
-        Kind::Number(from, to) => json!({"type": "integer", "minimum": from, "maximum": to}),
-        Kind::Share => json!({"type": "number", "minimum": 0, "maximum": 1}),
-        Kind::Texts => json!({"type": "array", "items": {"type": ["string", "number", "boolean"]}}),
-        Kind::Folder => json!({"type": "string", "pattern": "^/"}),
-        Kind::Name => json!({"type": "string", "pattern": NAME, "not": {"enum": TAKEN}}),
-        Kind::Words(words) => json!({"type": "array", "items": {"enum": words}}),
+        Kind::Word(words) => word(words),
+        Kind::Boolean => json!({"type": ["boolean", "string"], "pattern": or_variable(BOOLEAN)}),
+        Kind::Number(from, to) => {
+            let pattern = or_variable("[0-9]+");
+            json!({"type": ["integer", "string"], "minimum": from, "maximum": to, "pattern": pattern})
+        }
+        Kind::Share => {
+            let pattern = or_variable("[0-9]*[.]?[0-9]+([eE][-+]?[0-9]+)?");
+            json!({"type": ["number", "string"], "minimum": 0, "maximum": 1, "pattern": pattern})
+        }
+        Kind::Folder => json!({"type": ["string"], "pattern": or_variable("/.*")}),
+        Kind::Name => {
+            json!({"type": ["string", "number"], "pattern": or_variable(NAME), "not": {"enum": TAKEN}})
+        }
+        Kind::Texts => json!({"type": ["array"], "items": {"type": ["string", "number", "boolean"]}}),
+        Kind::Words(words) => json!({"type": ["array"], "items": word(words)}),
+        Kind::List(keys) => json!({"type": ["array"], "items": object(keys)}),
         Kind::Map(keys) | Kind::Standard(keys) => object(keys),
         Kind::One(keys) => {
             merged(object(keys), json!({"type": "object", "minProperties": 1, "maxProperties": 1}))
         }
-        Kind::List(keys) => json!({"type": "array", "items": object(keys)}),
     };
+    if !key.required {
+        or_nothing(&mut value);
+    }
     if let Value::Object(value) = &mut value {
         value.insert("description".into(), json!(key.about));
     }
     value
+}
+
+/// One of some words, or what a variable gives.
+fn word(words: &[&str]) -> Value {
+    json!({"anyOf": [{"enum": words}, {"type": "string", "pattern": VARIABLE}]})
+}
+
+/// A pattern, or what a variable gives.
+fn or_variable(pattern: &str) -> String {
+    format!("^({pattern}|.*{VARIABLE}.*)$")
+}
+
+/// What is empty is not given. Mappings say for themselves whether they may be.
+fn or_nothing(value: &mut Value) {
+    if let Some(Value::Array(kinds)) = value.get_mut("type")
+        && !kinds.contains(&json!("null"))
+    {
+        kinds.push(json!("null"));
+    } else if let Some(Value::Array(kinds)) = value.get_mut("anyOf") {
+        kinds.push(json!({"type": "null"}));
+    }
 }
 
 #[cfg(test)]
