@@ -36,6 +36,7 @@ fn main() -> ExitCode {
             replay::run(&options, &ProcessEnv)
         }
         Ok(Command::Doctor(options)) => {
+            log::init(options.log_level);
             let findings = doctor::examine();
             print!("{}", if options.json { findings.json() } else { findings.text() });
             ExitCode::from(findings.code())

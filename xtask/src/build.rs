@@ -1,11 +1,16 @@
 //! `cargo xtask build`: one file, `target/release/spandrel`, with the kernel object inside.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use anyhow::{Context as _, Result};
+use serde_json::Value;
 
 use crate::{
-    run::{cargo, run as sh, target_dir},
+    kernel_side,
+    run::{answer, cargo, shown, target_dir},
     setup,
 };
 
@@ -15,11 +20,25 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Builds the agent and returns its path.
+/// Builds the agent, looks through the kernel object that is in it, and returns the agent's path.
 pub(crate) fn agent() -> Result<PathBuf> {
     setup::ready()?;
-    sh(&mut cargo(["build", "--release", "--locked", "--package", "spandrel"]))?;
+    let mut build = cargo(["build", "--release", "--locked", "--package", "spandrel"]);
+    build.args(["--message-format", "json-render-diagnostics"]);
+    eprintln!("+ {}", shown(&build));
+    let messages = answer(build.stderr(Stdio::inherit())).context("the build failed; see above")?;
+    kernel_side::check(&object(&messages).context("cargo told of no kernel object")?)?;
     Ok(target_dir().join("release/spandrel"))
+}
+
+/// The kernel object, which agent/build.rs tells the agent of by a variable.
+fn object(messages: &str) -> Option<PathBuf> {
+    let mut messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    messages.find_map(|message| {
+        let variables = message["env"].as_array()?;
+        let pair = variables.iter().find(|pair| pair[0] == "SPANDREL_EBPF")?;
+        pair[1].as_str().map(PathBuf::from)
+    })
 }
 
 /// A file's size, for people.

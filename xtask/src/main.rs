@@ -7,6 +7,7 @@ mod demo;
 mod dist;
 mod fuzz;
 mod go_layouts;
+mod kernel_side;
 mod lint;
 mod run;
 mod setup;

@@ -329,7 +329,10 @@ impl Rest {
             }
             Event::Exec(exec) => {
                 self.recognised.forget(tgid);
-                if let Some(runtime) = Recognised::named(&String::from_utf8_lossy(exec.path)) {
+                // Of others nothing is asked.
+                if self.registry.verdict(tgid).is_some()
+                    && let Some(runtime) = self.recognised.at_exec(tgid, &String::from_utf8_lossy(exec.path))
+                {
                     self.runtimes.push((tgid, runtime));
                 }
             }
@@ -337,6 +340,7 @@ impl Rest {
             _ => {}
         }
         self.table.handle(&event, &mut self.exchanges);
+        self.build();
     }
 
     fn decide(&mut self, tgid: u32, judge: impl FnOnce(&mut Registry) -> Verdict) {
@@ -375,14 +379,20 @@ impl Rest {
         log::warn!("process {tgid} {what}: {unseen} is counted, but its content is not seen");
     }
 
-    /// Exchanges to spans to the queue.
-    fn finish(&mut self) {
+    /// Exchanges to spans, as soon as they are over: their heads are in the cache then, and the next ones get their
+    /// memory.
+    fn build(&mut self) {
         for exchange in self.exchanges.drain(..) {
             let resource = self.registry.resource(exchange.tgid, exchange.end_ns);
             if let Some(span) = self.builder.build(&exchange, resource) {
                 self.spans.push(span);
             }
         }
+    }
+
+    /// Spans to the queue.
+    fn finish(&mut self) {
+        self.build();
         if !self.spans.is_empty() {
             self.sender.try_send(std::mem::take(&mut self.spans));
         }

@@ -61,12 +61,12 @@ pub(super) fn apply(
     if scope == Scope::Tree {
         return Ok(());
     }
-    let mut traced = 0_u32;
+    let (mut traced, recognised) = (0_u32, Recognised::default());
     for decision in registry.scan() {
         match decision.verdict {
             Verdict::Yes(_) => {
                 traced += 1;
-                if let Some(runtime) = Recognised::named(&decision.name) {
+                if let Some(runtime) = recognised.at_exec(decision.pid, &decision.name) {
                     kernel.recognise(decision.pid, runtime)?;
                 }
                 if scope == Scope::Selected {

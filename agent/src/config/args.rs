@@ -171,6 +171,10 @@ pub struct Doctor {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+
+    /// How much more to say on standard error; debug adds all that the verifier said of a program that was refused
+    #[arg(long, value_name = "LEVEL", default_value = "warn")]
+    pub log_level: log::LevelFilter,
 }
 
 /// Nothing to run: help, version, or a command line that cannot be read.
@@ -223,7 +227,7 @@ mod tests {
         assert_eq!(run.pid, ["1", "2"]);
         assert_eq!(run.exe, ["a", "b"]);
         assert_eq!(run.command, ["curl", "--pid", "7"]);
-        assert!(matches!(typed("spandrel doctor --json"), Ok(Command::Doctor(Doctor { json: true }))));
+        assert!(matches!(typed("spandrel doctor --json"), Ok(Command::Doctor(Doctor { json: true, .. }))));
     }
 
     #[test]

@@ -40,8 +40,7 @@ impl Recognised {
         if self.seen.len() >= PROCESSES as usize || !self.seen.insert(pid) {
             return None;
         }
-        let meta = std::fs::metadata(format!("/proc/{pid}/exe")).ok()?;
-        let key = [meta.dev(), meta.ino(), meta.len(), meta.mtime_nsec() as u64 ^ meta.mtime() as u64];
+        let key = identity(pid)?;
         if let Some(runtime) = self.known.get(&key) {
             return Some(*runtime);
         }
@@ -52,16 +51,29 @@ impl Recognised {
         Some(runtime)
     }
 
-    /// The same by the path of its executable alone, for a process that has just begun: most answers need no more,
-    /// and are there before its first request.
-    pub fn named(path: &str) -> Option<Runtime> {
-        by_name(&Facts { exe: path.to_owned(), ..Facts::default() })
+    /// The same for a process that has just executed the program at `path`, before its first request: as far as the name
+    /// tells, or what is known of the file, or a look at its first pages, which show a Go program.
+    pub fn at_exec(&self, pid: u32, path: &str) -> Option<Runtime> {
+        if let Some(runtime) = by_name(&Facts { exe: path.to_owned(), ..Facts::default() }) {
+            return Some(runtime);
+        }
+        let executable = PathBuf::from(format!("/proc/{pid}/exe"));
+        if let Some(runtime) = self.known.get(&identity(pid)?) {
+            return Some(*runtime);
+        }
+        go::version(&executable).map(|_| Runtime::Go)
     }
 
     /// A process ended, or executes another program.
     pub fn forget(&mut self, pid: u32) {
         self.seen.remove(&pid);
     }
+}
+
+/// What tells the executable of a process from others: device, inode, size and time of change.
+fn identity(pid: u32) -> Option<[u64; 4]> {
+    let meta = std::fs::metadata(format!("/proc/{pid}/exe")).ok()?;
+    Some([meta.dev(), meta.ino(), meta.len(), meta.mtime_nsec() as u64 ^ meta.mtime() as u64])
 }
 
 /// What the process runs on; [`Runtime::Unknown`] if it is gone.

@@ -1,11 +1,9 @@
 //! Pairing by itself; how it works on events is tested in the stream room.
 
-use bytes::Bytes;
-
 use super::*;
 
 fn head(text: &'static str) -> Head {
-    Head { bytes: Bytes::from_static(text.as_bytes()), truncated: false }
+    Head::copy(text.as_bytes(), false)
 }
 
 fn connection() -> Arc<Connection> {

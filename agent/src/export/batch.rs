@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use foldhash::fast::RandomState;
+
 use super::otlp;
 use crate::{discover::resource::Resource, span::Span};
 
@@ -29,7 +31,7 @@ pub struct Batch<S> {
     pub(super) lens: Vec<u32>,
     pub(super) groups: Vec<Group>,
     /// Resource id to index in `groups`.
-    index: HashMap<u64, usize>,
+    index: HashMap<u64, usize, RandomState>,
     /// The group of the last span: the next one is often of the same.
     last: Option<(u64, usize)>,
     bytes: usize,
@@ -38,7 +40,7 @@ pub struct Batch<S> {
 impl<S> Default for Batch<S> {
     fn default() -> Self {
         let (spans, lens, groups) = (Vec::new(), Vec::new(), Vec::new());
-        Self { spans, lens, groups, index: HashMap::new(), last: None, bytes: 0 }
+        Self { spans, lens, groups, index: HashMap::default(), last: None, bytes: 0 }
     }
 }
 
@@ -46,6 +48,11 @@ impl<S: Borrow<Span>> Batch<S> {
     /// Adds one span.
     pub fn push(&mut self, span: S) {
         let len = otlp::span_len(span.borrow());
+        self.push_measured(span, len);
+    }
+
+    /// Adds one span whose encoded length is known.
+    pub(super) fn push_measured(&mut self, span: S, len: usize) {
         let group = self.group(&span.borrow().resource);
         let framed = otlp::framed_len(len);
         if let Some(group) = self.groups.get_mut(group) {
@@ -92,14 +99,14 @@ impl<S: Borrow<Span>> Batch<S> {
         self.bytes
     }
 
-    /// What one span more would add to [`Self::bytes`].
-    pub fn cost(&self, span: &Span) -> usize {
+    /// What one span more, whose encoded length is known, would add to [`Self::bytes`].
+    pub(super) fn cost(&self, span: &Span, len: usize) -> usize {
         let new = match self.last {
             Some((id, _)) if id == span.resource.id => false,
             _ => !self.index.contains_key(&span.resource.id),
         };
         let group = if new { otlp::resource_len(&span.resource) + otlp::GROUP_OVERHEAD } else { 0 };
-        otlp::framed_len(otlp::span_len(span)) + group
+        otlp::framed_len(len) + group
     }
 
     /// The spans of a group, in the order in which they came.

@@ -13,6 +13,7 @@ use super::{
     batch::Batch,
     config,
     deliver::Destination,
+    otlp,
     pipeline::{Message, footprint, next},
     room::{Claim, Fate},
 };
@@ -84,7 +85,8 @@ impl Batcher {
     fn take(&mut self, spans: Vec<Span>, mut claim: Claim) {
         let (mut taken, mut bytes) = (0, 0);
         for span in spans {
-            let full = self.batch.bytes() + self.batch.cost(&span) > self.limits.bytes;
+            let len = otlp::span_len(&span);
+            let full = self.batch.bytes() + self.batch.cost(&span, len) > self.limits.bytes;
             if full && !self.batch.is_empty() {
                 self.hold(claim.split(taken, bytes));
                 (taken, bytes) = (0, 0);
@@ -92,7 +94,7 @@ impl Batcher {
             }
             taken += 1;
             bytes += footprint(&span);
-            self.batch.push(span);
+            self.batch.push_measured(span, len);
             if self.batch.len() >= self.limits.spans.max(1) {
                 self.hold(claim.split(taken, bytes));
                 (taken, bytes) = (0, 0);

@@ -114,11 +114,24 @@ pub fn resource_len(resource: &Resource) -> usize {
 fn attributes(out: &mut Vec<u8>, field: u8, attributes: &[Attribute]) {
     for Attribute { key, value } in attributes {
         let value_len = value_len(value);
-        open(out, field, framed_len(key.len()) + framed_len(value_len));
-        text(out, 1, key);
-        open(out, 2, value_len);
-        put_value(out, value);
+        let len = framed_len(key.len()) + framed_len(value_len);
+        open_two(out, (field, len), (1, key.len()));
+        out.extend_from_slice(key.as_bytes());
+        match value {
+            Value::Static(value) => put_text(out, value_len, value),
+            Value::Str(value) => put_text(out, value_len, value),
+            other => {
+                open(out, 2, value_len);
+                put_value(out, other);
+            }
+        }
     }
+}
+
+/// `KeyValue.value` that is text.
+fn put_text(out: &mut Vec<u8>, value_len: usize, value: &str) {
+    open_two(out, (2, value_len), (1, value.len()));
+    out.extend_from_slice(value.as_bytes());
 }
 
 fn attributes_len(attributes: &[Attribute]) -> usize {
@@ -186,7 +199,8 @@ pub(super) const fn framed_len(len: usize) -> usize {
 }
 
 const fn varint_len(value: u64) -> usize {
-    (70 - (value | 1).leading_zeros() as usize) / 7
+    // Nearly every length is short, and the general way divides.
+    if value < 0x80 { 1 } else { (70 - value.leading_zeros() as usize) / 7 }
 }
 
 fn varint(out: &mut Vec<u8>, mut value: u64) {
@@ -197,14 +211,31 @@ fn varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// Tag and length of a length-delimited field.
+/// Tag and length of a length-delimited field. Inlined, because there are dozens in a span.
+#[inline]
 fn open(out: &mut Vec<u8>, field: u8, len: usize) {
     if len < 0x80 {
         out.extend_from_slice(&[tag(field, LEN), len as u8]);
     } else {
-        out.push(tag(field, LEN));
-        varint(out, len as u64);
+        open_long(out, field, len);
     }
+}
+
+/// A field that begins with another one.
+#[expect(clippy::inline_always, reason = "two for each attribute, and shorter than a call")]
+#[inline(always)]
+fn open_two(out: &mut Vec<u8>, (field, len): (u8, usize), (inner, inner_len): (u8, usize)) {
+    if len < 0x80 {
+        out.extend_from_slice(&[tag(field, LEN), len as u8, tag(inner, LEN), inner_len as u8]);
+    } else {
+        open_long(out, field, len);
+        open(out, inner, inner_len);
+    }
+}
+
+fn open_long(out: &mut Vec<u8>, field: u8, len: usize) {
+    out.push(tag(field, LEN));
+    varint(out, len as u64);
 }
 
 fn bytes(out: &mut Vec<u8>, field: u8, value: &[u8]) {

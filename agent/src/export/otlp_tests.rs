@@ -68,7 +68,7 @@ proptest! {
         let mut batch: Batch<&Span> = Batch::default();
         for span in &spans {
             let before = batch.bytes();
-            let cost = batch.cost(span);
+            let cost = batch.cost(span, span_len(span));
             batch.push(span);
             prop_assert_eq!(batch.bytes(), before + cost);
         }

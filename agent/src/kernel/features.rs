@@ -141,11 +141,14 @@ fn goroutines(survey: &mut Survey, kernel: &mut Kernel) {
         required: false,
         purpose: format!("parents of calls of Go programs, built by {} for x86-64", go::releases()),
         advice: match &loaded {
-            Err(error) => format!("the kernel refused: {error}"),
+            Err(error) => format!("{error}: please report this kernel, and what --log-level debug adds"),
             Ok(_) => "use a kernel with CONFIG_UPROBE_EVENTS=y".to_owned(),
         },
     });
-    survey.programs.extend(loaded.unwrap_or_default());
+    match loaded {
+        Ok(programs) => survey.programs.extend(programs),
+        Err(error) => survey.verifier_log = error.verifier_log(),
+    }
 }
 
 fn try_loading(survey: &mut Survey) {

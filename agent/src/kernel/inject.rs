@@ -16,7 +16,7 @@ use aya::{
 };
 
 pub(super) use self::again::Again;
-use super::hooks::Profile;
+use super::{hooks::Profile, verifier};
 
 /// The programs, with what each is attached to and is for.
 pub const PROGRAMS: [(&str, &str, &str); 3] = [
@@ -48,7 +48,7 @@ pub(super) enum Refusal {
     NoCgroup,
     #[error("{0} cannot be opened: {1}")]
     Cgroup(String, #[source] io::Error),
-    #[error("the kernel refused program {program}: {}", super::loader::brief(source))]
+    #[error("the kernel refused program {program}: {}", verifier::reason(source))]
     Program {
         program: &'static str,
         #[source]
@@ -62,7 +62,10 @@ pub(super) enum Refusal {
 
 impl Refusal {
     fn program(program: &'static str) -> impl Fn(ProgramError) -> Self {
-        move |error| Self::Program { program, source: Box::new(error) }
+        move |error| {
+            verifier::tell(program, &error);
+            Self::Program { program, source: Box::new(error) }
+        }
     }
 }
 

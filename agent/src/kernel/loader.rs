@@ -13,6 +13,7 @@ use super::{
     layout, object, privilege,
     ring::Ring,
     uprobe::Probes,
+    verifier,
 };
 
 /// Programs for functions of Go programs, in the order of [`Kernel::probe_go`].
@@ -51,7 +52,7 @@ pub enum LoadError {
     NoObject,
     #[error("the kernel refused the kernel side: {0}. {advice}", advice = advice(.0.as_ref()))]
     Load(#[source] Box<aya::EbpfError>),
-    #[error("the kernel refused program {program}: {}. {}", brief(source), advice(source.as_ref()))]
+    #[error("the kernel refused program {program}: {}. {}", verifier::reason(source), advice(source.as_ref()))]
     Program {
         program: &'static str,
         #[source]
@@ -77,24 +78,12 @@ pub(super) fn version(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// The last lines of what the verifier says, which can be thousands.
-pub(super) fn brief(error: &aya::programs::ProgramError) -> String {
-    const LINES: usize = 4;
-    const FIRST: usize = 300;
-    let text = error.to_string();
-    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
-    let Some((first, rest)) = lines.split_first() else { return text };
-    let first: String = first.chars().take(FIRST).collect();
-    let tail = rest.get(rest.len().saturating_sub(LINES)..).unwrap_or_default();
-    format!("{} {}", first.trim_end(), tail.join("; "))
-}
-
 /// What to do about a refusal.
 fn advice(error: &(dyn std::error::Error + 'static)) -> &'static str {
     if is_denied(error) {
         "Run as root, or with CAP_BPF and CAP_PERFMON"
     } else {
-        "Please report this kernel"
+        "Please report this kernel, and what --log-level debug adds"
     }
 }
 
@@ -109,7 +98,7 @@ impl LoadError {
     /// All that the verifier said of the program that it refused: thousands of lines, the last of which tell most.
     pub fn verifier_log(&self) -> Option<String> {
         match self {
-            Self::Program { source, .. } => Some(source.to_string()),
+            Self::Program { source, .. } => verifier::log(source),
             _ => None,
         }
     }
@@ -204,8 +193,10 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
     };
     kernel.set_policy(options.policy)?;
     for hook in kernel.hooks.clone() {
-        attach(&mut kernel, hook, &aya_btf)
-            .map_err(|source| LoadError::Program { program: hook.program, source: Box::new(source) })?;
+        attach(&mut kernel, hook, &aya_btf).map_err(|source| {
+            verifier::tell(hook.program, &source);
+            LoadError::Program { program: hook.program, source: Box::new(source) }
+        })?;
     }
     if options.inject && !sockets {
         kernel.injection =

@@ -10,6 +10,7 @@ mod object;
 pub mod privilege;
 mod ring;
 mod uprobe;
+mod verifier;
 
 use std::{collections::BTreeMap, path::Path};
 

@@ -12,6 +12,8 @@ use aya::{
 };
 use spandrel_common::limits::GO_PROGRAMS;
 
+use super::verifier;
+
 /// Processes that have a probe at once: as many as the kernel side knows.
 const MAX_PROBES: usize = GO_PROGRAMS as usize;
 
@@ -20,10 +22,24 @@ const MAX_PROBES: usize = GO_PROGRAMS as usize;
 pub enum ProbeError {
     #[error("the kernel side has no program {0}: build with `cargo xtask build`")]
     Missing(&'static str),
-    #[error(transparent)]
-    Program(#[from] ProgramError),
+    #[error("the kernel refused program {program}: {}", verifier::reason(source))]
+    Program {
+        program: &'static str,
+        #[source]
+        source: Box<ProgramError>,
+    },
     #[error("there are {MAX_PROBES} others already")]
     Full,
+}
+
+impl ProbeError {
+    /// All that the verifier said of the program, if that was refused.
+    pub(super) fn verifier_log(&self) -> Option<String> {
+        match self {
+            Self::Program { source, .. } => verifier::log(source),
+            Self::Missing(_) | Self::Full => None,
+        }
+    }
 }
 
 /// The probes of one program of the kernel side.
@@ -42,10 +58,12 @@ impl Probes {
 
     /// Loads the program, if it is not. Says how many instructions the verifier walked.
     pub(super) fn load(&mut self, ebpf: &mut Ebpf) -> Result<u32, ProbeError> {
-        let program = ebpf.program_mut(self.program).ok_or(ProbeError::Missing(self.program))?;
-        let program: &mut UProbe = program.try_into()?;
+        let program = self.program(ebpf)?;
         if !self.loaded {
-            program.load()?;
+            program.load().map_err(|error| {
+                verifier::tell(self.program, &error);
+                self.refused(error)
+            })?;
             self.loaded = true;
         }
         // What is not told is 0.
@@ -74,11 +92,22 @@ impl Probes {
             return Err(ProbeError::Full);
         };
         self.load(ebpf)?;
-        let program = ebpf.program_mut(self.program).ok_or(ProbeError::Missing(self.program))?;
-        let program: &mut UProbe = program.try_into()?;
-        let link = program.attach(offset, path, UProbeScope::OneProcess(process))?;
-        self.links.insert(pid, program.take_link(link)?);
+        let program = self.program(ebpf)?;
+        let link = program
+            .attach(offset, path, UProbeScope::OneProcess(process))
+            .and_then(|link| program.take_link(link))
+            .map_err(|error| self.refused(error))?;
+        self.links.insert(pid, link);
         Ok(())
+    }
+
+    fn program<'e>(&self, ebpf: &'e mut Ebpf) -> Result<&'e mut UProbe, ProbeError> {
+        let program = ebpf.program_mut(self.program).ok_or(ProbeError::Missing(self.program))?;
+        program.try_into().map_err(|error| self.refused(error))
+    }
+
+    fn refused(&self, error: ProgramError) -> ProbeError {
+        ProbeError::Program { program: self.program, source: Box::new(error) }
     }
 
     /// Takes the probe of a process away, if it has one.

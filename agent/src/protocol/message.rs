@@ -1,24 +1,44 @@
 //! What a parser understands: heads, ends, and the end of understanding.
 
-use bytes::Bytes;
+use std::fmt;
+
+use zerocopy::IntoBytes as _;
 use zeroize::Zeroizing;
 
 use super::Side;
 
-/// A message head, as it was on the wire.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A message head, as it was on the wire. It is overwritten with zeros before its memory is given back: a head holds
+/// credentials, and what is freed lies in memory until it is used again.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Head {
-    /// Start line and fields with their line ends, up to the capture limit.
-    pub bytes: Bytes,
-    /// The head went on beyond `bytes`.
+    /// The bytes, with zeros behind them. Whole words, because they are overwritten one by one, which the compiler must
+    /// not make shorter.
+    words: Zeroizing<Box<[u64]>>,
+    len: usize,
+    /// The head went on beyond its bytes.
     pub truncated: bool,
 }
 
 impl Head {
-    /// A copy of captured bytes, which is overwritten with zeros when its last owner drops it: a head holds
-    /// credentials, and what is freed lies in memory until it is used again.
+    /// A copy of captured bytes.
     pub fn copy(bytes: &[u8], truncated: bool) -> Self {
-        Self { bytes: Bytes::from_owner(Zeroizing::new(bytes.to_vec())), truncated }
+        let (words, rest) = bytes.as_chunks();
+        let mut last = [0; size_of::<u64>()];
+        last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        let words = words.iter().copied().chain([last]).map(u64::from_ne_bytes);
+        Self { words: Zeroizing::new(words.collect()), len: bytes.len(), truncated }
+    }
+
+    /// Start line and fields with their line ends, up to the capture limit.
+    pub fn bytes(&self) -> &[u8] {
+        self.words.as_bytes().get(..self.len).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Head {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cut = if self.truncated { " and more" } else { "" };
+        write!(out, "Head({}{cut})", self.bytes().escape_ascii())
     }
 }
 

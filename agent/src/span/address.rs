@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use memchr::{memchr, memrchr};
+
 /// An authority in its parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Authority<'a> {
@@ -17,7 +19,7 @@ pub(super) struct Authority<'a> {
 
 /// Takes an authority apart. What is no port number gives no port.
 pub(super) fn authority(value: &[u8]) -> Authority<'_> {
-    let (user, written) = match value.iter().rposition(|byte| *byte == b'@') {
+    let (user, written) = match memrchr(b'@', value) {
         Some(at) => (true, value.get(at + 1..).unwrap_or(&[])),
         None => (false, value),
     };
@@ -33,9 +35,8 @@ fn host_and_rest(written: &[u8]) -> (&[u8], &[u8]) {
         let (host, rest) = inner.split_at_checked(end).unwrap_or((inner, &[]));
         return (host, rest.get(1..).unwrap_or(&[]));
     }
-    let mut colons = written.iter().enumerate().filter(|(_, byte)| **byte == b':').map(|(at, _)| at);
-    match (colons.next(), colons.next()) {
-        (Some(at), None) => written.split_at_checked(at).unwrap_or((written, &[])),
+    match memrchr(b':', written).and_then(|colon| written.split_at_checked(colon)) {
+        Some((host, rest)) if memchr(b':', host).is_none() => (host, rest),
         _ => (written, &[]),
     }
 }

@@ -20,7 +20,7 @@ use super::{
     address::{self, Authority, authority, default_port, forwarded, ip_text, node},
     attributes::Attributes,
     context,
-    http::{Lines, RequestLine, request_line, text},
+    http::{Lines, RequestLine, is_name, lossy, request_line, text},
     measure::{Exemplar, Key, Measures, Observed, is_server, scheme_label},
     outcome::judge,
     policy::{Field, OptIn, SpanPolicy},
@@ -102,25 +102,27 @@ impl<'a> Request<'a> {
             forwarded_host: None,
             forwarded_proto: None,
             user_agent: None,
-            context: extract.finish(),
+            context: Context { parent: None, state: None, bad_parent: false },
             captured: Vec::new(),
         };
-        for (name, value) in lines {
-            let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        // All others are only looked at if any is captured.
+        let known = |first: u8| matches!(first.to_ascii_lowercase(), b'f' | b'h' | b't' | b'u' | b'x');
+        for (name, value) in lines.beginning(|first| known(first) || !fields.is_empty()) {
+            let is = |usual: &[u8]| is_name(name, usual);
             // Of a field that should come once, the first one counts.
             match name.len() {
-                4 if is(b"host") => request.host = request.host.or(Some(value)),
-                9 if is(b"forwarded") => request.forwarded = request.forwarded.or(Some(value)),
-                10 if is(b"user-agent") => request.user_agent = request.user_agent.or(Some(value)),
+                4 if is(b"Host") => request.host = request.host.or(Some(value)),
+                9 if is(b"Forwarded") => request.forwarded = request.forwarded.or(Some(value)),
+                10 if is(b"User-Agent") => request.user_agent = request.user_agent.or(Some(value)),
                 10 if is(b"tracestate") => extract.tracestate(value),
                 11 if is(b"traceparent") => extract.traceparent(value),
-                15 if is(b"x-forwarded-for") => {
+                15 if is(b"X-Forwarded-For") => {
                     request.forwarded_for = request.forwarded_for.or(Some(value));
                 }
-                16 if is(b"x-forwarded-host") => {
+                16 if is(b"X-Forwarded-Host") => {
                     request.forwarded_host = request.forwarded_host.or(Some(value));
                 }
-                17 if is(b"x-forwarded-proto") => {
+                17 if is(b"X-Forwarded-Proto") => {
                     request.forwarded_proto = request.forwarded_proto.or(Some(value));
                 }
                 _ => {}
@@ -202,7 +204,7 @@ impl Builder {
         };
         let mut out = Attributes::new(self.policy.limits, &self.redactor, &self.stats);
         let mut name = self.method(&mut out, request.line.method);
-        let target = String::from_utf8_lossy(request.line.target);
+        let target = lossy(request.line.target);
         let target = Target::of(&target, request.line.method == b"CONNECT");
         let ShownPath { path, template } = self.redactor.path(target.path, &self.stats);
         match role {
@@ -220,7 +222,7 @@ impl Builder {
         if let Some(code) = code {
             out.int(attr::HTTP_RESPONSE_STATUS_CODE, code);
         }
-        let verdict = judge(role, code, exchange.outcome);
+        let verdict = judge(role, code, exchange.response_body, exchange.outcome);
         if let Some(error) = verdict.error {
             out.push(attr::ERROR_TYPE, error);
         }
@@ -284,7 +286,7 @@ impl Builder {
         }
         let role = exchange.connection.role;
         let code = exchange.response.as_ref().map(|(code, _)| *code);
-        let error = match judge(role, code, exchange.outcome).error {
+        let error = match judge(role, code, exchange.response_body, exchange.outcome).error {
             Some(Value::Static(error)) => Cow::Borrowed(error),
             Some(Value::Str(error)) => Cow::Owned(error.into()),
             _ => Cow::Borrowed(""),
@@ -301,7 +303,7 @@ impl Builder {
             service: 0,
             ..Key::overflow(is_server(role))
         };
-        let target = String::from_utf8_lossy(request.line.target);
+        let target = lossy(request.line.target);
         let target = Target::of(&target, request.line.method == b"CONNECT");
         if role == Role::Server {
             key.scheme = scheme_label(&request.scheme(&target));
@@ -424,9 +426,10 @@ impl Builder {
         // What a proxy does not tell, and what it hides, leaves the peer.
         let older = request.forwarded_for.map(address::first_of_list);
         let newer = request.forwarded.and_then(|value| forwarded(value, "for"));
-        let client = newer.and_then(node).or_else(|| older.and_then(node)).map(text);
-        if let Some(client) = client.or(peer.map(|peer| Cow::Owned(peer.into()))) {
-            out.text(attr::CLIENT_ADDRESS, client);
+        match (newer.and_then(node).or_else(|| older.and_then(node)), peer) {
+            (Some(client), _) => out.text(attr::CLIENT_ADDRESS, text(client)),
+            (None, Some(peer)) => out.clean(attr::CLIENT_ADDRESS, peer),
+            (None, None) => {}
         }
         if let Some(agent) = request.user_agent {
             out.text(attr::USER_AGENT_ORIGINAL, text(agent));

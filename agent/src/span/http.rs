@@ -30,7 +30,7 @@ impl<'a> Lines<'a> {
     /// The lines of a head from its start line on. (Empty lines before it are allowed by RFC 9112,
     /// section 2.2.)
     pub(super) fn of(head: &'a Head) -> Self {
-        let mut rest: &[u8] = &head.bytes;
+        let mut rest: &[u8] = head.bytes();
         while let [b'\r' | b'\n', tail @ ..] = rest {
             rest = tail;
         }
@@ -47,41 +47,68 @@ impl<'a> Lines<'a> {
 
     /// The line that ends at `end`, without its end.
     fn take(&mut self, end: usize) -> &'a [u8] {
-        let (line, rest) = self.rest.split_at_checked(end).unwrap_or((self.rest, &[]));
-        self.rest = rest.get(1..).unwrap_or(&[]);
+        let line = self.rest.get(..end).unwrap_or(self.rest);
+        self.rest = self.rest.get(end + 1..).unwrap_or(&[]);
         line.strip_suffix(b"\r").unwrap_or(line)
+    }
+
+    /// The next line of the fields, with those that continue it; none behind the empty one.
+    fn line(&mut self) -> Option<&'a [u8]> {
+        let mut end = match memchr(b'\n', self.rest) {
+            Some(end) => end,
+            None if self.rest.is_empty() || self.cut => return None,
+            None => self.rest.len(),
+        };
+        while matches!(self.rest.get(end + 1), Some(b' ' | b'\t')) {
+            let from = end + 1;
+            end = match self.rest.get(from..).and_then(|rest| memchr(b'\n', rest)) {
+                Some(more) => from + more,
+                None if self.cut => return None,
+                None => self.rest.len(),
+            };
+        }
+        Some(self.take(end)).filter(|line| !line.is_empty())
+    }
+
+    /// The fields whose names begin so. Others are not taken apart, which costs more than to find their ends.
+    pub(super) fn beginning(mut self, wanted: impl Fn(u8) -> bool) -> impl Iterator<Item = Field<'a>> {
+        std::iter::from_fn(move || {
+            loop {
+                let line = self.line()?;
+                if line.first().is_some_and(|first| wanted(*first))
+                    && let Some(field) = field(line)
+                {
+                    return Some(field);
+                }
+            }
+        })
     }
 }
 
-/// The fields, as name and value. A value that is folded over several lines (RFC 9112, section 5.2) comes
-/// with the folds in it; [`text`] takes them out.
+/// A field's name and value. A value that is folded over several lines (RFC 9112, section 5.2) comes with the folds in
+/// it; [`text`] takes them out.
+type Field<'a> = (&'a [u8], &'a [u8]);
+
 impl<'a> Iterator for Lines<'a> {
-    type Item = (&'a [u8], &'a [u8]);
+    type Item = Field<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let mut end = match memchr(b'\n', self.rest) {
-                Some(end) => end,
-                None if self.rest.is_empty() || self.cut => return None,
-                None => self.rest.len(),
-            };
-            while matches!(self.rest.get(end + 1), Some(b' ' | b'\t')) {
-                let from = end + 1;
-                end = match self.rest.get(from..).and_then(|rest| memchr(b'\n', rest)) {
-                    Some(more) => from + more,
-                    None if self.cut => return None,
-                    None => self.rest.len(),
-                };
-            }
-            let line = self.take(end);
-            if line.is_empty() {
-                return None;
-            }
-            if let Some((name, value)) = memchr(b':', line).and_then(|colon| line.split_at_checked(colon)) {
-                return Some((name, trim(value.get(1..).unwrap_or(&[]))));
+            if let Some(field) = field(self.line()?) {
+                return Some(field);
             }
         }
     }
+}
+
+fn field(line: &[u8]) -> Option<Field<'_>> {
+    let (name, value) = line.split_at_checked(memchr(b':', line)?)?;
+    Some((name, trim(value.get(1..)?)))
+}
+
+/// Whether a name is this one. The usual spelling is compared at once, others byte by byte.
+pub(super) fn is_name(name: &[u8], usual: &[u8]) -> bool {
+    name == usual || name.eq_ignore_ascii_case(usual)
 }
 
 /// A value without the whitespace and folds around it.
@@ -90,6 +117,11 @@ fn trim(mut value: &[u8]) -> &[u8] {
         value = rest;
     }
     value
+}
+
+/// Bytes as text; what is not UTF-8 is replaced. Most is, which is cheaper to see for all of it than piece by piece.
+pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 /// A value as text: each fold becomes a space, and bytes that are not UTF-8 are replaced.
@@ -122,12 +154,10 @@ pub(super) fn request_line(line: &[u8]) -> RequestLine<'_> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     fn head(text: &str, truncated: bool) -> Head {
-        Head { bytes: Bytes::copy_from_slice(text.as_bytes()), truncated }
+        Head::copy(text.as_bytes(), truncated)
     }
 
     fn fields(head: &Head) -> Vec<(String, String)> {

@@ -12,6 +12,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use foldhash::fast::RandomState;
+
 use self::graph::{End, Graph};
 pub use self::{
     graph::Edge,
@@ -136,9 +138,9 @@ pub struct Measures {
 #[derive(Debug, Default)]
 struct Inner {
     services: Vec<Service>,
-    by_resource: HashMap<u64, u32>,
+    by_resource: HashMap<u64, u32, RandomState>,
     by_name: HashMap<Box<str>, u32>,
-    series: HashMap<Key, Histogram>,
+    series: HashMap<Key, Histogram, RandomState>,
     counts: [usize; 2],
     graph: Graph,
 }

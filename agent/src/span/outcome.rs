@@ -14,8 +14,9 @@
 //! | the end was not seen               | no error              | no error           | `unseen`           |
 //!
 //! A client that closes its own connection before the response is complete has cancelled, or ran into its own
-//! timeout, which looks the same from the kernel: either way its caller got no response. A server whose client went away could not send its response, which is one of
-//! the errors of the conventions' examples.
+//! timeout, which looks the same from the kernel: either way its caller got no response. One that has read the head and
+//! nothing of the content wanted no more (nginx's `auth_request` does so each time): no error. A server whose client went
+//! away could not send its response, which is one of the errors of the conventions' examples.
 
 use super::{Status, Value, semconv::OTHER};
 use crate::exchange::{Outcome, Role};
@@ -32,8 +33,8 @@ pub struct Verdict {
     pub errno: Option<u32>,
 }
 
-/// Judges an exchange by the final response's status code, if one came, and by how it ended.
-pub fn judge(role: Role, code: Option<u16>, outcome: Outcome) -> Verdict {
+/// Judges an exchange by the final response's status code, if one came, how much of its content moved, and how it ended.
+pub fn judge(role: Role, code: Option<u16>, content: u64, outcome: Outcome) -> Verdict {
     let (mut errno, mut cause) = (None, None);
     let word = match (outcome, role) {
         (Outcome::Complete, _) => None,
@@ -52,7 +53,7 @@ pub fn judge(role: Role, code: Option<u16>, outcome: Outcome) -> Verdict {
             Some("peer_closed")
         }
         (Outcome::LocalClosed, Role::Client) => {
-            cause = Some("cancelled");
+            cause = (code.is_none() || content > 0).then_some("cancelled");
             Some("cancelled")
         }
         (Outcome::LocalClosed, Role::Server) => {
@@ -112,7 +113,7 @@ mod tests {
 
     #[track_caller]
     fn check(role: Role, code: Option<u16>, outcome: Outcome, error: Option<&str>, word: Option<&str>) {
-        let verdict = judge(role, code, outcome);
+        let verdict = judge(role, code, 1, outcome);
         let found = verdict.error.as_ref().map(|value| match value {
             Value::Static(text) => *text,
             Value::Str(text) => text,
@@ -164,8 +165,8 @@ mod tests {
     fn a_status_code_that_is_an_error_names_it() {
         use Role::{Client, Server};
         for outcome in [Outcome::PeerClosed, Outcome::Failed(libc::ECONNRESET as u32), Outcome::Unseen] {
-            assert_eq!(judge(Server, Some(500), outcome).error, Some(Value::Static("500")));
-            assert_eq!(judge(Client, Some(404), outcome).error, Some(Value::Static("404")));
+            assert_eq!(judge(Server, Some(500), 1, outcome).error, Some(Value::Static("500")));
+            assert_eq!(judge(Client, Some(404), 1, outcome).error, Some(Value::Static("404")));
         }
         check(Client, Some(404), Outcome::LocalClosed, Some("404"), Some("cancelled"));
         check(Server, Some(404), Outcome::PeerClosed, Some("client_closed"), Some("peer_closed"));
@@ -173,9 +174,9 @@ mod tests {
 
     #[test]
     fn a_nameless_errno_is_given_as_it_is() {
-        let verdict = judge(Role::Client, None, Outcome::Failed(libc::EIO as u32));
+        let verdict = judge(Role::Client, None, 1, Outcome::Failed(libc::EIO as u32));
         assert_eq!((verdict.error, verdict.errno), (Some(Value::Static(OTHER)), Some(libc::EIO as u32)));
-        assert_eq!(judge(Role::Client, None, Outcome::Failed(u32::MAX)).errno, Some(u32::MAX));
-        assert_eq!(judge(Role::Client, None, Outcome::Failed(libc::EPIPE as u32)).errno, None);
+        assert_eq!(judge(Role::Client, None, 1, Outcome::Failed(u32::MAX)).errno, Some(u32::MAX));
+        assert_eq!(judge(Role::Client, None, 1, Outcome::Failed(libc::EPIPE as u32)).errno, None);
     }
 }

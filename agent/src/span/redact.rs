@@ -11,6 +11,7 @@
 //! replaced is counted by rule. Lists of what may be shown, and templates for paths, are there on request.
 
 mod cards;
+mod glance;
 mod names;
 mod path;
 mod patterns;
@@ -20,13 +21,14 @@ mod tests;
 
 use std::borrow::Cow;
 
+use self::{
+    glance::may_hold,
+    path::{OVERFLOW, Templates},
+    scan::scan,
+};
 pub use self::{
     names::{Names, SECRET_HEADERS, SECRET_NAMES},
     path::Paths,
-};
-use self::{
-    path::{OVERFLOW, Templates},
-    scan::scan,
 };
 use super::semconv::REDACTED;
 use crate::stats::{Redaction, Stats};
@@ -147,6 +149,9 @@ impl Redactor {
     /// Text from the wire as it may be shown.
     pub fn text<'a>(&self, text: impl Into<Cow<'a, str>>, stats: &Stats) -> Cow<'a, str> {
         let text = text.into();
+        if !may_hold(text.as_bytes()) {
+            return text;
+        }
         let found = scan(&text, self);
         if found.is_empty() {
             return text;
@@ -168,14 +173,14 @@ impl Redactor {
 
     /// A query as it may be shown. Here a value goes up to the next `&`, whatever it holds.
     pub fn query<'a>(&self, query: &'a str, stats: &Stats) -> Cow<'a, str> {
-        let first = query.split('&').position(|part| self.secret(part).is_some());
+        let first = query.as_bytes().split(|byte| *byte == b'&').position(|part| self.secret(part).is_some());
         let Some(first) = first else { return self.text(query, stats) };
         let mut out = String::with_capacity(query.len() + REDACTED.len());
         for (i, part) in query.split('&').enumerate() {
             if i > 0 {
                 out.push('&');
             }
-            let secret = if i < first { None } else { self.secret(part) };
+            let secret = if i < first { None } else { self.secret(part.as_bytes()) };
             match secret.and_then(|(at, rule)| Some((part.get(..at)?, rule))) {
                 Some((shown, rule)) => {
                     out.extend([shown, REDACTED]);
@@ -189,14 +194,14 @@ impl Redactor {
 
     /// Where the first value of a part of a query begins that may not be shown. Some servers part parameters by
     /// `;`.
-    fn secret(&self, part: &str) -> Option<(usize, Redaction)> {
+    fn secret(&self, part: &[u8]) -> Option<(usize, Redaction)> {
         let mut at = 0;
-        for pair in part.split(';') {
-            if let Some((key, value)) = pair.split_once('=')
-                && !value.is_empty()
-                && let Some(rule) = self.name(key.as_bytes())
+        for pair in part.split(|byte| *byte == b';') {
+            if let Some(equals) = pair.iter().position(|byte| *byte == b'=')
+                && let Some((key, [_, _, ..])) = pair.split_at_checked(equals)
+                && let Some(rule) = self.name(key)
             {
-                return Some((at + key.len() + 1, rule));
+                return Some((at + equals + 1, rule));
             }
             at += pair.len() + 1;
         }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::{
     address::{Authority, push_socket},
+    http::lossy,
     redact::Redactor,
     semconv::REDACTED,
 };
@@ -25,7 +26,11 @@ pub(super) struct Target<'a> {
 impl<'a> Target<'a> {
     /// Takes the target of a request apart.
     pub(super) fn of(target: &'a str, connect: bool) -> Self {
-        if connect && !target.starts_with('/') {
+        // The usual form: a path, with or without a query.
+        if target.starts_with('/') {
+            return Self::default().with_path(target);
+        }
+        if connect {
             return Self { authority: Some(target), ..Self::default() };
         }
         let absolute = target.split_once("://").filter(|(scheme, _)| is_scheme(scheme));
@@ -36,10 +41,8 @@ impl<'a> Target<'a> {
     }
 
     fn with_path(self, rest: &'a str) -> Self {
-        let (path, query) = match rest.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (rest, None),
-        };
+        let mark = memchr::memchr(b'?', rest.as_bytes()).and_then(|mark| rest.split_at_checked(mark));
+        let (path, query) = mark.map_or((rest, None), |(path, query)| (path, query.get(1..)));
         // An empty path means the same as a slash (RFC 9110, section 4.2.3).
         let path = if path.is_empty() && self.authority.is_some() { "/" } else { path };
         Self { path, query, ..self }
@@ -102,7 +105,7 @@ pub(super) fn full_url(
                 url.extend([REDACTED, ":", REDACTED, "@"]);
                 stats.redacted(Redaction::UrlCredentials);
             }
-            url.push_str(&redactor.text(String::from_utf8_lossy(authority.written), stats));
+            url.push_str(&redactor.text(lossy(authority.written), stats));
         }
         Place::Peer(addr) => push_socket(&mut url, addr),
         Place::Nowhere => {}

@@ -62,6 +62,8 @@ pub(super) struct Conn {
     tgid: u32,
     transport: u8,
     pub(super) holding: Holding,
+    /// The end of the message that is open in the response side was not seen.
+    untimed: bool,
     /// How it ended, by what was heard first.
     ended: Option<Outcome>,
     /// Its process is gone.
@@ -84,6 +86,7 @@ impl Conn {
             tgid: event.header.tgid,
             transport: event.transport,
             holding: Holding::of(event.transport, event.local_addr),
+            untimed: false,
             ended: None,
             orphan: false,
             over: false,
@@ -321,7 +324,12 @@ impl Conn {
             // Never told to have taken longer than it did.
             let unseen = body && data.flags & DATA_UNSEEN != 0 && self.half(side).last_ns > 0;
             let last_ns = if unseen { self.half(side).last_ns } else { data.last_ns };
+            if unseen {
+                self.untold_rest(side);
+                self.untimed = side == Side::Response;
+            }
             self.feed(side, Input::Body { len, end: ends }, last_ns, context);
+            self.untimed = false;
         }
     }
 

@@ -8,6 +8,7 @@
 //! through it; [`tell`] makes the events.
 
 mod message;
+mod proxied;
 mod tell;
 
 use spandrel_common::{
@@ -16,8 +17,11 @@ use spandrel_common::{
     stats::Counter,
 };
 
-use self::message::{spandrel_step_rx, spandrel_step_tx};
 pub use self::tell::closed;
+use self::{
+    message::{spandrel_step_rx, spandrel_step_tx},
+    proxied::spandrel_proxied,
+};
 use crate::{
     call::{Call, gather},
     causality::{self, piece::spandrel_next_piece, spandrel_answered, spandrel_called},
@@ -97,6 +101,7 @@ fn locked<const TX: bool>(
     scratch.moved.turned = u32::from(turned);
     scratch.moved.left = 0;
     scratch.moved.held = 0;
+    scratch.moved.lead = 0;
     account::<TX>(state, sock, tcp, bytes.len, bytes.behind, &mut scratch.moved);
     if state.phase == SNIFFING && !recognise::<TX>(state, scratch) {
         return;
@@ -116,8 +121,7 @@ fn locked<const TX: bool>(
     if !TX && state.pieces != 0 {
         spandrel_next_piece(state);
     }
-    let len = scratch.moved.len;
-    let mut offset = 0;
+    let (len, mut offset) = (scratch.moved.len, scratch.moved.lead);
     for _ in 0..SEGMENTS {
         if offset >= len {
             return;
@@ -254,15 +258,21 @@ fn across<const TX: bool>(state: &mut State, tcp: Option<Tcp<impl Memory>>) -> u
 /// Looks for the start of a request in a connection of which nothing is known yet.
 #[inline(always)]
 fn recognise<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
+    let lead = lead::<TX>(state, scratch);
     let moved = scratch.moved;
-    let want = if moved.len < SNIFF as u64 { moved.len } else { SNIFF as u64 };
-    let seen = moved.call.unseen == 0 && gather(moved.call.address, moved.call.vectors, 0, want) == want;
+    if lead >= moved.len {
+        return false;
+    }
+    scratch.moved.lead = lead;
+    let rest = moved.len - lead;
+    let want = if rest < SNIFF as u64 { rest } else { SNIFF as u64 };
+    let seen = moved.call.unseen == 0 && gather(moved.call.address, moved.call.vectors, lead, want) == want;
     if seen && head::looks(scratch.view(), want) != Looks::Other {
         state.phase = HTTP;
         state.turns = 0;
         state.role = if TX { ROLE_CLIENT } else { ROLE_SERVER };
         let (own, other) = state.flows::<TX>();
-        own.sent = moved.base;
+        own.sent = moved.base + lead;
         other.sent = other.pos;
         return true;
     }
@@ -271,6 +281,18 @@ fn recognise<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
     }
     give_up_slowly(state, scratch);
     false
+}
+
+/// How many of the bytes belong to a header in front of the first request: see [`proxied`]. Where it ends is kept as
+/// `until`, which nothing else uses before a connection is known.
+#[inline(always)]
+fn lead<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> u64 {
+    let moved = scratch.moved;
+    let (own, _) = state.flows::<TX>();
+    if moved.base == 0 && own.until == 0 && moved.call.unseen == 0 {
+        own.until = spandrel_proxied(moved.len);
+    }
+    own.until.saturating_sub(moved.base)
 }
 
 /// Counts a turn without a message start, and leaves the connection alone after enough of them.

@@ -109,14 +109,13 @@ pub extern "C" fn spandrel_outbound(state: *mut State, pos: u64) -> u32 {
 #[inline(always)]
 fn find(state: &mut State, pos: u64, policy: &Policy) {
     let (seed, ids) = (state.seed, task::ids());
-    let goroutine = if globals::rule(Rule::Goroutine) { go::client::cause(ids) } else { None };
+    let goroutine = if globals::rule(Rule::Goroutine) { go::client::cause(ids) } else { go::Found::NONE };
     // Plain variables, all of which always hold something: what an enum leaves undefined the verifier refuses.
     let (mut strong, mut rule, mut counter) = (None, Rule::None, Counter::Abstained);
-    let (mut inherits, mut watch) = (false, go::Watch::NONE);
-    if let Some(found) = goroutine {
-        strong = Some(found.context);
-        watch = found.watch();
-        if found.by_context() {
+    let mut inherits = false;
+    if let Some(context) = goroutine.context {
+        strong = Some(context);
+        if goroutine.by_context() {
             (rule, counter) = (Rule::GoContext, Counter::CausedGoContext);
         } else {
             (rule, counter) = (Rule::Goroutine, Counter::CausedGoroutine);
@@ -148,7 +147,7 @@ fn find(state: &mut State, pos: u64, policy: &Policy) {
         emit::count(counter);
     } else if let Some(cause) = strong {
         state.context.follow(seed, pos, cause, rule);
-        if watch.broken() {
+        if !goroutine.still() {
             state.context.place(seed, pos, None, policy);
             emit::count(Counter::Abstained);
         } else {

@@ -4,9 +4,10 @@
 //!
 //! - for a destination that the process has called while it worked on nothing;
 //! - for a process that serves something else, too;
+//! - for Go programs, whose goroutines tell more, and which often have some that work for nobody's request;
 //! - for a process that has answered while a call was open that was thought to be a part of the work: for good.
 
-use spandrel_common::context::Context;
+use spandrel_common::{context::Context, runtime::Runtime};
 
 use crate::{
     conn::State,
@@ -22,7 +23,7 @@ use crate::{
 /// The inbound request that probably caused what the process sends from `pos` on through the connection of `state`.
 #[inline(always)]
 pub fn cause(state: &mut State, pos: u64, ids: Ids) -> Option<&'static Context> {
-    if spandrel_called_at_work(state) == 0 {
+    if spandrel_called_at_work(state) == 0 || maps::runtime(ids.tgid) == Runtime::Go {
         return None;
     }
     // Capture asks when the bytes have left, and knows when that was.

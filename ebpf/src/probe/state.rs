@@ -80,6 +80,7 @@ fn ends(sock: Sock, old: i32, new: i32) -> bool {
 fn changed(state: &mut State, sock: Sock, new: i32) {
     if state.phase == HTTP && state.announced != 0 {
         take_unread(state, sock);
+        take_unsaid(state, sock);
         let (reason, errno) = if new == TCP_CLOSE {
             match sock.error() {
                 0 => (CLOSE_GONE, 0),
@@ -130,6 +131,22 @@ fn take_unread(state: &mut State, sock: Sock) {
         let pos = flow.pos + u64::from(ahead);
         flow.pos = if pos < flow.until { pos } else { flow.until };
         flow.seq = seq;
+    }
+}
+
+/// What a call has sent whose hook is yet to run is known by TCP's own numbers: the peer's answer to it may be what ends the
+/// connection.
+#[inline(always)]
+fn take_unsaid(state: &mut State, sock: Sock) {
+    let flow = &mut state.tx;
+    if flow.mode != BODY || flow.seq_known == 0 {
+        return;
+    }
+    let Some(seq) = Tcp(Raw(sock.0)).sent_seq() else { return };
+    let ahead = seq.wrapping_sub(flow.seq);
+    if ahead > 0 && ahead < 1 << 31 {
+        let pos = flow.pos + u64::from(ahead);
+        flow.pos = if pos < flow.until { pos } else { flow.until };
     }
 }
 

@@ -1,6 +1,5 @@
 //! The HTTP/1 parser: it consumes no more than there is, and how the bytes were cut makes no difference.
 
-use bytes::Bytes;
 use spandrel::protocol::{Input, Message, Parser, Side, http1::Http1};
 
 /// The first byte says which side speaks and how its bytes are cut; the rest is what it says.
@@ -64,11 +63,10 @@ fn feed(
 /// A message with its position in the whole side, and none in the call.
 fn placed(mut message: Message, base: usize) -> (usize, Message) {
     let position = match &mut message {
-        Message::Request { at, head } | Message::Response { at, head, .. } => {
-            head.bytes = Bytes::copy_from_slice(&head.bytes);
-            base + std::mem::take(at)
-        }
-        Message::Informational { at, .. } | Message::End { at, .. } => base + std::mem::take(at),
+        Message::Request { at, .. }
+        | Message::Response { at, .. }
+        | Message::Informational { at, .. }
+        | Message::End { at, .. } => base + std::mem::take(at),
         Message::Tunnel | Message::Lost { .. } | Message::Resync { .. } | Message::GiveUp(_) => 0,
     };
     (position, message)

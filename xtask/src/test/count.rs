@@ -29,6 +29,11 @@ impl Count {
         self.failures.extend(failures);
     }
 
+    /// What was skipped, and why.
+    pub(crate) fn skips(&self) -> &[String] {
+        &self.skips
+    }
+
     /// The names of what failed.
     pub(crate) fn failures(&self) -> &[String] {
         &self.failures

@@ -10,6 +10,7 @@ pub(super) struct Verdict {
     /// Release and profile, as `spandrel doctor` tells them.
     system: String,
     tests: Vec<String>,
+    skips: Vec<String>,
     complaints: Vec<String>,
 }
 
@@ -39,6 +40,7 @@ impl Console {
                 let skipped = end.count.skipped;
                 let (passed, failed) = (end.count.passed, end.count.failed);
                 verdict.tests.push(format!("{title}: {passed} passed, {failed} failed, {skipped} skipped"));
+                verdict.skips.extend(end.count.skips().iter().cloned());
                 verdict.complaints.extend(end.count.failures().iter().map(|name| format!("{title}: {name}")));
             }
             verdict.complaints.extend(job.complaint(&end.code, supported));
@@ -57,6 +59,9 @@ impl fmt::Display for Verdict {
         let parts: Vec<_> =
             [&*self.system].into_iter().filter(|text| !text.is_empty()).chain(tests).collect();
         f.write_str(&parts.join("; "))?;
+        for what in &self.skips {
+            write!(f, "\n  skipped: {what}")?;
+        }
         for what in &self.complaints {
             write!(f, "\n  FAILED: {what}")?;
         }

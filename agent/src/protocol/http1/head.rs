@@ -157,14 +157,11 @@ fn parse(side: Side, bytes: &[u8]) -> Walk {
     Walk::Need { line: from }
 }
 
-/// Whether there is a NUL, or a carriage return besides those that end lines. Counted without a branch so
-/// that the compiler can use vectors.
+/// Whether there is a NUL, or a carriage return besides those that end lines: one of them more than `returns`. Counted
+/// without a branch so that the compiler can use vectors.
 fn stray(head: &[u8], returns: usize) -> bool {
-    let (found, nul) = head.chunks(128).fold((0, 0), |(found, nul), part| {
-        let count = |wanted: u8| part.iter().map(|byte| u8::from(*byte == wanted)).sum::<u8>();
-        (found + usize::from(count(b'\r')), nul + usize::from(count(0)))
-    });
-    found != returns || nul != 0
+    let count = |part: &[u8]| part.iter().map(|byte| u8::from(matches!(byte, b'\r' | 0))).sum::<u8>();
+    head.chunks(128).map(|part| usize::from(count(part))).sum::<usize>() != returns
 }
 
 /// A field that decides about framing.
@@ -182,9 +179,9 @@ impl Field {
     #[inline]
     fn of(line: &[u8]) -> Option<(Self, usize)> {
         let (field, name): (_, &[u8]) = match line.first()? {
-            b'c' | b'C' => (Self::ContentLength, b"content-length"),
-            b't' | b'T' => (Self::TransferEncoding, b"transfer-encoding"),
-            b'u' | b'U' => (Self::Upgrade, b"upgrade"),
+            b'c' | b'C' => (Self::ContentLength, b"Content-Length"),
+            b't' | b'T' => (Self::TransferEncoding, b"Transfer-Encoding"),
+            b'u' | b'U' => (Self::Upgrade, b"Upgrade"),
             _ => return None,
         };
         // The byte behind the name is compared first: it tells most other fields apart.
@@ -193,7 +190,9 @@ impl Field {
             b' ' | b'\t' | b'\r' => (Self::Spaced, name.len()),
             _ => return None,
         };
-        line.get(..name.len())?.eq_ignore_ascii_case(name).then_some((field, from))
+        let given = line.get(..name.len())?;
+        // The usual spelling is compared at once, others byte by byte.
+        (given == name || given.eq_ignore_ascii_case(name)).then_some((field, from))
     }
 }
 

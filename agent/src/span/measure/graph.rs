@@ -6,6 +6,8 @@ use std::{
     net::SocketAddr,
 };
 
+use foldhash::fast::RandomState;
+
 use super::histogram::Histogram;
 
 /// Client sockets whose last exchanges wait for their other end. That follows within milliseconds, so this is for
@@ -42,9 +44,9 @@ pub(super) type Socket = (u32, SocketAddr);
 
 #[derive(Debug, Default)]
 pub(super) struct Graph {
-    waiting: HashMap<Socket, Vec<End>>,
+    waiting: HashMap<Socket, Vec<End>, RandomState>,
     order: VecDeque<Socket>,
-    pub(super) edges: HashMap<(u32, u32), Edge>,
+    pub(super) edges: HashMap<(u32, u32), Edge, RandomState>,
     /// Requests between services for whose pair there was no room.
     pub(super) overflow: u64,
 }

@@ -4,6 +4,8 @@
 //! A name is compared without regard to case, to `-`, `_`, `.` and brackets, and to percent-encoding, so that
 //! `api_key`, `Api-Key`, `user[apiKey]` and `%61pikey` are one.
 
+use std::cmp::Ordering;
+
 /// Parameters and assignments whose values are secrets, unless configured otherwise. A star stands for
 /// anything before or behind.
 pub const SECRET_NAMES: &[&str] = &[
@@ -74,10 +76,9 @@ pub const SECRET_HEADERS: &[&str] = &[
 /// Bytes of a name that are looked at, from its end on. Longer than any name in the lists and its prefix.
 const LONGEST: usize = 64;
 
-/// A set of names.
+/// A set of names. Each list is sorted by length, so that a short name is compared with few others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
-    /// Sorted.
     whole: Vec<Box<[u8]>>,
     ends: Vec<Box<[u8]>>,
     starts: Vec<Box<[u8]>>,
@@ -104,7 +105,9 @@ impl Names {
                 (true, true) => set.inside.push(plain),
             }
         }
-        set.whole.sort_unstable();
+        for list in [&mut set.whole, &mut set.ends, &mut set.starts, &mut set.inside] {
+            list.sort_unstable_by(|a, b| by_length(a, b));
+        }
         set
     }
 
@@ -120,14 +123,22 @@ impl Names {
         if name.is_empty() {
             return false;
         }
-        self.whole.binary_search_by(|known| (**known).cmp(name)).is_ok()
-            || self.ends.iter().any(|end| name.ends_with(end))
-            || self.starts.iter().any(|start| name.starts_with(start))
-            || self
-                .inside
-                .iter()
-                .any(|part| part.is_empty() || name.windows(part.len()).any(|window| window == &**part))
+        self.whole.binary_search_by(|known| by_length(known, name)).is_ok()
+            || fitting(&self.ends, name).any(|end| name.ends_with(end))
+            || fitting(&self.starts, name).any(|start| name.starts_with(start))
+            || fitting(&self.inside, name)
+                .any(|part| part.is_empty() || name.windows(part.len()).any(|window| window == part))
     }
+}
+
+fn by_length(a: &[u8], b: &[u8]) -> Ordering {
+    a.len().cmp(&b.len()).then_with(|| a.cmp(b))
+}
+
+/// Those of a sorted list that are not longer than a name.
+fn fitting<'l>(list: &'l [Box<[u8]>], name: &[u8]) -> impl Iterator<Item = &'l [u8]> {
+    let longest = name.len();
+    list.iter().map(|part| &**part).take_while(move |part| part.len() <= longest)
 }
 
 /// A name without what does not count. Of a longer name than the buffer, its end.

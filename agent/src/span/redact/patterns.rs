@@ -140,14 +140,23 @@ pub(super) fn aws_secret(bytes: &[u8], start: usize) -> Option<usize> {
     (mixed && slashes <= 2).then_some(end)
 }
 
-/// Whether a prefix of [`ISSUERS`] begins with this byte: few words go on from there.
-pub(super) const fn can_begin_issued(byte: u8) -> bool {
-    matches!(byte, b'g' | b'x' | b's' | b'r' | b'w' | b'A' | b'n' | b'h' | b'd')
+/// Whether a prefix of [`ISSUERS`] begins like this: few words go on from there.
+const fn can_begin_issued(word: &[u8]) -> bool {
+    matches!(
+        word,
+        [b'g', b'h' | b'i' | b'l', ..]
+            | [b's' | b'r', b'k', ..]
+            | [b'x' | b'd', b'o', ..]
+            | [b'w', b'h', ..]
+            | [b'A', b'I', ..]
+            | [b'n', b'p', ..]
+            | [b'h', b'v', ..]
+    )
 }
 
 /// A token that its issuer made recognisable.
 pub(super) fn issued(bytes: &[u8], start: usize) -> Option<usize> {
-    let rest = bytes.get(start..)?;
+    let rest = bytes.get(start..).filter(|rest| can_begin_issued(rest))?;
     let (prefix, least) = ISSUERS.iter().find(|(prefix, _)| rest.starts_with(prefix))?;
     let from = start + prefix.len();
     let len = run(bytes, from, |byte| is_base64url(byte) || byte == b'.');
@@ -173,10 +182,17 @@ pub(super) fn email(bytes: &[u8], at: usize, width: usize) -> Option<(usize, usi
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::glance::may_hold, *};
 
     #[test]
-    fn every_issuer_is_looked_for() {
-        assert!(ISSUERS.iter().all(|(prefix, _)| can_begin_issued(prefix[0])));
+    fn no_token_is_too_short_for_a_glance() {
+        for (prefix, least) in ISSUERS {
+            assert!(can_begin_issued(prefix));
+            assert!(may_hold(&[prefix, &vec![b'a'; least]].concat()));
+        }
+        for prefix in AWS {
+            assert!(may_hold(&[prefix, &[b'2'; 16]].concat()));
+        }
+        assert!(may_hold(&[b'a'; 40]) && may_hold(b"4222222222222"));
     }
 }

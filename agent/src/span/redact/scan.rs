@@ -3,7 +3,7 @@
 use super::{
     Redactor,
     cards::card,
-    patterns::{aws_id, aws_secret, can_begin_issued, email, issued, jwt, scheme},
+    patterns::{aws_id, aws_secret, email, issued, jwt, scheme},
 };
 use crate::{span::semconv::REDACTED, stats::Redaction};
 
@@ -18,11 +18,13 @@ pub(super) struct Found {
 /// What can begin at a byte.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
-    /// Nothing.
-    Plain,
     /// A word that may be a token, where it begins.
     Letter,
     Digit,
+    /// Nothing, but it goes on a word.
+    Underscore,
+    /// A key in base64.
+    Sign,
     /// The end of a name in front of its value.
     Equals,
     Colon,
@@ -30,6 +32,8 @@ enum Class {
     At,
     /// Perhaps one of the above, percent-encoded.
     Percent,
+    /// Nothing.
+    Plain,
 }
 
 const CLASSES: [Class; 256] = {
@@ -38,8 +42,10 @@ const CLASSES: [Class; 256] = {
     while byte < 256 {
         let letter = byte as u8;
         classes[byte] = match letter {
-            b'A'..=b'Z' | b'a'..=b'z' | b'+' | b'/' => Class::Letter,
+            b'A'..=b'Z' | b'a'..=b'z' => Class::Letter,
             b'0'..=b'9' => Class::Digit,
+            b'_' => Class::Underscore,
+            b'+' | b'/' => Class::Sign,
             b'=' => Class::Equals,
             b':' => Class::Colon,
             b'@' => Class::At,
@@ -67,10 +73,10 @@ pub(super) fn scan(text: &str, rules: &Redactor) -> Vec<Found> {
     // Whether a word can begin here.
     let mut boundary = true;
     while let Some(byte) = bytes.get(at).copied() {
-        let part = match CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Plain) {
-            Class::Plain => None,
-            Class::Letter | Class::Digit if !boundary || bytes.len() < SHORTEST => None,
-            Class::Letter => pass.word(at),
+        let part = match class(byte) {
+            Class::Plain | Class::Underscore => None,
+            Class::Letter | Class::Digit | Class::Sign if !boundary || bytes.len() < SHORTEST => None,
+            Class::Letter | Class::Sign => pass.word(at),
             Class::Digit => pass.number(at),
             Class::Equals => pass.assignment(at, 1),
             Class::Colon => pass.quoted(at),
@@ -82,8 +88,8 @@ pub(super) fn scan(text: &str, rules: &Redactor) -> Vec<Found> {
             },
         };
         // What was found behind a name may begin before the end of the last find.
-        let end = found.last().map_or(0, |last| last.end);
-        let part = part.map(|part| Found { start: part.start.max(end), ..part });
+        let from = |part: &Found| found.last().map_or(part.start, |last| part.start.max(last.end));
+        let part = part.map(|part| Found { start: from(&part), ..part });
         if let Some(part) = part.filter(|part| part.start < part.end) {
             found.push(part);
             at = part.end.max(at + 1);
@@ -91,13 +97,16 @@ pub(super) fn scan(text: &str, rules: &Redactor) -> Vec<Found> {
             (pass.name, pass.part) = (at, at);
             continue;
         }
-        let (shown, width) = match escape(bytes, at) {
-            Some(decoded) => (decoded, 3),
-            None => (byte, 1),
-        };
+        let escaped = if byte == b'%' { escape(bytes, at) } else { None };
+        let (shown, width) = escaped.map_or((byte, 1), |decoded| (decoded, 3));
         at += width;
         // Behind an escape a word begins: `Bearer%20eyJ...`.
-        boundary = width == 3 || !(byte.is_ascii_alphanumeric() || byte == b'_');
+        boundary = width == 3 || !is_word(byte);
+        if !boundary {
+            // Inside of a word nothing begins, and neither a name nor an authority ends.
+            at += bytes.get(at..).unwrap_or_default().iter().take_while(|byte| is_word(**byte)).count();
+            continue;
+        }
         if !is_name(shown) {
             pass.name = at;
         }
@@ -113,6 +122,14 @@ fn escape(bytes: &[u8], at: usize) -> Option<u8> {
     let [b'%', high, low] = bytes.get(at..at + 3)? else { return None };
     let hex = |digit: &u8| char::from(*digit).to_digit(16).map(|value| value as u8);
     Some(hex(high)? << 4 | hex(low)?)
+}
+
+fn class(byte: u8) -> Class {
+    CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Plain)
+}
+
+fn is_word(byte: u8) -> bool {
+    matches!(class(byte), Class::Letter | Class::Digit | Class::Underscore)
 }
 
 /// What names of parameters are made of.
@@ -148,17 +165,13 @@ impl Pass<'_> {
             _ => None,
         };
         quick
-            .or_else(|| {
-                let may = values.issued && can_begin_issued(first);
-                if may { find(issued(bytes, at), Redaction::IssuedToken) } else { None }
-            })
+            .or_else(|| if values.issued { find(issued(bytes, at), Redaction::IssuedToken) } else { None })
             .or_else(|| if values.aws_keys { find(aws_secret(bytes, at), Redaction::AwsKey) } else { None })
     }
 
     fn number(&self, at: usize) -> Option<Found> {
         let (bytes, values) = (self.bytes, &self.rules.policy.values);
-        let whole =
-            |end: &usize| bytes.get(*end).is_none_or(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_');
+        let whole = |end: &usize| bytes.get(*end).is_none_or(|byte| !is_word(*byte));
         let card = if values.cards { card(bytes, at).filter(whole) } else { None };
         if let Some(end) = card {
             return Some(Found { start: at, end, rule: Redaction::CardNumber });

@@ -192,6 +192,90 @@ fn no_text_takes_long() {
     }
 }
 
+/// What secrets begin with, what they are made of, and what stands around them.
+const PIECES: [&str; 58] = [
+    "bearer",
+    "Bearer",
+    "BASIC",
+    "basic",
+    "dXNlcjpwYXNz",
+    "abcdefgh12",
+    "eyJ",
+    "eyJhbGciOiJIUzI1NiJ9",
+    "AKIA",
+    "ASIA",
+    "IOSFODNN7EXAMPLE",
+    "IOSFODNN7EXAMPL",
+    "ghp_",
+    "github_pat_",
+    "glpat-",
+    "xoxb-",
+    "sk_live_",
+    "sk-",
+    "whsec_",
+    "AIza",
+    "npm_",
+    "hvs.",
+    "dop_v1_",
+    "a1a1a1a1a1a1a1a1",
+    "a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1",
+    "wJalrXUtnFEMI/K7MDENG/bPxRfiC9EXAMPLE22Y",
+    "wJalrXUtnFEMI/K7MDENG",
+    "4111111111111111",
+    "378282246310005",
+    "4111",
+    "1111",
+    "411",
+    "user",
+    "password",
+    "token",
+    "example.org",
+    "http",
+    "REDACTED",
+    " ",
+    "+",
+    "-",
+    ":",
+    "://",
+    "/",
+    ".",
+    "_",
+    "\t",
+    "\n",
+    "%20",
+    "%3D",
+    "%40",
+    "=",
+    "@",
+    "\"",
+    "'",
+    "&",
+    "é",
+    "J",
+];
+
+fn hostile() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        4 => proptest::sample::select(&PIECES[..]).prop_map(String::from),
+        1 => "[0-9]{1,20}",
+        1 => "[A-Za-z0-9_.+/-]{1,45}",
+        1 => "[ -~]",
+    ];
+    proptest::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    /// What a glance passes holds nothing that a scan finds.
+    #[test]
+    fn a_glance_misses_nothing(text in hostile()) {
+        if !may_hold(text.as_bytes()) {
+            prop_assert_eq!(scan(&text, &redactor()), []);
+        }
+    }
+}
+
 proptest! {
     /// A secret that stands in any text by itself is hidden.
     #[test]

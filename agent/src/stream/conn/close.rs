@@ -68,6 +68,12 @@ impl Conn {
             }
             CLOSE_ERROR => {
                 self.ended = Some(Outcome::Failed(close.errno));
+                // What this end had written by then was written, even if the hook of that call is yet to run.
+                let own = self.own_side();
+                let last_ns = self.half(own).last_ns.max(now_ns);
+                if self.held.is_empty() && self.parser.within(own) && self.parser.knows(own) {
+                    self.untold(own, close, last_ns, context);
+                }
                 self.end((Outcome::Failed(close.errno), now_ns), context);
                 self.over = true;
             }

@@ -44,6 +44,10 @@ impl Conn {
     /// Gives the parser what is not bytes.
     pub(super) fn feed(&mut self, side: Side, input: Input<'_>, now_ns: u64, context: &mut Context<'_>) {
         self.parser.advance(side, input, context.messages);
+        // What is not bytes seldom ends or begins a message.
+        if context.messages.is_empty() {
+            return;
+        }
         let half = self.half(side);
         let (base, mut sources) = (half.next, Sources::of_one(half.source));
         self.apply(base, &mut sources, now_ns, context);
@@ -141,7 +145,8 @@ impl Conn {
                 }
                 Message::End { side: Side::Request, body, .. } => self.pairing.sent(body),
                 Message::End { side: Side::Response, body, .. } => {
-                    self.answered((Outcome::Complete, last_ns), body, context);
+                    let outcome = if self.untimed { Outcome::Unseen } else { Outcome::Complete };
+                    self.answered((outcome, last_ns), body, context);
                 }
                 Message::Lost { side: Side::Request } => self.pairing.request_lost(),
                 Message::Lost { side: Side::Response } => {

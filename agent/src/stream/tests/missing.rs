@@ -280,7 +280,7 @@ fn heads_above_the_limit_still_make_exchanges() {
     wire.resp(OK);
     wire.data(Request, GET).flags(DATA_START).send();
     wire.resp(OK);
-    assert_eq!(wire.out[0].request.bytes.len(), 16_384);
+    assert_eq!(wire.out[0].request.bytes().len(), 16_384);
     assert!(wire.out[0].request.truncated);
     assert_eq!(wire.told(), format!("@0 200 0/2 gap, @{} 200 0/2", long.len()));
     assert_eq!(wire.counted(Count::TruncatedHeads), 1);

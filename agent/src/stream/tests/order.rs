@@ -26,7 +26,7 @@ fn one_exchange_is_told_completely() {
     let [exchange] = &wire.out[..] else { panic!("{:?}", wire.out) };
     assert_eq!((exchange.tgid, exchange.tid), (7, 8), "of who read the request");
     assert_eq!((exchange.start_ns, exchange.end_ns, exchange.wait_ns), (start, end, 42));
-    assert_eq!(exchange.request.bytes, GET);
+    assert_eq!(exchange.request.bytes(), GET);
     assert_eq!(exchange.connection.role, Role::Server);
     assert_eq!(exchange.connection.local, Addr::Ip("127.0.0.1:80".parse().unwrap()));
     assert!(exchange.sampled);

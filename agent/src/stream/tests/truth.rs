@@ -122,7 +122,7 @@ fn moves(plans: &[Plan], depth: usize) -> Vec<(usize, Side, Vec<u8>, u16)> {
 
 fn check(out: &[Exchange]) -> Result<(), TestCaseError> {
     for exchange in out {
-        let text = String::from_utf8_lossy(&exchange.request.bytes);
+        let text = String::from_utf8_lossy(exchange.request.bytes());
         let number: Option<usize> =
             text.split(' ').nth(1).and_then(|path| path.strip_prefix('/')).and_then(|path| path.parse().ok());
         if let (Some(number), Some((status, _)), false) =

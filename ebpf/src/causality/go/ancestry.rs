@@ -52,39 +52,39 @@ pub fn began(program: &Program, request: u64, r14: u64, ids: Ids) {
 
 /// The open inbound request from whose context that of the outbound `net/http.Request` at `request` was made.
 #[inline(always)]
-pub fn cause(program: &Program, request: u64, ids: Ids) -> Option<Found> {
+pub fn cause(program: &Program, request: u64, ids: Ids) -> Found {
     let layout = &program.layout;
     let mut at = member(request, layout.req_ctx);
     for _ in 0..MAX_DEPTH {
-        let [itab, object] = read::user::<Interface>(at)?;
+        let Some([itab, object]) = read::user::<Interface>(at) else { break };
         if object == 0 {
-            return None;
+            break;
         }
-        let kind = kind(program, itab)?;
+        let Some(kind) = kind(program, itab) else { break };
         if kind == layout.cancel_hash {
-            if let Some(found) = of(object, ids.tgid) {
-                return Some(found);
+            let found = of(object, ids.tgid);
+            if found.is_some() {
+                return found;
             }
         } else if kind != layout.timer_hash && kind != layout.value_hash && kind != layout.without_hash {
-            return None;
+            break;
         }
         // The first member of each of them.
         at = object;
     }
-    None
+    Found::NONE
 }
 
 /// The request that a context belongs to.
 #[inline(always)]
-fn of(object: u64, tgid: u32) -> Option<Found> {
-    let key = GO_CONTEXTS.get_ptr([object, u64::from(tgid)])?;
+fn of(object: u64, tgid: u32) -> Found {
+    let Some(key) = GO_CONTEXTS.get_ptr([object, u64::from(tgid)]) else { return Found::NONE };
     // SAFETY: a live map value, freed only after a grace period that this program's run is part of.
     let key = Key(unsafe { *key });
-    let work = work(key)?;
-    if work.origin != object {
-        return None;
+    match work(key) {
+        Some(work) if work.origin == object => Found::work(work, Rule::GoContext, key),
+        _ => Found::NONE,
     }
-    Found::work(work, Rule::GoContext, key)
 }
 
 /// The hash of an interface's type; `None` if there is none.

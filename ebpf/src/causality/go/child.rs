@@ -27,29 +27,23 @@ use crate::{
 /// The request that a goroutine without one of its own calls for: `named`, if its Go context says so, or else the one
 /// that its parent works on.
 #[inline(always)]
-pub(super) fn cause(
-    program: &Program,
-    goroutine: Goroutine,
-    key: Key,
-    named: Option<Found>,
-    ids: Ids,
-) -> Option<Found> {
+pub(super) fn cause(program: &Program, goroutine: Goroutine, key: Key, named: Found, ids: Ids) -> Found {
     let parent = parent(program, goroutine, key, ids);
     let before = GO_CHILDREN.get_ptr(key.0);
     // SAFETY: a live map value, freed only after a grace period that this program's run is part of.
-    let before = before.map(|span| unsafe { *span });
-    let of_parent = parent.map_or(0, Found::span);
-    let other = named.is_some_and(|named| parent.is_some() && named.span() != of_parent);
-    let function = trial::of([goroutine.function(program)?, u64::from(ids.tgid)])?;
-    if other || before.is_some_and(|before| before != of_parent) {
+    let before = before.map_or(0, |span| unsafe { *span });
+    let of_parent = parent.span();
+    let Some(address) = goroutine.function(program) else { return Found::NONE };
+    let Some(function) = trial::of([address, u64::from(ids.tgid)]) else { return Found::NONE };
+    let other = named.is_some() && parent.is_some() && named.span() != of_parent;
+    if other || (before != 0 && before != of_parent) {
         function.outlives();
-    } else if let Some(found) = named.or(parent) {
+    } else if named.is_some() || parent.is_some() {
+        let span = if named.is_some() { named.span() } else { of_parent };
         // For want of room it is asked again.
-        let _ = GO_CHILDREN.insert(key.0, found.span(), 0);
+        let _ = GO_CHILDREN.insert(key.0, span, 0);
     }
-    if before.is_none()
-        && let Some(parent) = parent
-    {
+    if before == 0 && parent.is_some() {
         function.first_call(
             program,
             Child { g: goroutine.address(), key: key.0, parent: parent.key, span: of_parent },
@@ -58,20 +52,22 @@ pub(super) fn cause(
     if named.is_some() {
         return named;
     }
-    let first = before.is_none() && !globals::strict() && function.trusted();
-    if first { parent } else { None }
+    let first = before == 0 && !globals::strict() && function.trusted();
+    if first { parent } else { Found::NONE }
 }
 
 /// The request that a goroutine's parent works on, if the goroutine was born after its head was read.
 #[inline(always)]
-fn parent(program: &Program, goroutine: Goroutine, key: Key, ids: Ids) -> Option<Found> {
-    let parent = Key::of(ids.tgid, goroutine.parent(program)?)?;
-    let work = work(parent)?;
+fn parent(program: &Program, goroutine: Goroutine, key: Key, ids: Ids) -> Found {
+    let parent = goroutine.parent(program).and_then(|goid| Key::of(ids.tgid, goid));
+    let Some((parent, work)) = parent.and_then(|parent| Some((parent, work(parent)?))) else {
+        return Found::NONE;
+    };
     let goid = key.goid();
     let later = goid > work.taken || (goid >= work.next && goid < work.next_end);
     if !later {
         emit::count(Counter::GoroutineElder);
-        return None;
+        return Found::NONE;
     }
     Found::work(work, Rule::Goroutine, parent)
 }

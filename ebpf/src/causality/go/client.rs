@@ -42,7 +42,8 @@ pub fn handed(program: &Program, connection: u64, request: u64, r14: u64, ids: I
         return;
     };
     let key = descriptor_key(ids.tgid, fd);
-    let Some(found) = who(program, request, r14, ids) else {
+    let found = who(program, request, r14, ids);
+    let Some(context) = found.context else {
         // What was pending there is nobody's now.
         let _ = GO_PENDING.remove(key);
         return;
@@ -55,7 +56,7 @@ pub fn handed(program: &Program, connection: u64, request: u64, r14: u64, ids: I
     // SAFETY: a live map value, freed only after a grace period that this program's run is part of; the connection
     // is this goroutine's alone.
     let pending = unsafe { &mut *pending };
-    pending.context = *found.context;
+    pending.context = *context;
     pending.rule = found.rule;
     pending.at_ns = emit::now();
     if found.still() {
@@ -66,24 +67,26 @@ pub fn handed(program: &Program, connection: u64, request: u64, r14: u64, ids: I
 
 /// The inbound request that a goroutine calls for.
 #[inline(always)]
-fn who(program: &Program, request: u64, r14: u64, ids: Ids) -> Option<Found> {
-    let goroutine = Goroutine::running(program, r14)?;
-    let key = goroutine.key(program, ids.tgid)?;
-    let named = if globals::rule(Rule::GoContext) {
+fn who(program: &Program, request: u64, r14: u64, ids: Ids) -> Found {
+    let Some(goroutine) = Goroutine::running(program, r14) else { return Found::NONE };
+    let Some(key) = goroutine.key(program, ids.tgid) else { return Found::NONE };
+    let named = if globals::rule(Rule::GoContext)
         // The first member of the request that is handed over is the one that was asked for.
-        read::user(request).and_then(|request| ancestry::cause(program, request, ids))
+        && let Some(request) = read::user(request)
+    {
+        ancestry::cause(program, request, ids)
     } else {
-        None
+        Found::NONE
     };
     if let Some(work) = work(key)
         && work.loops == 0
     {
-        let own = Found::work(work, Rule::Goroutine, key)?;
-        if named.is_some_and(|named| named.span() != own.span()) {
+        let own = Found::work(work, Rule::Goroutine, key);
+        if own.is_some() && named.is_some() && named.span() != own.span() {
             emit::count(Counter::Conflicts);
-            return None;
+            return Found::NONE;
         }
-        return Some(own);
+        return own;
     }
     child::cause(program, goroutine, key, named, ids)
 }
@@ -116,21 +119,24 @@ fn descriptor(program: &Program, connection: u64) -> Option<u32> {
 /// The inbound request that caused the outbound one that the running task writes, if that is certain. Whoever has
 /// copied it has to ask [`Found::still`], and to call [`spent`].
 #[inline(always)]
-pub fn cause(ids: Ids) -> Option<Found> {
-    let program = program(ids.tgid)?;
+pub fn cause(ids: Ids) -> Found {
+    let Some(program) = program(ids.tgid) else { return Found::NONE };
     let key = descriptor_key(ids.tgid, syscall::descriptor());
     if let Some(pending) = GO_PENDING.get_ptr(key) {
         // SAFETY: a live map value, as above.
         let pending = unsafe { &*pending };
         if emit::now().wrapping_sub(pending.at_ns) >= GO_PENDING_NS {
-            return None;
+            return Found::NONE;
         }
         return Found::at(&pending.context, pending.rule, &raw const pending.key, key);
     }
     // Only the goroutine that has the request itself is trusted with what it writes: a child may be the writer of a
     // connection that serves others, too.
-    let key = Goroutine::calling(program)?.key(program, ids.tgid)?;
-    Found::work(work(key)?, Rule::Goroutine, key)
+    let key = Goroutine::calling(program).and_then(|goroutine| goroutine.key(program, ids.tgid));
+    match key.and_then(|key| Some((work(key)?, key))) {
+        Some((work, key)) => Found::work(work, Rule::Goroutine, key),
+        None => Found::NONE,
+    }
 }
 
 /// The running task writes a request: what was handed to its connection is used up.

@@ -52,43 +52,49 @@ pub struct Work {
     loops: u64,
 }
 
-/// An inbound request in an entry of a map.
+/// An inbound request in an entry of a map, or none.
 ///
 /// The kernel gives the memory of an entry that is removed to the next one at once. So whoever has copied what he
 /// needs has to ask whether it was this entry's all the while.
+///
+/// No `Option` of it: what that leaves undefined where there is none, the compiler copies all the same, and verifiers
+/// before 6.3 refuse. For the same reason all of it are whole words.
 #[derive(Clone, Copy)]
 pub struct Found {
-    pub context: &'static Context,
-    /// What says that it is the cause: a [`Rule`]. A word, for the verifier, which refuses part of one that may be
-    /// another thing at times.
+    /// `None` where nothing was found.
+    pub context: Option<&'static Context>,
+    /// What says that it is the cause: a [`Rule`].
     rule: u64,
     slot: *const u64,
-    pub key: u64,
+    key: u64,
 }
 
 impl Found {
+    /// Nothing was found.
+    pub const NONE: Self = Self { context: None, rule: 0, slot: core::ptr::null(), key: 0 };
+
     #[inline(always)]
-    fn at(context: &'static Context, rule: u64, slot: *const u64, key: u64) -> Option<Self> {
-        let found = Self { context, rule, slot, key };
-        (context.known != 0 && found.still()).then_some(found)
+    fn at(context: &'static Context, rule: u64, slot: *const u64, key: u64) -> Self {
+        let found = Self { context: Some(context), rule, slot, key };
+        if context.known != 0 && found.still() { found } else { Self::NONE }
     }
 
     #[inline(always)]
-    fn work(work: &'static Work, rule: Rule, key: Key) -> Option<Self> {
+    fn work(work: &'static Work, rule: Rule, key: Key) -> Self {
         Self::at(&work.context, rule as u64, &raw const work.key, key.0)
     }
 
-    /// Whether the entry is still the same.
+    /// Whether something was found.
+    #[inline(always)]
+    fn is_some(self) -> bool {
+        self.context.is_some()
+    }
+
+    /// Whether the entry is still the same. So is what was not found.
     #[inline(always)]
     pub fn still(self) -> bool {
         // SAFETY: memory of a map's entries is never given back to the kernel while a program runs.
-        unsafe { self.slot.read_volatile() == self.key }
-    }
-
-    /// To ask the same later.
-    #[inline(always)]
-    pub const fn watch(self) -> Watch {
-        Watch { slot: self.slot, key: self.key }
+        self.slot.is_null() || unsafe { self.slot.read_volatile() == self.key }
     }
 
     /// Whether a Go context says that it is the cause, and not a goroutine.
@@ -97,29 +103,10 @@ impl Found {
         self.rule == Rule::GoContext as u64
     }
 
-    /// The request's own span, as a number.
+    /// The request's own span, as a number, which is not 0; 0 where nothing was found.
     #[inline(always)]
     fn span(self) -> u64 {
-        u64::from_ne_bytes(self.context.span_id)
-    }
-}
-
-/// An entry to look at once more, or none: in words that are always written, as old verifiers want it.
-#[derive(Clone, Copy)]
-pub struct Watch {
-    slot: *const u64,
-    key: u64,
-}
-
-impl Watch {
-    /// Of no entry.
-    pub const NONE: Self = Self { slot: core::ptr::null(), key: 0 };
-
-    /// Whether the entry is another one now.
-    #[inline(always)]
-    pub fn broken(self) -> bool {
-        // SAFETY: if it is of an entry, then as in [`Found::still`].
-        !self.slot.is_null() && unsafe { self.slot.read_volatile() != self.key }
+        self.context.map_or(0, |context| u64::from_ne_bytes(context.span_id))
     }
 }
 

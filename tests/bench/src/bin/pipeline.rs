@@ -18,8 +18,6 @@ use spandrel::{
 use spandrel_bench::{Recording, SAMPLES, Sample, resources};
 use spandrel_common::sample::Policy;
 
-/// Events between two looks at finished exchanges, as the agent's capture thread has it.
-const BURST: usize = 256;
 /// `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`, unless someone sets it.
 const BATCH: usize = 512;
 /// The agent's bound on followed connections; the recordings stay far below.
@@ -102,13 +100,9 @@ impl<'a> Pipeline<'a> {
     /// What is measured. Not inlined: Callgrind counts from its call to its return.
     #[inline(never)]
     fn run(&mut self, recording: &Recording) -> Result<()> {
-        for (index, record) in recording.records().enumerate() {
+        for record in recording.records() {
             self.event(record)?;
-            if index % BURST == BURST - 1 {
-                self.settle();
-            }
         }
-        self.settle();
         self.flush();
         Ok(())
     }
@@ -117,11 +111,13 @@ impl<'a> Pipeline<'a> {
         let event = decode(black_box(record)).context("a record cannot be decoded")?;
         self.sequence.observe(event.header());
         self.table.handle(&event, &mut self.exchanges);
+        self.build();
         Ok(())
     }
 
-    fn settle(&mut self) {
-        for exchange in std::mem::take(&mut self.exchanges) {
+    fn build(&mut self) {
+        let mut exchanges = std::mem::take(&mut self.exchanges);
+        for exchange in exchanges.drain(..) {
             let of = self.resources.iter().find(|(pid, _)| *pid == exchange.tgid);
             let resource = of.map(|(_, resource)| Arc::clone(resource)).unwrap_or_default();
             if let Some(span) = self.builder.build(&exchange, resource) {
@@ -131,6 +127,7 @@ impl<'a> Pipeline<'a> {
                 }
             }
         }
+        self.exchanges = exchanges;
     }
 
     fn flush(&mut self) {

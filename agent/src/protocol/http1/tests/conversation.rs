@@ -98,7 +98,7 @@ impl Conversation {
             let told = &mut self.told;
             match message {
                 Message::Request { at, head } | Message::Response { at, head, .. } => {
-                    let bytes = &head.bytes;
+                    let bytes = head.bytes();
                     let line = bytes.split(|b| *b == b'\n').next().unwrap_or(bytes);
                     let line = String::from_utf8_lossy(line);
                     let line: String = line.trim_end().chars().take(60).collect();
