@@ -1,13 +1,14 @@
 //! What the agent says about itself: one line a condition, on standard error, never on standard output. For people
 //! on a terminal, as JSON elsewhere; `tracing` carries it, and takes what libraries and the kernel side say through
 //! `log`.
-#![expect(clippy::print_stderr, reason = "this is the place that writes to standard error")]
+
+mod writer;
 
 use std::{
     collections::HashMap,
     fmt::{self, Write as _},
-    io::{IsTerminal as _, stderr},
-    sync::{Mutex, PoisonError},
+    io::{IsTerminal as _, Write as _, stderr},
+    sync::{Mutex, OnceLock, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -22,12 +23,20 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
+use self::writer::Writer;
+
 /// Messages of libraries are for those who look for a fault.
 const OURS: &str = "spandrel";
 /// One place of the code may say so much in a [`WINDOW`]; what is more is counted and told later.
 const WINDOW_LIMIT: u32 = 20;
 /// For a person who reads along, ten seconds are now.
 const WINDOW: Duration = Duration::from_secs(10);
+
+/// How long the last lines may take when the agent ends: whoever reads them is fast, or away.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Where lines are written.
+static WRITER: OnceLock<Writer> = OnceLock::new();
 
 /// Writes events as lines.
 struct Lines {
@@ -55,7 +64,7 @@ impl<S: Subscriber> Layer<S> for Lines {
         let file = message.file.take().or_else(|| meta.file().map(str::to_owned)).unwrap_or_default();
         let place = (file, message.line.or(meta.line()).unwrap_or(0));
         let Some(unsaid) = self.admit(place, level, Instant::now()) else { return };
-        eprintln!("{}", line(self.json, level, &target, &message.text, unsaid, SystemTime::now()));
+        say(line(self.json, level, &target, &message.text, unsaid, SystemTime::now()));
     }
 }
 
@@ -146,10 +155,39 @@ impl Visit for Message {
 
 /// Starts logging at a level. A second call only changes the level.
 pub fn init(level: LevelFilter) {
-    let lines = Lines::new(!stderr().is_terminal());
+    let json = !stderr().is_terminal();
+    let lines = Lines::new(json);
+    let gap = move |lost: u64| {
+        let text = format!("{lost} lines of the log are lost: nobody read standard error");
+        line(json, Level::WARN, OURS, &text, 0, SystemTime::now())
+    };
+    if let (None, Ok(writer)) = (WRITER.get(), Writer::start(stderr(), gap)) {
+        // Who was first is as good.
+        WRITER.set(writer).ok();
+    }
     // It fails if logging has started already, and then this is that.
     tracing_subscriber::registry().with(lines).try_init().ok();
     log::set_max_level(level);
+}
+
+/// Writes a line to standard error, in its order among those of the log. Never waits, once [`init`] was called.
+pub fn say(line: String) {
+    match WRITER.get() {
+        Some(writer) => writer.line(line),
+        None => drop(writeln!(stderr(), "{line}")),
+    }
+}
+
+/// How many lines were never written, because nobody read those before them.
+pub fn lines_lost() -> u64 {
+    WRITER.get().map_or(0, Writer::lost)
+}
+
+/// Waits for what was said to be written, but not for long: nobody may read it.
+pub fn flush() {
+    if let Some(writer) = WRITER.get() {
+        writer.flush(LAST_WORDS);
+    }
 }
 
 #[cfg(test)]

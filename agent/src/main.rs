@@ -80,10 +80,12 @@ fn main() -> ExitCode {
                     ::log::info!("{note}");
                 }
                 let reread: app::Reread = Box::new(move || config::load((*run).clone(), &ProcessEnv));
-                app::run(&config, &reread).unwrap_or_else(|failure| {
-                    eprintln!("spandrel: {}", failure.message);
+                let code = app::run(&config, &reread).unwrap_or_else(|failure| {
+                    log::say(format!("spandrel: {}", failure.message));
                     ExitCode::from(failure.code)
-                })
+                });
+                log::flush();
+                code
             }
         },
     }

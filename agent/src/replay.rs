@@ -21,6 +21,8 @@ pub fn run(options: &Replay, env: &dyn Env) -> ExitCode {
             }
         },
     };
+    // What the log says comes first.
+    crate::log::flush();
     match result {
         Ok(outcome) => {
             let sent = options.otlp_endpoint.is_some();

@@ -129,8 +129,9 @@ const _: () = assert!(
 );
 const _: () = assert!(core::mem::offset_of!(ExecScratch, bytes) == 8 + size_of::<Exec>());
 
+/// Number of the CPU that this runs on.
 #[inline(always)]
-fn cpu() -> u32 {
+pub fn cpu() -> u32 {
     // SAFETY: the helper takes nothing and only returns a number.
     unsafe { aya_ebpf::helpers::generated::bpf_get_smp_processor_id() as u32 }
 }

@@ -208,9 +208,7 @@ impl Capture {
             self.rest.refused.clear();
             self.rest.refused_set.clear();
         }
-        if let Some(sender) = sender {
-            self.rest.sender = sender;
-        }
+        self.rest.sender = sender;
         // Whoever asked may be gone.
         done.send(()).ok();
     }

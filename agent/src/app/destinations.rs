@@ -4,7 +4,8 @@ use crate::{
     config::{
         self, Config,
         destination::{
-            DestinationConfig, DestinationOptions, FileConfig, PolicyConfig, StoreConfig, ToConfig,
+            DestinationConfig, DestinationOptions, FileConfig, FilterConfig, PolicyConfig, StoreConfig,
+            ToConfig,
         },
         otlp::{OtlpConfig, OtlpOptions},
         settings::BatchConfig,
@@ -24,7 +25,7 @@ pub(super) fn export(config: &Config) -> export::Config {
         destination("otlp", To::Otlp(Box::new(otlp(one))), &config.batch, &ours)
     });
     let more = config.more.iter().map(|one| {
-        let DestinationConfig { name, to, batch, ours } = one;
+        let DestinationConfig { name, path: _, to, batch, ours } = one;
         let to = match to {
             ToConfig::Otlp(one) => To::Otlp(Box::new(otlp(one))),
             ToConfig::File(one) => To::File(file(one)),
@@ -39,6 +40,7 @@ pub(super) fn export(config: &Config) -> export::Config {
             config::Console::Json => export::config::Console::Json,
             config::Console::Off => export::config::Console::Off,
         },
+        caps: config.caps,
         spill: config.spill.as_ref().map(store),
         dead_letters: config.dead_letters.as_ref().map(store),
     }
@@ -50,7 +52,7 @@ fn destination(name: &str, to: To, batch: &BatchConfig, ours: &DestinationOption
     let defaults = Destination::new(name, to);
     let spans = batch.max_queue_size.unwrap_or(defaults.queue.spans);
     let bytes = queue_bytes.unwrap_or(defaults.queue.bytes);
-    let config::destination::FilterConfig { services, kind, errors, min_duration } = filter.clone();
+    let FilterConfig { services, service_names: _, kind, errors, min_duration } = filter.clone();
     Destination {
         filter: Filter { services, kind, errors, min_duration },
         queue: Queue { spans, bytes },

@@ -96,7 +96,7 @@ pub fn load(run: config::args::Run, env: &dyn config::env::Env) -> Result<Config
 /// Runs the agent until a signal comes or its command ends. `reread` gives the configuration anew.
 pub fn run(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
     if config.disabled {
-        log::warn!("OTEL_SDK_DISABLED is true: nothing is traced");
+        log::warn!("{}: nothing is traced", config.disabled_by());
         return match command::alone(&config.command) {
             Some(result) => result
                 .map_err(|error| Failure::new(exit::NOINPUT, format!("cannot run the command: {error}"))),
@@ -224,24 +224,15 @@ async fn serve(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
     greet(config, &shared);
     tell(notify::READY);
 
-    let mut ending = Vec::new();
     let code = match command {
         None => {
-            let mut reloader = Reloader {
-                reread,
-                current: config.clone(),
-                changes,
-                source: &source,
-                stats: Arc::clone(&stats),
-                ending: Vec::new(),
-            };
+            let mut reloader = Reloader { reread, current: config.clone(), changes, source: &source };
             // A terminal that is closed sends the same signal: then there is nobody left to reload for.
             let terminal = has_terminal();
             let reloads = config.sources.has_file();
             while stop.wait().await == SignalKind::hangup() && reloads && terminal == has_terminal() {
-                pipeline = reloader.reload(pipeline).await;
+                reloader.reload(&mut pipeline).await;
             }
-            ending = reloader.ending;
             ExitCode::SUCCESS
         }
         Some(command) => command.run(&mut stop).await.map_err(|error| {
@@ -263,11 +254,7 @@ async fn serve(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
             _ = stop.wait() => log::warn!("signalled again: what is not sent yet is left"),
         }
     };
-    farewell(&pipeline.shutdown_before(over).await);
-    for old in ending {
-        // It says itself what it could not send.
-        old.await.ok();
-    }
+    pipeline.shutdown_before(over).await.iter().for_each(Farewell::say);
     if let Some(server) = server {
         server.abort();
     }
@@ -313,19 +300,6 @@ fn greet(config: &Config, shared: &Mutex<Snapshot>) {
             "without {} running programs may not be found, and services go without their names: run as root, or \
              grant what is missing; `spandrel doctor` tells more",
             missing.join(" and ")
-        );
-    }
-}
-
-/// What the shutdown came to, if there was anything to decide.
-fn farewell(all: &[Farewell]) {
-    for Farewell { name, sent, saved, spilled, lost } in all {
-        if saved + lost + spilled == 0 {
-            continue;
-        }
-        log::warn!(
-            "{name}: at the end {sent} spans were sent, {saved} saved as dead letters, {spilled} are on disk for the \
-             next start, {lost} are lost"
         );
     }
 }

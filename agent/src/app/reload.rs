@@ -1,28 +1,25 @@
 //! A changed configuration for a running agent: SIGHUP, or `spandrel reload`, which sends it.
 //!
 //! The file is read and judged as a whole before anything is changed, so that a bad one changes nothing. The
-//! capture thread takes the change between two events: no request is lost. Destinations that changed are
-//! started anew; the old ones send what they hold.
+//! capture thread takes the change between two events: no request is lost. A destination that goes on under its name
+//! keeps its queue, and those that are gone send what they hold.
 
 use std::{fs, sync::mpsc};
 
-use http::{HeaderName, HeaderValue};
 use rustix::process::{Pid, Signal, kill_process};
 use spandrel_common::sample::Policy;
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::sync::oneshot;
 
-use super::{Failure, destinations, farewell, rooms, scope::Scope};
+use super::{Failure, destinations, rooms, scope::Scope};
 use crate::{
     config::{
         Config,
-        destination::ToConfig,
         mistake::{Mistakes, exit},
     },
     discover::select::Selectors,
-    export::{self, Pipeline, Sender, metrics::Source},
+    export::{Pipeline, Sender, metrics::Source},
     sample::Rules,
     span::SpanPolicy,
-    stats::Stats,
 };
 
 /// What the capture thread is to do otherwise from now on.
@@ -33,8 +30,7 @@ pub(super) struct Change {
     pub(super) rules: Rules,
     /// None if they are as they were.
     pub(super) selectors: Option<Selectors>,
-    /// None if the destinations are as they were.
-    pub(super) sender: Option<Sender>,
+    pub(super) sender: Sender,
     /// Told when it is done.
     pub(super) done: oneshot::Sender<()>,
 }
@@ -48,14 +44,11 @@ pub(super) struct Reloader<'a> {
     pub(super) current: Config,
     pub(super) changes: mpsc::Sender<Change>,
     pub(super) source: &'a Source,
-    pub(super) stats: std::sync::Arc<Stats>,
-    /// Destinations that were replaced, until they have sent what they hold, or counted it as lost.
-    pub(super) ending: Vec<JoinHandle<()>>,
 }
 
 impl Reloader<'_> {
     /// Applies the configuration as it is now. What goes wrong is logged, and nothing is changed.
-    pub(super) async fn reload(&mut self, pipeline: Pipeline) -> Pipeline {
+    pub(super) async fn reload(&mut self, pipeline: &mut Pipeline) {
         let new = match (self.reread)() {
             Ok(new) => new,
             Err(mistakes) => {
@@ -63,7 +56,7 @@ impl Reloader<'_> {
                     log::error!("reload: {mistake}");
                 }
                 log::error!("reload: the configuration is as it was");
-                return pipeline;
+                return;
             }
         };
         if Scope::of(&new.selectors) != Scope::of(&self.current.selectors) {
@@ -71,23 +64,13 @@ impl Reloader<'_> {
                 "reload: selectors can be changed, but not be added where there were none or the other way \
                  round: restart the agent for that; the configuration is as it was"
             );
-            return pipeline;
+            return;
         }
-        let (sender, started) = if self.same_destinations(&new) {
-            (None, None)
-        } else if stores(&new) || stores(&self.current) {
-            log::warn!(
-                "reload: destinations with queues on disk change at the next start; the rest is applied"
-            );
-            (None, None)
-        } else {
-            let exporter = destinations::export(&new);
-            match export::start(&exporter, self.stats.clone(), &tokio::runtime::Handle::current()) {
-                Ok((sender, started)) => (Some(sender), Some(started)),
-                Err(error) => {
-                    log::error!("reload: {error}; the configuration is as it was");
-                    return pipeline;
-                }
+        let (sender, destinations) = match pipeline.prepare(&destinations::export(&new)).await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                log::error!("reload: {error}; the configuration is as it was");
+                return;
             }
         };
         let rules = rooms::rules(&new);
@@ -101,9 +84,12 @@ impl Reloader<'_> {
             sender,
             done,
         };
-        if self.changes.send(change).is_err() || applied.await.is_err() {
+        let applied = self.changes.send(change).is_ok() && applied.await.is_ok();
+        pipeline.commit(destinations);
+        self.source.replace(pipeline.watch());
+        if !applied {
             log::error!("reload: the capture thread has ended");
-            return pipeline;
+            return;
         }
         self.source.set_rules(rules);
         self.say_what_waits(&new);
@@ -112,19 +98,6 @@ impl Reloader<'_> {
         }
         self.current = new;
         log::info!("reload: the new configuration is in force");
-        let Some(started) = started else { return pipeline };
-        self.source.replace(started.watch());
-        self.ending.retain(|task| !task.is_finished());
-        let deadline = self.current.shutdown_timeout;
-        self.ending.push(tokio::spawn(async move { farewell(&pipeline.shutdown(deadline).await) }));
-        started
-    }
-
-    fn same_destinations(&self, new: &Config) -> bool {
-        let old = &self.current;
-        // Values of headers are not in the text, so that they cannot get into a log; they are compared apart.
-        let text = |config: &Config| format!("{:?}", destinations::export(config));
-        text(old) == text(new) && headers(old).eq(headers(new))
     }
 
     /// Names what only a restart changes.
@@ -135,6 +108,8 @@ impl Reloader<'_> {
             ("listen", old.listen == new.listen),
             ("the resource", old.resource == new.resource),
             ("meter_provider", old.metrics == new.metrics && old.measures == new.measures),
+            ("spill", old.spill == new.spill),
+            ("dead_letters", old.dead_letters == new.dead_letters),
             ("disabled", old.disabled == new.disabled),
         ] {
             if !same {
@@ -143,20 +118,6 @@ impl Reloader<'_> {
         }
         log::set_max_level(new.log_level);
     }
-}
-
-/// Whether anything of the destinations is on disk: two pipelines cannot share that.
-fn stores(config: &Config) -> bool {
-    config.spill.is_some() || config.dead_letters.is_some()
-}
-
-/// The headers for all destinations.
-fn headers(config: &Config) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
-    let more = config.more.iter().filter_map(|one| match &one.to {
-        ToConfig::Otlp(otlp) => Some(&**otlp),
-        ToConfig::File(_) => None,
-    });
-    config.otlp.iter().chain(more).flat_map(|otlp| &otlp.headers)
 }
 
 /// Whether selectors are the same. Globs are compared by what was written.

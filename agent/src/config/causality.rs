@@ -9,6 +9,9 @@ use super::{
 
 /// Every rule.
 const ALL: u32 = !STRICT;
+/// The names of those that can be left out.
+pub(super) const NAMES: &[&str] =
+    &["worker", "goroutine", "identifier", "upstream", "single_in_flight", "go_context"];
 /// Evidence that can be wrong, if rarely: it does not count under `strict`.
 const WEAK: u32 = 1 << Rule::Single as u32;
 
@@ -25,7 +28,7 @@ pub(super) fn read(typed: Option<&str>, ours: &Distribution, findings: &mut Find
                 exit::CONFIG,
                 format!("{}causality_without", ours.place),
                 format!("{name:?} is not a rule"),
-                "use worker, goroutine, identifier, upstream or single_in_flight",
+                format!("use some of {}", NAMES.join(", ")),
             ),
         }
     }
@@ -80,5 +83,11 @@ mod tests {
         ours.causality_without = vec!["carried".to_owned()];
         read(Some("sometimes"), &ours, &mut findings);
         assert_eq!(findings.mistakes.len(), 2);
+    }
+
+    #[test]
+    fn the_names_are_those_of_the_rules() {
+        let rules = Rule::ALL.iter().filter(|rule| **rule > Rule::Carried).map(|rule| rule.label());
+        assert_eq!(rules.collect::<Vec<_>>(), NAMES);
     }
 }

@@ -12,6 +12,8 @@ use crate::span::Kind;
 pub struct DestinationConfig {
     /// In metrics, in the report and as the name of its folders; no two have the same.
     pub name: String,
+    /// Where the file says it: the keys that lead to `exporter`, with dots between them.
+    pub path: String,
     pub to: ToConfig,
     pub batch: BatchConfig,
     pub ours: DestinationOptions,
@@ -51,6 +53,8 @@ pub struct DestinationOptions {
 pub struct FilterConfig {
     /// By `service.name`.
     pub services: Option<GlobSet>,
+    /// The same as written.
+    pub service_names: Vec<String>,
     pub kind: Option<Kind>,
     /// Only spans with the status `Error`.
     pub errors: bool,

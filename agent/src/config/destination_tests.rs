@@ -1,6 +1,6 @@
 //! Destinations as the configuration file has them.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use super::{
     Config, Console, Mistakes,
@@ -118,4 +118,181 @@ fn mistakes_in_destinations_have_their_places() {
         assert!(text.contains(said), "{said}: {text}");
     }
     assert_eq!(mistakes.0.len(), 8, "{text}");
+}
+
+/// The mistakes of a file's `distribution.spandrel`, each with its line.
+fn mistakes(text: &str) -> Vec<String> {
+    let found = read(&format!("distribution:\n  spandrel:\n{text}")).unwrap_err().0;
+    found.iter().map(|mistake| format!("{}: {}", mistake.place, mistake.what)).collect()
+}
+
+#[test]
+fn names_are_those_of_folders() {
+    for name in ["a/b", "'a\\n'", "a b", "größe", "\"x\\ny\"", "'\"'"] {
+        let text =
+            format!("    destinations:\n    - name: {name}\n      exporter: {{file: {{path: /t/x}}}}\n");
+        let found = mistakes(&text);
+        assert!(found.len() == 1 && found[0].contains("cannot be a folder"), "{name}: {found:?}");
+    }
+    let long = "x".repeat(101);
+    let text = format!("    destinations: [{{name: {long}, exporter: {{file: {{path: /t/x}}}}}}]\n");
+    assert_eq!(mistakes(&text).len(), 1);
+}
+
+#[test]
+fn no_place_is_written_for_two_purposes() {
+    let found = mistakes("    spill: {path: /t/x}\n    dead_letters: {path: /t/./x/}\n");
+    assert!(
+        found.len() == 1 && found[0].contains("5 (distribution.spandrel.dead_letters.path)"),
+        "{found:?}"
+    );
+    let two = |first: &str, second: &str| {
+        let one = |name: &str, path: &str| {
+            format!("    - {{name: {name}, exporter: {{file: {{path: {path}, max_files: 2}}}}}}\n")
+        };
+        format!("    destinations:\n{}{}", one("a", first), one("b", second))
+    };
+    for (first, second) in [("/t/x", "/t/x"), ("/t/x", "/t/y/../x"), ("/t/x", "/t/x.2"), ("/t/x.1", "/t/x")] {
+        let found = mistakes(&two(first, second));
+        assert!(found.len() == 1 && found[0].contains("\"b\" writes a file that \"a\""), "{found:?}");
+    }
+    for (first, second) in [("/t/x", "/t/y"), ("/t/x", "/t/x.3"), ("/t/x", "/t/x.json")] {
+        assert!(read(&format!("distribution:\n  spandrel:\n{}", two(first, second))).is_ok());
+    }
+}
+
+#[test]
+fn what_the_schema_wants_once_is_there_once() {
+    for (text, said) in [
+        ("tracer_provider: {processors: [{}]}", "is empty"),
+        ("tracer_provider: {processors: [{batch: }]}", "has no exporter"),
+        ("tracer_provider: {processors: [{batch: {}}]}", "has no exporter"),
+        ("tracer_provider: {processors: [{simple: {}}]}", "has no exporter"),
+        ("tracer_provider: {processors: [{batch: {exporter: {}}}]}", "is empty"),
+        ("tracer_provider: {processors: [{batch: {exporter: {otlp_grpc: , otlp_http: }}}]}", "second"),
+        ("tracer_provider: {processors: [{batch: {exporter: {console: , otlp_http: }}}]}", "second"),
+        (
+            "tracer_provider: {processors: [{batch: {exporter: {console: }}, simple: {exporter: {console: }}}]}",
+            "simple is a second one",
+        ),
+        ("meter_provider: {readers: [{}]}", "is empty"),
+        ("meter_provider: {readers: [{periodic: {}}]}", "has no exporter"),
+        ("meter_provider: {readers: [{pull: {}}]}", "has no exporter"),
+        (
+            "distribution: {spandrel: {destinations: [{name: a, exporter: {otlp_http: , file: {path: /t/x}}}]}}",
+            "file is a second one",
+        ),
+        (
+            "distribution: {spandrel: {sampling: {rules: [{name: a}, {name: a}]}}}",
+            "\"a\" is the name of another rule",
+        ),
+        ("distribution: {spandrel: {sampling: {rules: [{path: /a}, {name: '1'}]}}}", "name of another rule"),
+        ("---\nbogus: 1", "second document"),
+    ] {
+        let found = read(text).unwrap_err();
+        assert!(found.0.len() == 1 && found.to_string().contains(said), "{text}: {found}");
+    }
+}
+
+#[test]
+fn all_that_a_destination_was_given_is_shown_with_its_line() {
+    let config = read(
+        "resource: {attributes_list: 'a=b,deployment.secret_token=hunter2'}
+tracer_provider:
+  processors:
+    - batch: {exporter: {otlp_grpc: {endpoint: 'http://one:4317'}}}
+    - batch:
+        max_queue_size: 1234
+        exporter: {otlp_http: {endpoint: 'http://two:4318/v1/traces'}}
+distribution:
+  spandrel:
+    select: {cmd: ['*shop*']}
+    destinations:
+      - name: d2
+        exporter:
+          otlp_grpc:
+            endpoint: https://h:4317
+            token_file: /etc/hostname
+            headers: [{name: x-key, value: hunter2}]
+        filter: {services: [shop, 'cart-*'], errors: true}
+        drop: oldest
+        max_queue_size: 77
+      - name: f
+        exporter: {file: {path: /t/x}}
+",
+    )
+    .unwrap();
+    let text = super::show::text(&config);
+    assert!(!text.contains("hunter2"), "{text}");
+    let ours = "distribution.spandrel.destinations";
+    for (key, value, line) in [
+        ("resource.attributes", "a=b,deployment.secret_token=(hidden)", Some(2)),
+        ("distribution.spandrel.select", "cmd=*shop*", Some(11)),
+        ("tracer_provider.processors[2].batch.max_queue_size", "1234", Some(7)),
+        (
+            "tracer_provider.processors[2].batch.exporter.otlp_http.endpoint",
+            "http://two:4318/v1/traces",
+            Some(8),
+        ),
+        (&format!("{ours}.d2.name"), "d2", Some(13)),
+        (&format!("{ours}.d2.exporter.otlp_grpc.endpoint"), "https://h:4317/", Some(16)),
+        (&format!("{ours}.d2.exporter.otlp_grpc.token_file"), "/etc/hostname", Some(17)),
+        (&format!("{ours}.d2.exporter.otlp_grpc.headers"), "x-key=(hidden)", Some(18)),
+        (&format!("{ours}.d2.filter.services"), "shop,cart-*", Some(19)),
+        (&format!("{ours}.d2.filter.errors"), "true", Some(19)),
+        (&format!("{ours}.d2.drop"), "oldest", Some(20)),
+        (&format!("{ours}.d2.max_queue_size"), "77", Some(21)),
+        (&format!("{ours}.d2.max_export_batch_size"), "77", None),
+        (&format!("{ours}.d2.requests_in_flight"), "4", None),
+        (&format!("{ours}.f.exporter.file.path"), "/t/x", Some(23)),
+        (&format!("{ours}.f.exporter.file.max_files"), "4", None),
+        ("tracer_provider.processors.batch.max_queue_size", "65536", None),
+    ] {
+        let words = |row: &str| row.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let row =
+            text.lines().map(words).find(|row| row[0] == key).unwrap_or_else(|| panic!("{key}: {text}"));
+        assert_eq!(row[1], value, "{key}");
+        let origin = row.last().unwrap();
+        match line {
+            Some(line) => assert!(origin.ends_with(&format!(".yaml:{line}")), "{key}: {origin}"),
+            None => assert_eq!(origin, "default", "{key}"),
+        }
+    }
+}
+
+#[test]
+fn all_queues_together_have_a_cap() {
+    let given = |caps: &str, queue: u64| {
+        read(&format!(
+            "distribution:
+  spandrel:
+    {caps}
+    destinations:
+      - {{name: a, max_queue_bytes: {queue}, exporter: {{otlp_http: }}}}
+"
+        ))
+    };
+    let config = given("resource_caps: {queue_bytes: 100000000}", 60_000_000).unwrap();
+    assert_eq!(config.caps.queue_bytes, 100_000_000);
+    let text = super::show::text(&config);
+    let row = text.lines().find(|line| line.contains("resource_caps.queue_bytes")).unwrap();
+    assert!(row.contains("100000000") && row.contains("file"), "{row}");
+    // What can never be reached is a mistake.
+    let mistakes = given("", 60_000_000).unwrap_err().to_string();
+    assert!(mistakes.contains(":6 ") && mistakes.contains("a.max_queue_bytes"), "{mistakes}");
+    assert!(mistakes.contains("resource_caps.queue_bytes larger"), "{mistakes}");
+    let mistakes = given("resource_caps: {queue_bytes: 1000, cpus: 1}", 500).unwrap_err().to_string();
+    for said in ["resource_caps.queue_bytes", "from 1048576", "resource_caps.cpus"] {
+        assert!(mistakes.contains(said), "{said}: {mistakes}");
+    }
+}
+
+#[test]
+fn who_disabled_the_agent_is_named() {
+    let config = read("disabled: true").unwrap();
+    assert!(config.disabled && config.disabled_by().contains("file"));
+    let variables = HashMap::from([("OTEL_SDK_DISABLED".to_owned(), "true".to_owned())]);
+    let run = super::args::Run::default();
+    let config = super::load(run, &variables).unwrap();
+    assert!(config.disabled && config.disabled_by().contains("OTEL_SDK_DISABLED"));
 }

@@ -11,11 +11,12 @@ use super::{
     },
     file_traces, otlp,
     otlp::Protocol,
-    schema::{DESTINATION, EXPORTER, FILE, FILTER, STORE},
+    places,
+    schema::{DESTINATION, EXPORTER, FILE, FILTER, LARGEST, RESOURCE_CAPS, SMALLEST_QUEUES, STORE, TAKEN},
     settings::{BatchConfig, Exporters},
     walk::{Table, Walk},
 };
-use crate::span::Kind;
+use crate::{export::config::Caps, span::Kind};
 
 /// Where nothing is said: an hour of 1,000 spans a second takes some 200 MB compressed.
 const STORE_BYTES: u64 = 256 << 20;
@@ -23,6 +24,8 @@ const STORE_BYTES: u64 = 256 << 20;
 const SMALLEST_STORE: u64 = 4 << 20;
 /// The specification's bound of a request.
 const LARGEST_BATCH: usize = 64 << 20;
+/// Names of folders may have 255 bytes; nobody reads as much in a log.
+const LONGEST_NAME: usize = 100;
 /// A smaller file is full with its first batch.
 const SMALLEST_FILE: u64 = 1 << 20;
 
@@ -32,15 +35,39 @@ pub(super) fn read(walk: &mut Walk<'_>, table: &mut Table<'_>, exporters: &mut E
     exporters.shutdown_timeout = walk.number(table, "shutdown_timeout").map(Duration::from_millis);
     for item in walk.list(table, "destinations").unwrap_or_default() {
         let Some(mut given) = walk.table(item, table.at("destinations")) else { continue };
-        let (path, line) = (given.path.clone(), given.line);
+        let line = given.line;
         let Some(destination) = destination(walk, &mut given) else { continue };
-        let taken = ["otlp", "console"].contains(&destination.name.as_str())
+        let taken = TAKEN.contains(&destination.name.as_str())
             || exporters.more.iter().any(|known| known.name == destination.name);
         if taken {
             let what = format!("{:?} is the name of another destination", destination.name);
-            walk.wrong(&path, line, what, "give each a name of its own, other than otlp and console");
+            walk.wrong(&given.path, line, what, "give each a name of its own, other than otlp and console");
         }
         exporters.more.push(destination);
+    }
+    places::check(walk, table, exporters);
+    if let Some(mut given) = walk.sub(table, "resource_caps") {
+        caps(walk, &mut given, &mut exporters.caps);
+    }
+    check_queues(walk, exporters);
+}
+
+fn caps(walk: &mut Walk<'_>, table: &mut Table<'_>, caps: &mut Caps) {
+    let bytes = walk.number_to(table, "queue_bytes", SMALLEST_QUEUES, LARGEST);
+    caps.queue_bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(caps.queue_bytes);
+    walk.unknown(table, RESOURCE_CAPS);
+}
+
+/// Reports queues that could never be as large as they are said to be.
+fn check_queues(walk: &mut Walk<'_>, exporters: &Exporters) {
+    let cap = exporters.caps.queue_bytes;
+    for one in &exporters.more {
+        if let Some(bytes) = one.ours.queue_bytes.filter(|bytes| *bytes > cap) {
+            let path = format!("{}.max_queue_bytes", one.path);
+            let line = walk.findings.given.get(&path).copied().unwrap_or(1);
+            let what = format!("{bytes} is more than all queues together may hold, {cap}");
+            walk.wrong(&path, line, what, "make it smaller, or resource_caps.queue_bytes larger");
+        }
     }
 }
 
@@ -63,8 +90,21 @@ fn store(walk: &mut Walk<'_>, table: &mut Table<'_>, key: &str) -> Option<StoreC
 
 fn destination(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Option<DestinationConfig> {
     let name = walk.text(table, "name").filter(|name| !name.is_empty());
-    if name.is_none() {
-        walk.wrong(&table.path, table.line, "has no name", "write name: and a word for metrics and reports");
+    match &name {
+        None => {
+            let advice = "write name: and a word for metrics and reports";
+            walk.wrong(&table.path, table.line, "has no name", advice);
+        }
+        Some(name) if !is_plain(name) => {
+            let advice = format!("use up to {LONGEST_NAME} letters, digits, dots, dashes and underscores");
+            walk.wrong(&table.at("name"), table.line, format!("{name:?} cannot be a folder"), &advice);
+        }
+        Some(_) => {}
+    }
+    if let Some(name) = &name {
+        // What is said of it is found by its name.
+        table.path = table.at(name);
+        walk.findings.given.insert(table.at("name"), table.line);
     }
     let mut batch = BatchConfig::default();
     file_traces::batch_sizes(walk, table, &mut batch);
@@ -87,11 +127,19 @@ fn destination(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Option<Destination
         walk.wrong(&table.path, table.line, "has no exporter that can be used", advice);
     }
     let ours = DestinationOptions { filter, policy, queue_bytes, batch_bytes, requests_in_flight };
-    Some(DestinationConfig { name: name?, to: to?, batch, ours })
+    Some(DestinationConfig { name: name?, path: table.path.clone(), to: to?, batch, ours })
+}
+
+/// Whether a name is that of one folder, as it is.
+fn is_plain(name: &str) -> bool {
+    name.len() <= LONGEST_NAME && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
 
 fn exporter(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Option<ToConfig> {
     let mut found = None;
+    if !table.is_empty() {
+        walk.one_of(table, &["otlp_http", "otlp_grpc", "file"]);
+    }
     for (key, protocol) in [("otlp_http", Protocol::HttpProtobuf), ("otlp_grpc", Protocol::Grpc)] {
         let Some(mut given) = walk.sub(table, key) else { continue };
         let otlp = file_traces::destination(walk, &mut given, protocol, true);
@@ -132,7 +180,13 @@ fn filter(walk: &mut Walk<'_>, table: &mut Table<'_>) -> FilterConfig {
     let errors = walk.boolean(table, "errors").unwrap_or(false);
     let min_duration = walk.number(table, "min_duration").map(Duration::from_millis).unwrap_or_default();
     walk.unknown(table, FILTER);
-    FilterConfig { services, kind, errors, min_duration: min_duration.min(otlp::NO_LIMIT) }
+    FilterConfig {
+        services,
+        service_names: names,
+        kind,
+        errors,
+        min_duration: min_duration.min(otlp::NO_LIMIT),
+    }
 }
 
 fn globs(names: &[String]) -> Option<GlobSet> {

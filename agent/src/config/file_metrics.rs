@@ -12,6 +12,7 @@ use super::{
 pub(super) fn read(walk: &mut Walk<'_>, table: &mut Table<'_>, settings: &mut Settings) {
     for item in walk.list(table, "readers").unwrap_or_default() {
         let Some(mut reader) = walk.table(item, table.at("readers")) else { continue };
+        walk.one_of(&reader, &["periodic", "pull"]);
         if let Some(mut periodic) = walk.sub(&mut reader, "periodic") {
             if let Some(interval) = walk.number(&mut periodic, "interval") {
                 settings.metrics.interval = Some(otlp::delay(interval.max(1)));
@@ -36,7 +37,11 @@ pub(super) fn read(walk: &mut Walk<'_>, table: &mut Table<'_>, settings: &mut Se
 }
 
 fn exporter(walk: &mut Walk<'_>, reader: &mut Table<'_>, timeout: Option<Duration>, settings: &mut Settings) {
-    let Some(mut table) = walk.sub(reader, "exporter") else { return };
+    let Some(mut table) = walk.sub(reader, "exporter") else {
+        let advice = "write exporter: with otlp_http or otlp_grpc below it";
+        return walk.wrong(&reader.path, reader.line, "has no exporter: nothing is sent", advice);
+    };
+    walk.one_of(&table, &["otlp_http", "otlp_grpc"]);
     for (key, protocol) in [("otlp_http", Protocol::HttpProtobuf), ("otlp_grpc", Protocol::Grpc)] {
         let Some(mut given) = walk.sub(&mut table, key) else { continue };
         let default = !given.has("endpoint") && protocol == Protocol::HttpProtobuf;
@@ -89,7 +94,11 @@ fn exporter(walk: &mut Walk<'_>, reader: &mut Table<'_>, timeout: Option<Duratio
 
 /// The address of `/metrics`.
 fn prometheus(walk: &mut Walk<'_>, pull: &mut Table<'_>, settings: &mut Settings) {
-    let Some(mut exporter) = walk.sub(pull, "exporter") else { return };
+    let Some(mut exporter) = walk.sub(pull, "exporter") else {
+        let advice = "write exporter: with prometheus/development below it";
+        return walk.wrong(&pull.path, pull.line, "has no exporter: nothing is served", advice);
+    };
+    walk.one_of(&exporter, &["prometheus/development", "prometheus"]);
     for key in ["prometheus/development", "prometheus"] {
         let Some(mut given) = walk.sub(&mut exporter, key) else { continue };
         let host = walk.text(&mut given, "host").unwrap_or_else(|| "localhost".to_owned());

@@ -96,7 +96,14 @@ fn sampling(walk: &mut Walk<'_>, table: &mut Table<'_>) -> SamplingConfig {
     let mut rules = Vec::new();
     for item in walk.list(table, "rules").unwrap_or_default() {
         if let Some(mut given) = walk.table(item, table.at("rules")) {
-            rules.push(rule(walk, &mut given, rules.len() + 1));
+            let new = rule(walk, &mut given, rules.len() + 1);
+            // Its counts would be those of both, or none.
+            if rules.iter().any(|known: &RuleConfig| known.name == new.name) {
+                let what = format!("{:?} is the name of another rule", new.name);
+                let advice = "give each a name of its own; without one, a rule is named by its number";
+                walk.wrong(&given.at("name"), given.line, what, advice);
+            }
+            rules.push(new);
         }
     }
     if rules.len() > SamplingConfig::MAX_RULES {

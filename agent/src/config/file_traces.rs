@@ -28,8 +28,13 @@ pub(super) fn read(walk: &mut Walk<'_>, table: &mut Table<'_>, settings: &mut Se
         walk.given(table, "sampler", node);
         settings.sampler = sampler(walk, node, &table.at("sampler")).unwrap_or(settings.sampler);
     }
-    for item in walk.list(table, "processors").unwrap_or_default() {
-        if let Some(mut processor) = walk.table(item, table.at("processors")) {
+    for (at, item) in walk.list(table, "processors").unwrap_or_default().iter().enumerate() {
+        let mut path = table.at("processors");
+        if settings.exporters.otlp.is_some() {
+            // Flags and variables speak of the first one; the others are told apart by their place.
+            path = format!("{path}[{}]", at + 1);
+        }
+        if let Some(mut processor) = walk.table(item, path) {
             read_processor(walk, &mut processor, settings);
         }
     }
@@ -95,6 +100,7 @@ fn parent_based(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Option<SamplerCon
 }
 
 fn read_processor(walk: &mut Walk<'_>, processor: &mut Table<'_>, settings: &mut Settings) {
+    walk.one_of(processor, &["batch", "simple"]);
     if let Some(mut batch) = walk.sub(processor, "batch") {
         let mut sizes = BatchConfig::default();
         batch_sizes(walk, &mut batch, &mut sizes);
@@ -132,7 +138,11 @@ pub(super) fn batch_sizes(walk: &mut Walk<'_>, table: &mut Table<'_>, batch: &mu
 
 /// Each OTLP exporter is a destination with its own batches. The first one is the one that flags know.
 fn exporter(walk: &mut Walk<'_>, processor: &mut Table<'_>, batch: &BatchConfig, settings: &mut Settings) {
-    let Some(mut table) = walk.sub(processor, "exporter") else { return };
+    let Some(mut table) = walk.sub(processor, "exporter") else {
+        let advice = "write exporter: with otlp_http, otlp_grpc or console below it";
+        return walk.wrong(&processor.path, processor.line, "has no exporter: nothing is sent", advice);
+    };
+    walk.one_of(&table, &["otlp_http", "otlp_grpc", "console"]);
     if table.take("console").is_some() {
         settings.exporters.console = true;
     }
@@ -149,6 +159,7 @@ fn exporter(walk: &mut Walk<'_>, processor: &mut Table<'_>, batch: &BatchConfig,
             let more = &mut settings.exporters.more;
             more.push(DestinationConfig {
                 name: format!("otlp-{}", more.len() + 2),
+                path: processor.path.clone(),
                 to: ToConfig::Otlp(Box::new(otlp)),
                 batch: batch.clone(),
                 ours: DestinationOptions::default(),

@@ -4,10 +4,16 @@
 
 use serde_json::{Map, Value, json};
 
+use super::causality;
+
 /// The kind of a value.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
     Text,
+    /// An absolute path.
+    Folder,
+    /// What names a destination.
+    Name,
     /// One of some words.
     Word(&'static [&'static str]),
     Boolean,
@@ -15,11 +21,15 @@ pub(super) enum Kind {
     Number(u64, u64),
     /// A number from 0 to 1.
     Share,
+    /// A list of some words.
+    Words(&'static [&'static str]),
     /// A list of texts; numbers are taken for texts.
     Texts,
     Map(&'static [Key]),
-    /// A mapping that the specification's schema describes.
-    Standard,
+    /// A mapping with one of these keys.
+    One(&'static [Key]),
+    /// A mapping that the specification has, too.
+    Standard(&'static [Key]),
     /// A list of mappings.
     List(&'static [Key]),
 }
@@ -31,10 +41,16 @@ pub(super) struct Key {
     pub(super) kind: Kind,
     /// For people.
     pub(super) about: &'static str,
+    /// It has to be there.
+    pub(super) required: bool,
 }
 
 const fn key(name: &'static str, kind: Kind, about: &'static str) -> Key {
-    Key { name, kind, about }
+    Key { name, kind, about, required: false }
+}
+
+const fn required(name: &'static str, kind: Kind, about: &'static str) -> Key {
+    Key { name, kind, about, required: true }
 }
 
 /// Series of one metric at most: a thousand services with several methods and status codes each.
@@ -44,8 +60,20 @@ pub(super) const LARGEST_TEMPLATES: u64 = 10_000;
 /// Requests a second that a rule can be limited to: above it there is no limit.
 pub(super) const LARGEST_RATE: u64 = 1_000_000;
 
+/// Names of destinations: each is that of a folder, as it is. Names of folders may have 255 bytes; nobody reads as much in
+/// a log.
+const NAME: &str = "[A-Za-z0-9._-]{1,100}";
+const BOOLEAN: &str = "[Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]";
+/// What stands for a value that an editor does not know.
+const VARIABLE: &str = "[$][{].+[}]";
+/// Names that are those of other destinations.
+pub(super) const TAKEN: &[&str] = &["otlp", "console"];
+
+/// Bytes of all queues at least: with less, no batch of the usual size is ever full.
+pub(super) const SMALLEST_QUEUES: u64 = 1 << 20;
+
 /// What JSON can hold exactly (RFC 8259, section 6); the machine has less of everything.
-const LARGEST: u64 = (1 << 53) - 1;
+pub(super) const LARGEST: u64 = (1 << 53) - 1;
 
 /// `distribution.spandrel`.
 pub(super) const OURS: &[Key] = &[
@@ -59,11 +87,7 @@ pub(super) const OURS: &[Key] = &[
         Kind::Word(&["default", "strict", "off"]),
         "How much evidence makes a request the child of an inbound one (--causality).",
     ),
-    key(
-        "causality_without",
-        Kind::Texts,
-        "Rules that are off: worker, goroutine, identifier, upstream, single_in_flight.",
-    ),
+    key("causality_without", Kind::Words(causality::NAMES), "Rules that are off."),
     key("body_sizes", Kind::Boolean, "Show http.request.body.size and http.response.body.size."),
     key(
         "redacted_headers",
@@ -76,6 +100,7 @@ pub(super) const OURS: &[Key] = &[
     key("destinations", Kind::List(DESTINATION), "Where spans go, besides the standard's exporters."),
     key("spill", Kind::Map(STORE), "Queues on disk, for what no longer fits into memory."),
     key("dead_letters", Kind::Map(STORE), "Where batches are kept that cannot be delivered."),
+    key("resource_caps", Kind::Map(RESOURCE_CAPS), "What the destinations together may take of the machine."),
     key(
         "shutdown_timeout",
         Kind::Number(0, LARGEST),
@@ -85,13 +110,19 @@ pub(super) const OURS: &[Key] = &[
 ];
 
 pub(super) const STORE: &[Key] = &[
-    key("path", Kind::Text, "A folder, by its absolute path."),
+    required("path", Kind::Folder, "A folder, by its absolute path."),
     key("max_bytes", Kind::Number(4 << 20, LARGEST), "What may lie there; 256 MiB by default."),
 ];
 
+pub(super) const RESOURCE_CAPS: &[Key] = &[key(
+    "queue_bytes",
+    Kind::Number(SMALLEST_QUEUES, LARGEST),
+    "Bytes that all queues together hold in memory; 48 MiB by default.",
+)];
+
 pub(super) const DESTINATION: &[Key] = &[
-    key("name", Kind::Text, "In metrics and reports."),
-    key("exporter", Kind::Map(EXPORTER), "One of them."),
+    required("name", Kind::Name, "In metrics and reports."),
+    required("exporter", Kind::One(EXPORTER), "One of them."),
     key("filter", Kind::Map(FILTER), "Which spans it wants; all if nothing is said."),
     key("drop", Kind::Word(&["newest", "oldest", "traces"]), "What is dropped when the queue is full."),
     key("schedule_delay", Kind::Number(0, LARGEST), "Milliseconds that the first span of a batch waits."),
@@ -104,13 +135,35 @@ pub(super) const DESTINATION: &[Key] = &[
 ];
 
 pub(super) const EXPORTER: &[Key] = &[
-    key("otlp_http", Kind::Standard, "As in tracer_provider, with headers_file and token_file."),
-    key("otlp_grpc", Kind::Standard, "As in tracer_provider, with headers_file and token_file."),
+    key("otlp_http", Kind::Standard(OTLP), "As in tracer_provider, with headers_file and token_file."),
+    key("otlp_grpc", Kind::Standard(OTLP), "As in tracer_provider, with headers_file and token_file."),
     key("file", Kind::Map(FILE), "A file of OTLP/JSON lines."),
 ];
 
+const OTLP: &[Key] = &[
+    key("endpoint", Kind::Text, "The URL: with its path over HTTP."),
+    key("encoding", Kind::Word(&["protobuf"]), "Of messages."),
+    key("compression", Kind::Word(&["gzip", "zstd", "none"]), "None by default."),
+    key("timeout", Kind::Number(0, LARGEST), "Milliseconds that one request may take; 0 is no limit."),
+    key("headers", Kind::List(FIELD), "Of each request."),
+    key("headers_list", Kind::Text, "The same as NAME=VALUE,NAME=VALUE."),
+    key("headers_file", Kind::Text, "More of them, one NAME: VALUE a line; read again when it changes."),
+    key("token_file", Kind::Text, "The token for Authorization: Bearer; read again when it changes."),
+    key("tls", Kind::Standard(TLS), "What is trusted, and how the agent shows who it is."),
+];
+
+const FIELD: &[Key] = &[required("name", Kind::Text, "Its name."), key("value", Kind::Text, "Its value.")];
+
+const TLS: &[Key] = &[
+    key("ca_file", Kind::Text, "Authorities, instead of the system's."),
+    key("key_file", Kind::Text, "The agent's key; with cert_file."),
+    key("cert_file", Kind::Text, "The agent's certificate; with key_file."),
+    key("insecure", Kind::Boolean, "Without TLS, where the endpoint has no scheme."),
+    key("server_name", Kind::Text, "The name in the backend's certificate, instead of the endpoint's."),
+];
+
 pub(super) const FILE: &[Key] = &[
-    key("path", Kind::Text, "The file."),
+    required("path", Kind::Text, "The file."),
     key("max_bytes", Kind::Number(1 << 20, LARGEST), "Size at which it is renamed and begun anew."),
     key("max_files", Kind::Number(0, LARGEST), "Renamed files that are kept."),
 ];
@@ -176,7 +229,7 @@ pub(super) const RULE: &[Key] = &[
 ];
 
 pub(super) const HEADER: &[Key] = &[
-    key("name", Kind::Text, "Its name."),
+    required("name", Kind::Text, "Its name."),
     key("value", Kind::Text, "Its value, as a glob; any if none is given."),
 ];
 
@@ -206,25 +259,77 @@ pub fn json_schema() -> Value {
 fn object(keys: &[Key]) -> Value {
     let properties: Map<String, Value> =
         keys.iter().map(|key| (key.name.to_owned(), described(key))).collect();
-    json!({"type": ["object", "null"], "additionalProperties": false, "properties": properties})
+    let required: Vec<_> = keys.iter().filter(|key| key.required).map(|key| key.name).collect();
+    let object = json!({"additionalProperties": false, "properties": properties});
+    // Nothing is an empty mapping, where that is enough.
+    let more = if required.is_empty() {
+        json!({"type": ["object", "null"]})
+    } else {
+        json!({"type": "object", "required": required})
+    };
+    merged(object, more)
+}
+
+fn merged(mut one: Value, other: Value) -> Value {
+    if let (Value::Object(one), Value::Object(other)) = (&mut one, other) {
+        one.extend(other);
+    }
+    one
 }
 
 fn described(key: &Key) -> Value {
     let mut value = match key.kind {
         Kind::Text => json!({"type": ["string", "number", "boolean"]}),
-        Kind::Word(words) => json!({"enum": words}),
-        Kind::Boolean => json!({"type": "boolean"}),
-        Kind::Number(from, to) => json!({"type": "integer", "minimum": from, "maximum": to}),
-        Kind::Share => json!({"type": "number", "minimum": 0, "maximum": 1}),
-        Kind::Texts => json!({"type": "array", "items": {"type": ["string", "number", "boolean"]}}),
-        Kind::Map(keys) => object(keys),
-        Kind::Standard => json!({"type": ["object", "null"]}),
-        Kind::List(keys) => json!({"type": "array", "items": object(keys)}),
+        Kind::Word(words) => word(words),
+        Kind::Boolean => json!({"type": ["boolean", "string"], "pattern": or_variable(BOOLEAN)}),
+        Kind::Number(from, to) => {
+            let pattern = or_variable("[0-9]+");
+            json!({"type": ["integer", "string"], "minimum": from, "maximum": to, "pattern": pattern})
+        }
+        Kind::Share => {
+            let pattern = or_variable("[0-9]*[.]?[0-9]+([eE][-+]?[0-9]+)?");
+            json!({"type": ["number", "string"], "minimum": 0, "maximum": 1, "pattern": pattern})
+        }
+        Kind::Folder => json!({"type": ["string"], "pattern": or_variable("/.*")}),
+        Kind::Name => {
+            json!({"type": ["string", "number"], "pattern": or_variable(NAME), "not": {"enum": TAKEN}})
+        }
+        Kind::Texts => json!({"type": ["array"], "items": {"type": ["string", "number", "boolean"]}}),
+        Kind::Words(words) => json!({"type": ["array"], "items": word(words)}),
+        Kind::List(keys) => json!({"type": ["array"], "items": object(keys)}),
+        Kind::Map(keys) | Kind::Standard(keys) => object(keys),
+        Kind::One(keys) => {
+            merged(object(keys), json!({"type": "object", "minProperties": 1, "maxProperties": 1}))
+        }
     };
+    if !key.required {
+        or_nothing(&mut value);
+    }
     if let Value::Object(value) = &mut value {
         value.insert("description".into(), json!(key.about));
     }
     value
+}
+
+/// One of some words, or what a variable gives.
+fn word(words: &[&str]) -> Value {
+    json!({"anyOf": [{"enum": words}, {"type": "string", "pattern": VARIABLE}]})
+}
+
+/// A pattern, or what a variable gives.
+fn or_variable(pattern: &str) -> String {
+    format!("^({pattern}|.*{VARIABLE}.*)$")
+}
+
+/// What is empty is not given. Mappings say for themselves whether they may be.
+fn or_nothing(value: &mut Value) {
+    if let Some(Value::Array(kinds)) = value.get_mut("type")
+        && !kinds.contains(&json!("null"))
+    {
+        kinds.push(json!("null"));
+    } else if let Some(Value::Array(kinds)) = value.get_mut("anyOf") {
+        kinds.push(json!({"type": "null"}));
+    }
 }
 
 #[cfg(test)]
@@ -237,31 +342,44 @@ mod tests {
     /// Where the schema is for editors.
     const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/config/spandrel.schema.json");
 
-    /// A file that gives every key of a table once.
-    fn everything(out: &mut String, keys: &[Key], indent: usize) {
+    /// A file that gives every key of a table once; where one is to be chosen, that of this number.
+    fn everything(out: &mut String, keys: &[Key], indent: usize, choice: usize) {
         for key in keys {
             write!(out, "{:indent$}{}:", "", key.name).unwrap();
             match key.kind {
+                // No two of them are one place.
+                Kind::Folder => writeln!(out, " /tmp/x{}", out.len()).unwrap(),
+                Kind::Name => out.push_str(" x\n"),
                 Kind::Text => out.push_str(match key.name {
                     "listen" => " 127.0.0.1:9464\n",
-                    "path" => " /tmp/x\n",
+                    "path" => " /tmp/file\n",
                     "report" => " /tmp/report.json\n",
                     _ => " x\n",
                 }),
+                Kind::Words(words) => writeln!(out, " [{}]", words.join(", ")).unwrap(),
+                Kind::One(keys) => {
+                    out.push('\n');
+                    everything(out, &keys[choice..=choice], indent + 2, choice);
+                }
                 Kind::Word(words) => writeln!(out, " {}", words[0]).unwrap(),
                 Kind::Boolean => out.push_str(" true\n"),
                 Kind::Number(_, to) => writeln!(out, " {to}").unwrap(),
                 Kind::Share => out.push_str(" 0.5\n"),
                 Kind::Texts => out.push_str(" [\"80\"]\n"),
-                Kind::Standard => out.push_str(" {endpoint: \"http://h:4318\"}\n"),
+                // Its values depend on each other and on files; what is empty is not given.
+                Kind::Standard(keys) => {
+                    let names = keys.iter().filter(|key| key.name != "endpoint").map(|key| key.name);
+                    let empty: String = names.map(|name| format!(", {name}: ")).collect();
+                    writeln!(out, " {{endpoint: \"http://h:4318\"{empty}}}").unwrap();
+                }
                 Kind::Map(keys) => {
                     out.push('\n');
-                    everything(out, keys, indent + 2);
+                    everything(out, keys, indent + 2, choice);
                 }
                 Kind::List(keys) => {
                     out.push('\n');
                     let mut item = String::new();
-                    everything(&mut item, keys, indent + 4);
+                    everything(&mut item, keys, indent + 4, choice);
                     out.push_str(&item.replacen(
                         &" ".repeat(indent + 4),
                         &format!("{:1$}- ", "", indent + 2),
@@ -274,12 +392,45 @@ mod tests {
 
     #[test]
     fn the_code_reads_every_key_of_the_table() {
-        let mut text = "file_format: \"1.1\"\ndistribution:\n  spandrel:\n".to_owned();
-        everything(&mut text, OURS, 4);
-        let mut findings = Findings::default();
-        let env = HashMap::<String, String>::new();
-        assert!(file::parse(&text, "all.yaml", &env, &mut findings).is_some(), "{text}");
-        assert_eq!(findings.mistakes, [], "{text}");
+        for choice in 0..EXPORTER.len() {
+            let mut text = "file_format: \"1.1\"\ndistribution:\n  spandrel:\n".to_owned();
+            everything(&mut text, OURS, 4, choice);
+            let mut findings = Findings::default();
+            let env = HashMap::<String, String>::new();
+            assert!(file::parse(&text, "all.yaml", &env, &mut findings).is_some(), "{text}");
+            assert_eq!(findings.mistakes, [], "{text}");
+        }
+    }
+
+    /// What the table calls required, and one of several, is.
+    #[test]
+    fn the_code_wants_what_the_schema_wants() {
+        let mistakes = |text: &str| {
+            let text = format!("file_format: \"1.1\"\ndistribution: {{spandrel: {text}}}\n");
+            let mut findings = Findings::default();
+            drop(file::parse(&text, "f.yaml", &HashMap::<String, String>::new(), &mut findings));
+            findings.mistakes
+        };
+        for text in [
+            "{destinations: [{name: a}]}",
+            "{destinations: [{exporter: {otlp_http: }}]}",
+            "{destinations: [{name: a, exporter: {}}]}",
+            "{destinations: [{name: a, exporter: {otlp_http: , otlp_grpc: }}]}",
+            "{destinations: [{name: a, exporter: {file: {}}}]}",
+            "{spill: {max_bytes: 5000000}}",
+            "{spill: {path: relative}}",
+            "{destinations: [{name: console, exporter: {otlp_http: }}]}",
+            "{destinations: [{name: a/b, exporter: {otlp_http: }}]}",
+            "{destinations: [{name: a, exporter: {otlp_http: {bogus: 1}}}]}",
+            "{destinations: [{name: a, exporter: {otlp_http: {tls: {bogus: 1}}}}]}",
+            "{destinations: [{name: a, exporter: {otlp_http: {compression: lz4}}}]}",
+            "{resource_caps: {queue_bytes: 1048575}}",
+            "{resource_caps: {cpu: 1}}",
+            "{sampling: {rules: [{header: {value: x}}]}}",
+        ] {
+            assert!(!mistakes(text).is_empty(), "{text}");
+        }
+        assert!(mistakes("{spill: , destinations: [{name: a, exporter: {otlp_http: }}]}").len() == 1);
     }
 
     #[test]

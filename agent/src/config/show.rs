@@ -1,16 +1,19 @@
 //! `spandrel config show`: every setting, and where it comes from. No secret is in it: of headers only the
 //! names are shown.
 
-use std::{collections::BTreeMap, fmt::Write as _, path::Path, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 use super::{
     Config, Console, Profile,
     args::Run,
-    destination::ToConfig,
     env::Env,
     named_file,
-    otlp::{Compression, OtlpConfig, Protocol},
     settings::{Root, RuleConfig},
+    show_destinations,
+};
+use crate::{
+    export::telemetry,
+    span::redact::{Names, SECRET_NAMES},
 };
 
 /// Where values may come from.
@@ -149,6 +152,7 @@ type Row = (String, String, Vec<&'static str>);
 fn rows(config: &Config) -> Vec<Row> {
     let Config {
         selectors,
+        selected: _,
         command,
         profile,
         propagate,
@@ -171,6 +175,7 @@ fn rows(config: &Config) -> Vec<Row> {
         more,
         spill,
         dead_letters,
+        caps,
         shutdown_timeout,
         sources: _,
         notes: _,
@@ -233,19 +238,15 @@ fn rows(config: &Config) -> Vec<Row> {
     ] {
         row(&format!("tracer_provider.limits.{key}"), limit(value), names);
     }
-    let time =
-        |time: Option<Duration>| time.map_or_else(|| "the exporter's".to_owned(), |time| format!("{time:?}"));
-    let size =
-        |size: Option<usize>| size.map_or_else(|| "the exporter's".to_owned(), |size| size.to_string());
-    let batched = "tracer_provider.processors.batch";
-    row(&format!("{batched}.schedule_delay"), time(batch.schedule_delay), &["OTEL_BSP_SCHEDULE_DELAY"]);
-    row(&format!("{batched}.export_timeout"), time(batch.export_timeout), &["OTEL_BSP_EXPORT_TIMEOUT"]);
-    row(&format!("{batched}.max_queue_size"), size(batch.max_queue_size), &["OTEL_BSP_MAX_QUEUE_SIZE"]);
-    row(
-        &format!("{batched}.max_export_batch_size"),
-        size(batch.max_export_batch_size),
-        &["OTEL_BSP_MAX_EXPORT_BATCH_SIZE"],
-    );
+    for (key, value) in show_destinations::batch("tracer_provider.processors.batch", batch) {
+        let name = match key.rsplit('.').next() {
+            Some("schedule_delay") => "OTEL_BSP_SCHEDULE_DELAY",
+            Some("export_timeout") => "OTEL_BSP_EXPORT_TIMEOUT",
+            Some("max_queue_size") => "OTEL_BSP_MAX_QUEUE_SIZE",
+            _ => "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+        };
+        row(&key, value, &[name]);
+    }
     let traces = [
         "--otlp-endpoint",
         "tracer_provider.processors.batch.exporter.otlp_http",
@@ -256,7 +257,7 @@ fn rows(config: &Config) -> Vec<Row> {
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "OTEL_TRACES_EXPORTER",
     ];
-    row("tracer_provider exporter", destination(otlp.as_ref()), &traces);
+    row("tracer_provider exporter", show_destinations::otlp(otlp.as_ref()), &traces);
     let own = [
         "--otlp-endpoint",
         "meter_provider.readers.periodic.exporter.otlp_http",
@@ -265,10 +266,10 @@ fn rows(config: &Config) -> Vec<Row> {
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "OTEL_METRICS_EXPORTER",
     ];
-    row("meter_provider exporter", destination(metrics.as_ref()), &own);
+    row("meter_provider exporter", show_destinations::otlp(metrics.as_ref()), &own);
     row(
         "meter_provider.readers.periodic.interval",
-        time(measures.interval),
+        format!("{:?}", measures.interval.unwrap_or(telemetry::Options::default().interval)),
         &["OTEL_METRIC_EXPORT_INTERVAL"],
     );
     row(
@@ -333,7 +334,7 @@ fn rows(config: &Config) -> Vec<Row> {
     let ours = "distribution.spandrel";
     row(
         &format!("{ours}.select"),
-        if selectors.is_empty() { "every process".to_owned() } else { selected(config) },
+        if selectors.is_empty() { "every process".to_owned() } else { selection(config) },
         &["--pid", "--exe", "--cmd", "--port", "--cgroup"],
     );
     if !command.is_empty() {
@@ -413,11 +414,9 @@ fn rows(config: &Config) -> Vec<Row> {
     row(&format!("{ours}.metrics.requests"), measures.requests.to_string(), &[]);
     row(&format!("{ours}.metrics.max_series"), measures.max_series.to_string(), &[]);
     for one in more {
-        let to = match &one.to {
-            ToConfig::Otlp(otlp) => destination(Some(otlp)),
-            ToConfig::File(file) => format!("file {}", file.path.display()),
-        };
-        row(&format!("{ours}.destinations"), format!("{}: {to}", one.name), &[]);
+        for (key, value) in show_destinations::rows(one) {
+            row(&key, value, &[]);
+        }
     }
     for (key, store) in [("spill", spill), ("dead_letters", dead_letters)] {
         let shown = store.as_ref().map_or_else(none, |store| {
@@ -425,6 +424,7 @@ fn rows(config: &Config) -> Vec<Row> {
         });
         row(&format!("{ours}.{key}"), shown, &[]);
     }
+    row(&format!("{ours}.resource_caps.queue_bytes"), caps.queue_bytes.to_string(), &[]);
     row(&format!("{ours}.shutdown_timeout"), format!("{shutdown_timeout:?}"), &["--shutdown-timeout"]);
     all
 }
@@ -434,42 +434,18 @@ fn names(list: &[String]) -> String {
 }
 
 fn resource_of(resource: &super::settings::ResourceConfig) -> String {
+    let secrets = Names::new(SECRET_NAMES);
     let name = resource.service_name.iter().map(|name| format!("service.name={name}"));
-    let others = resource.attributes.iter().map(|(key, value)| format!("{key}={value}"));
+    let others = resource.attributes.iter().map(|(key, value)| {
+        let value = if secrets.has(key.as_bytes()) { "(hidden)" } else { value };
+        format!("{key}={value}")
+    });
     names(&name.chain(others).collect::<Vec<_>>())
 }
 
-fn destination(otlp: Option<&OtlpConfig>) -> String {
-    let Some(otlp) = otlp else { return "none".to_owned() };
-    let protocol = match otlp.protocol {
-        Protocol::Grpc => "grpc",
-        Protocol::HttpProtobuf => "http/protobuf",
-    };
-    let mut text = format!("{protocol} {} timeout={:?}", otlp.shown(), otlp.timeout);
-    if otlp.compression != Compression::None {
-        text += " compressed";
-    }
-    for (name, _) in &otlp.headers {
-        // Writing to memory cannot fail.
-        write!(text, " {name}=(hidden)").ok();
-    }
-    if otlp.client.is_some() {
-        text += " with a client certificate";
-    }
-    text
-}
-
-fn selected(config: &Config) -> String {
-    let selectors = &config.selectors;
-    format!(
-        "{} pids, {} exes, {} cmds, {} ports, {} cgroups{}",
-        selectors.pids.len(),
-        selectors.exes.len(),
-        selectors.cmds.len(),
-        selectors.ports.len(),
-        selectors.cgroups.len(),
-        if selectors.command { ", the command" } else { "" }
-    )
+fn selection(config: &Config) -> String {
+    let command = config.selectors.command.then(|| "the command".to_owned());
+    names(&config.selected.iter().cloned().chain(command).collect::<Vec<_>>())
 }
 
 fn rule_of(rule: &RuleConfig) -> String {

@@ -56,6 +56,15 @@ pub(super) fn selectors(typed: &Distribution, command: bool, findings: &mut Find
     Selectors { pids, exes, cmds, ports, cgroups, command }
 }
 
+/// The selectors as they were written.
+pub(super) fn written(typed: &Distribution) -> Vec<String> {
+    let Distribution { pid, exe, cmd, port, cgroup, .. } = typed;
+    let all = [("pid", pid), ("exe", exe), ("cmd", cmd), ("port", port), ("cgroup", cgroup)];
+    all.into_iter()
+        .flat_map(|(key, values)| values.iter().map(move |value| format!("{key}={value}")))
+        .collect()
+}
+
 type Wrong = (u8, String, String);
 type Builder<'a> = &'a mut dyn FnMut(&str) -> Result<(), Wrong>;
 

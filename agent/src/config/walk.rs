@@ -28,9 +28,19 @@ impl<'a> Table<'a> {
         Some(entry.1)
     }
 
+    /// Whether there is nothing in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Whether a key is there.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|(name, ..)| *name == key)
+    }
+
+    /// The line of a key's value.
+    pub(super) fn line_of(&self, key: &str) -> Option<usize> {
+        self.entries.iter().find(|(name, ..)| *name == key).map(|(_, node, _)| node.line)
     }
 
     /// The path of a key.
@@ -155,6 +165,31 @@ impl Walk<'_> {
             _ => {
                 self.wrong(&table.at(key), node.line, "is not a list", "write items with - before them");
                 None
+            }
+        }
+    }
+
+    /// The schema wants one of these keys: says so if there is none, or if there are several, of which the others
+    /// would be ignored. What else is there is left.
+    pub(super) fn one_of(&mut self, table: &Table<'_>, keys: &[&str]) {
+        let given: Vec<_> = keys.iter().filter(|key| table.has(key)).collect();
+        let (words, path, line) = (keys.join(", "), &table.path, table.line);
+        match given[..] {
+            [_] => {}
+            // Each of the others is a mistake by itself.
+            [] if table.rest().next().is_some() => {}
+            [] => {
+                self.wrong(path, line, "is empty: nothing is done for it", &format!("write one of {words}"));
+            }
+            [_, second, ..] => {
+                let line = table.line_of(second).unwrap_or(line);
+                let what = format!("{second} is a second one");
+                self.wrong(
+                    path,
+                    line,
+                    what,
+                    &format!("write one of {words}, and another item for each other"),
+                );
             }
         }
     }

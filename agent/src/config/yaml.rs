@@ -33,7 +33,7 @@ pub(super) struct Problem {
 /// Levels of nesting. The deepest example of the schema has 12.
 const MAX_DEPTH: usize = 64;
 
-/// Reads the first document of a text.
+/// Reads a text with one document at most: a second one would be ignored.
 pub(super) fn parse(text: &str, env: &dyn Env) -> Result<Node, Vec<Problem>> {
     check_depth(text)?;
     let mut loader = YamlLoader::<MarkedYamlOwned>::default();
@@ -44,9 +44,14 @@ pub(super) fn parse(text: &str, env: &dyn Env) -> Result<Node, Vec<Problem>> {
     if let Some(error) = failed {
         return Err(problem(&error));
     }
-    let Some(document) = loader.into_documents().into_iter().next() else {
+    let mut documents = loader.into_documents().into_iter();
+    let Some(document) = documents.next() else {
         return Ok(Node { line: 1, kind: Kind::Null });
     };
+    if let Some(second) = documents.next() {
+        let what = "a second document begins here, behind ---; one file has one".to_owned();
+        return Err(vec![Problem { line: second.span.start.line(), what }]);
+    }
     let mut problems = Vec::new();
     let node = convert(&document, env, &mut problems);
     if problems.is_empty() { Ok(node) } else { Err(problems) }
@@ -205,6 +210,9 @@ mod tests {
         assert_eq!(parse("a: [1\nb: 2\n", &env()).unwrap_err().len(), 1);
         assert_eq!(parse("ok: 1\na: ${1}\nb: ${}\n", &env()).unwrap_err()[0].line, 2);
         assert!(parse("a: 1\na: 2\n", &env()).is_err());
+        let second = parse("---\na: 1\n---\nb: 2\n", &env()).unwrap_err();
+        assert!(second[0].line == 4 && second[0].what.contains("second document"), "{second:?}");
+        assert!(parse("---\na: 1\n...\n", &env()).is_ok());
         assert!(matches!(parse("", &env()).unwrap().kind, Kind::Null));
     }
 }

@@ -46,6 +46,10 @@ impl Batcher {
             let due = [self.due, self.sync].into_iter().flatten().min();
             match next(from, due) {
                 Ok(Message::Spans(spans, claim)) => self.take(spans, claim),
+                Ok(Message::Limits(limits)) => {
+                    self.limits = limits;
+                    self.due = self.due.map(|due| due.min(Instant::now() + limits.delay));
+                }
                 #[cfg(test)]
                 Ok(Message::Flush(done)) => {
                     self.flush();
@@ -115,7 +119,7 @@ impl Batcher {
         self.due = None;
         let batch = std::mem::take(&mut self.batch);
         let Some(claim) = self.claim.take() else { return };
-        let encoded = self.destination.transport.encode(&batch);
+        let encoded = self.destination.way().transport.encode(&batch);
         drop(batch);
         match encoded {
             Ok(payload) => {

@@ -13,6 +13,8 @@ const QUEUE_SPANS: usize = 65_536;
 /// What the queue may hold in memory. A waiting span takes 1 to 2 KiB until it is encoded, some 60 bytes once
 /// its batch is compressed; the agent is to stay under 60 MB with the backend gone.
 const QUEUE_BYTES: usize = 24 << 20;
+/// What all queues together may hold: with two of [`QUEUE_BYTES`] the agent stays below 100 MB.
+const ALL_QUEUES_BYTES: usize = 2 * QUEUE_BYTES;
 /// Encoded size at which a batch is full. gRPC servers, the Collector among them, refuse messages above 4 MiB.
 const BATCH_BYTES: usize = 3 << 20;
 /// Requests in flight to one destination. Throughput is requests in flight times batch size over latency:
@@ -35,10 +37,26 @@ pub struct Config {
     pub metrics: Option<Otlp>,
     /// What is written to standard output.
     pub console: Console,
+    pub caps: Caps,
     /// The queues on disk, a folder for each destination by its name. None keeps them in memory.
     pub spill: Option<Store>,
     /// What can never be delivered, a folder for each destination by its name.
     pub dead_letters: Option<Store>,
+}
+
+/// What the destinations together may take of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caps {
+    /// Bytes that all queues hold in memory. Half of them are shared out evenly, so that a destination that is full
+    /// leaves room for the others. What is beyond them is dropped by the policy of the destination whose it is, and
+    /// counted apart.
+    pub queue_bytes: usize,
+}
+
+impl Default for Caps {
+    fn default() -> Self {
+        Self { queue_bytes: ALL_QUEUES_BYTES }
+    }
 }
 
 /// One destination: its queue, its connection and its retries are its own.

@@ -11,14 +11,14 @@ use std::{
 
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{
     client::{Failure, Payload, Verdict},
     complain::Complaints,
     config::{Destination as Config, Policy},
-    counters::{Counters, State},
+    counters::{Code, Counters, State},
     queue::{Body, Job, Queue},
     retry::Backoff,
     room::{Claim, Fate, Room},
@@ -33,22 +33,44 @@ use crate::stats::Drop as Cause;
 /// Batches on disk are tried for as long as this: a year.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// How long a request may still take whose destination was changed by a reload: as long as OTLP's own timeout.
+const LAST_WORD: Duration = Duration::from_secs(10);
+
 /// A destination, with what all its batches share.
 #[derive(Debug)]
 pub(super) struct Destination {
-    pub(super) transport: Transport,
+    /// How it is reached now.
+    way: watch::Sender<Arc<Way>>,
     pub(super) counters: Arc<Counters>,
     pub(super) queue: Arc<Queue>,
     pub(super) room: Arc<Room>,
     pub(super) spill: Option<Arc<Spill>>,
     pub(super) dead: Option<Arc<DeadLetters>>,
-    policy: Policy,
-    /// How long one batch may take.
-    limit: Duration,
     /// The backend asked for silence until then, from everybody.
     quiet_until: Mutex<Option<Instant>>,
     complaints: Complaints,
     stop: watch::Sender<bool>,
+}
+
+/// How a destination is reached, and how patiently: what a reload may change while batches wait.
+#[derive(Debug)]
+pub(super) struct Way {
+    pub(super) transport: Transport,
+    policy: Policy,
+    /// How long one batch may take.
+    limit: Duration,
+}
+
+impl Way {
+    /// Prepares it; nothing is sent. Must be called inside a tokio runtime.
+    pub(super) fn new(config: &Config) -> Result<Self, super::client::Error> {
+        let transport = Transport::new(&config.to)?;
+        Ok(Self { transport, policy: config.policy, limit: config.export_timeout })
+    }
+
+    fn about(&self) -> String {
+        format!("export to {}", self.transport.describe())
+    }
 }
 
 /// What became of a batch, but for what the backend rejected of it.
@@ -64,30 +86,45 @@ enum Outcome {
 
 impl Destination {
     pub(super) fn new(
-        transport: Transport,
-        config: &Config,
+        way: Way,
         room: Arc<Room>,
+        counters: Arc<Counters>,
         spill: Option<Arc<Spill>>,
         dead: Option<Arc<DeadLetters>>,
     ) -> Self {
-        let complaints = Complaints::new(format!("export to {}", transport.describe()));
+        let complaints = Complaints::new(way.about());
         Self {
-            transport,
-            counters: Arc::default(),
+            way: watch::Sender::new(Arc::new(way)),
+            counters,
             queue: Arc::default(),
             room,
             spill,
             dead,
-            policy: config.policy,
-            limit: config.export_timeout,
             quiet_until: Mutex::default(),
             complaints,
             stop: watch::Sender::new(false),
         }
     }
 
-    /// Sends what is in the queue, one batch after another, until the queue is closed and empty or [`Self::stop`]
-    /// is called. Several of these run at the same time.
+    /// How it is reached now.
+    pub(super) fn way(&self) -> Arc<Way> {
+        Arc::clone(&self.way.borrow())
+    }
+
+    /// From now on it is reached in another way, also by what waits. What is on its way to the backend is not broken
+    /// off at once: it would be sent twice.
+    pub(super) fn change(&self, way: Way) {
+        let about = way.about();
+        if about != self.way().about() {
+            // Another backend has not asked for silence.
+            *self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        self.complaints.turn_to(about);
+        self.way.send_replace(Arc::new(way));
+    }
+
+    /// Sends what is in the queue, one batch after another, until the queue does not need this worker any more or
+    /// [`Self::stop`] is called. Several of these run at the same time.
     pub(super) async fn work(self: Arc<Self>) {
         while let Some(job) = self.queue.pop().await {
             let since = job.since;
@@ -140,32 +177,33 @@ impl Destination {
     fn write(&self, spill: &Spill, payload: &Payload, spans: usize) -> Result<Slot, SpillError> {
         loop {
             match spill.append(payload.encoding(), spans, &payload.body()) {
-                Err(SpillError::Full(_)) if self.policy == Policy::Oldest && self.evict() => {}
+                Err(SpillError::Full(_))
+                    if self.way().policy == Policy::Oldest && self.evict(Cause::QueueFull) => {}
                 result => return result,
             }
         }
     }
 
     /// Says that spans found no room.
-    pub(super) fn full(&self, spans: usize) {
-        self.complaints.lost(spans, format_args!("the queue is full"));
+    pub(super) fn full(&self, spans: usize, cause: Cause) {
+        self.complaints.lost(spans, format_args!("{}", why_full(cause)));
     }
 
-    /// Drops the batch that waits longest. False if none waits.
-    pub(super) fn evict(&self) -> bool {
+    /// Drops the batch that waits longest, for a cause. False if none waits.
+    pub(super) fn evict(&self, cause: Cause) -> bool {
         let Some(Job { body, claim, .. }) = self.queue.take() else { return false };
-        self.complaints.lost(claim.spans(), format_args!("the queue is full, the oldest go"));
+        self.complaints.lost(claim.spans(), format_args!("{}, the oldest go", why_full(cause)));
         if let (Body::Disk(slot), Some(spill)) = (body, &self.spill) {
             spill.done(slot, false);
         }
-        claim.settle(Fate::Dropped(Cause::QueueFull));
+        claim.settle(Fate::Dropped(cause));
         true
     }
 
     /// Sends one batch and settles its claim, or gives it up because of [`Self::stop`].
     async fn deliver(&self, job: Job) {
         let Job { body, mut claim, since, too_large } = job;
-        let payload = match self.load(&body).await {
+        let mut payload = match self.load(&body).await {
             Ok(payload) => payload,
             Err(error) => {
                 self.complaints.lost(claim.spans(), format_args!("a batch on disk cannot be used: {error}"));
@@ -187,7 +225,7 @@ impl Destination {
         };
         let outcome = tokio::select! {
             biased;
-            outcome = self.attempts(&payload, &claim, too_large.as_deref()) => Some(outcome),
+            outcome = self.attempts(&mut payload, &mut claim, too_large.as_deref()) => Some(outcome),
             () = stopped => None,
         };
         let Some(outcome) = outcome else {
@@ -209,25 +247,57 @@ impl Destination {
     }
 
     /// Sends one batch as often as OTLP allows.
-    async fn attempts(&self, payload: &Payload, claim: &Claim, too_large: Option<&AtomicUsize>) -> Outcome {
+    async fn attempts(
+        &self,
+        payload: &mut Payload,
+        claim: &mut Claim,
+        too_large: Option<&AtomicUsize>,
+    ) -> Outcome {
         let spans = claim.spans();
-        let limit = if claim.is_stored() { FOREVER } else { self.limit };
-        let end = Instant::now() + limit;
+        let mut ways = self.way.subscribe();
+        let begun = Instant::now();
         let mut backoff = Backoff::default();
         // A single span of this size was too large: so is this, nobody has to be asked.
         if too_large.is_some_and(|size| payload.message_len() >= size.load(Relaxed)) {
             let what = "as large as a span that was too large".to_owned();
-            return Outcome::TooLarge(Failure { code: super::counters::Code::NotSent, message: what });
+            return Outcome::TooLarge(Failure { code: Code::NotSent, message: what });
         }
         loop {
-            if !self.silence(end).await {
-                let what = format_args!("the backend wants silence for longer than {limit:?}");
-                self.complaints.lost(spans, what);
-                return Outcome::Failed(Cause::ExportFailed);
+            let way = Arc::clone(&ways.borrow_and_update());
+            let limit = if claim.is_stored() { FOREVER } else { way.limit };
+            let end = begun + limit;
+            if !way.transport.fits(payload) {
+                match way.transport.restore(payload.encoding(), &payload.body()) {
+                    Ok(other) => *payload = other,
+                    Err(error) => {
+                        self.complaints.lost(
+                            spans,
+                            format_args!("it cannot be written for the new destination: {error}"),
+                        );
+                        return Outcome::Failed(Cause::ExportRefused);
+                    }
+                }
+                claim.resize(payload.len());
+            }
+            if let Some(until) = self.quiet().filter(|until| *until > Instant::now()) {
+                if until > end {
+                    let what = format_args!("the backend wants silence for longer than {limit:?}");
+                    self.complaints.lost(spans, what);
+                    return Outcome::Failed(Cause::ExportFailed);
+                }
+                or_changed(&mut ways, sleep_until(until)).await;
+                continue;
             }
             let start = Instant::now();
-            let (verdict, generation) = self.transport.send(payload).await;
+            let (verdict, generation) = self.send(&way, payload, &ways).await;
             self.counters.request(verdict.code(), start.elapsed(), payload.len());
+            // What failed in the old way says nothing of the new one.
+            let changed = ways.has_changed().unwrap_or(false);
+            if changed && !matches!(verdict, Verdict::Accepted { .. }) {
+                self.counters.retries.fetch_add(1, Relaxed);
+                backoff = Backoff::default();
+                continue;
+            }
             self.counters.set_state(State::after(&verdict));
             match verdict {
                 Verdict::Accepted { rejected, message, .. } => {
@@ -245,11 +315,12 @@ impl Destination {
                     let Failure { code, message } = &failure;
                     let left = end.saturating_duration_since(Instant::now());
                     // With the same credentials it must not be sent again; with others it is another request.
-                    if self.transport.renews() {
+                    if way.transport.renews() {
                         self.complaints.trouble(format_args!(
                             "refused with {code}: {message}; waiting for the files with its credentials to change"
                         ));
-                        if self.transport.renewed(generation, left).await {
+                        let renewed = way.transport.renewed(generation, left);
+                        if or_changed(&mut ways, renewed).await.unwrap_or(true) {
                             self.counters.retries.fetch_add(1, Relaxed);
                             continue;
                         }
@@ -275,15 +346,30 @@ impl Destination {
                         self.hush(now + after);
                     }
                     if next > end {
-                        let what = format_args!("retries are used up, last {code}: {message}");
-                        self.complaints.lost(spans, what);
+                        let why = why_over(after, limit);
+                        self.complaints.lost(spans, format_args!("{why}, last {code}: {message}"));
                         return Outcome::Failed(Cause::ExportFailed);
                     }
-                    sleep_until(next).await;
+                    if or_changed(&mut ways, sleep_until(next)).await.is_none() {
+                        backoff = Backoff::default();
+                    }
                     self.counters.retries.fetch_add(1, Relaxed);
                 }
             }
         }
+    }
+
+    /// Sends a batch once. If the way changes meanwhile, it is not waited for much longer.
+    async fn send(&self, way: &Way, payload: &Payload, ways: &watch::Receiver<Arc<Way>>) -> (Verdict, u64) {
+        let sent = way.transport.send(payload);
+        tokio::pin!(sent);
+        if let Some(verdict) = or_changed(&mut ways.clone(), &mut sent).await {
+            return verdict;
+        }
+        timeout(LAST_WORD, sent).await.unwrap_or_else(|_| {
+            let message = format!("no answer within {LAST_WORD:?} of a reload");
+            (Verdict::Retry { after: None, failure: Failure { code: Code::Timeout, message } }, 0)
+        })
     }
 
     /// Puts the halves of a batch that is too large before all others, or gives up a single span.
@@ -297,7 +383,7 @@ impl Destination {
         failure: Failure,
     ) {
         let too_large = too_large.unwrap_or_else(|| Arc::new(AtomicUsize::new(usize::MAX)));
-        let Some(halves) = self.transport.halves(payload) else {
+        let Some(halves) = self.way().transport.halves(payload) else {
             too_large.fetch_min(payload.message_len(), Relaxed);
             let Failure { code, message } = failure;
             let size = payload.message_len();
@@ -369,7 +455,7 @@ impl Destination {
                 let (spill, slot) = (Arc::clone(spill), *slot);
                 let read = tokio::task::spawn_blocking(move || spill.read(slot)).await;
                 let (encoding, message) = read.map_err(io::Error::other)??;
-                self.transport.restore(encoding, &message)
+                self.way().transport.restore(encoding, &message)
             }
             (Body::Disk(_), None) => Err(io::ErrorKind::NotFound.into()),
         }
@@ -393,15 +479,46 @@ impl Destination {
         let mut quiet = self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner);
         *quiet = (*quiet).max(Some(until));
     }
+}
 
-    /// Waits while the backend wants silence. False, at once, if it wants it beyond `end`.
-    async fn silence(&self, end: Instant) -> bool {
-        while let Some(until) = self.quiet().filter(|until| *until > Instant::now()) {
-            if until > end {
-                return false;
-            }
-            sleep_until(until).await;
-        }
-        true
+/// Why a batch is not sent again, for people.
+fn why_over(after: Option<Duration>, limit: Duration) -> String {
+    match after {
+        Some(after) => format!("told to wait {after:?}, and a batch may take {limit:?}"),
+        None => "retries are used up".to_owned(),
+    }
+}
+
+/// Why there is no room, for people.
+fn why_full(cause: Cause) -> &'static str {
+    match cause {
+        Cause::MemoryFull => "the queues together hold all that they may (resource_caps.queue_bytes)",
+        _ => "the queue is full",
+    }
+}
+
+/// What comes of something, or `None` if the way to the destination changes before.
+async fn or_changed<T>(
+    ways: &mut watch::Receiver<Arc<Way>>,
+    something: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = something => Some(done),
+        // Its sender is in the destination, which is there as long as this runs.
+        _ = ways.changed() => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_told_to_wait_for_too_long_has_not_used_up_its_retries() {
+        let limit = Duration::from_secs(300);
+        assert_eq!(why_over(None, limit), "retries are used up");
+        let told = why_over(Some(Duration::from_secs(3600)), limit);
+        assert_eq!(told, "told to wait 3600s, and a batch may take 300s");
     }
 }

@@ -1,7 +1,10 @@
 //! What may happen between a destination and its backend, with queues on disk, dead letters and several
 //! destinations.
 
-use std::{fs, sync::atomic::AtomicBool};
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use config::{Destination, Filter, JsonFile, Policy, Store, To};
 
@@ -15,6 +18,7 @@ use crate::{
         counters::Code,
         store::{record, segment::Segment},
         testing::{self, Answer, Authority, Backend, Folder, Wire},
+        transport::Transport,
     },
     span::Kind,
 };
@@ -121,6 +125,44 @@ async fn a_token_that_is_renewed_costs_no_batch() {
     assert_eq!(rig.end(LONG).await, (5, vec![]));
     // Nothing was sent again with the old one.
     assert_eq!(backend.received().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_becomes_a_pipe_holds_up_nothing() {
+    let folder = Folder::new("token-pipe");
+    let token = folder.file("token", "old\n");
+    let mut requests = 0;
+    let backend = Backend::start(Wire::Http, move |_| {
+        requests += 1;
+        Answer::http(if requests == 2 { 401 } else { 200 })
+    })
+    .await;
+    let rig = Rig::to(&backend, |destination| {
+        let To::Otlp(otlp) = &mut destination.to else { panic!("not OTLP") };
+        otlp.token_file = Some(token.clone());
+        destination.export_timeout = Duration::from_millis(300);
+    });
+    rig.send(5);
+    backend.wait_for(1).await;
+    fs::rename(folder.pipe("pipe"), &token).unwrap();
+    rig.send_from(5, 3);
+    assert_eq!(rig.end(LONG).await, (5, vec![(Cause::Unauthorized, 3)]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_collector_s_own_word_for_too_large_is_understood() {
+    let backend = Backend::start(Wire::Http, |request| {
+        if request.message.len() > 3_000 {
+            Answer::http(400).with_body(b"http: request body too large\n".to_vec())
+        } else {
+            Answer::http(200)
+        }
+    })
+    .await;
+    let rig = Rig::to(&backend, |_| ());
+    rig.send(64);
+    assert_eq!(rig.end(LONG).await, (64, vec![]));
+    assert_eq!(backend.accepted().len(), 64);
 }
 
 #[tokio::test(flavor = "multi_thread")]

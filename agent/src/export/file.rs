@@ -4,9 +4,12 @@ use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
+    os::unix::fs::FileExt as _,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
+
+use rustix::fs::{OFlags, fcntl_setfl};
 
 use super::{
     client::{Failure, Payload, Verdict},
@@ -92,7 +95,25 @@ fn is_at(file: &File, config: &JsonFile) -> bool {
 
 fn create(config: &JsonFile) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    OpenOptions::new().append(true).create(true).mode(0o640).open(&config.path)
+    // A pipe that nobody reads is an error at once instead of a wait without a word.
+    let flags = OFlags::NONBLOCK.bits() as i32;
+    let file =
+        OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(&config.path)?;
+    fcntl_setfl(&file, OFlags::APPEND)?;
+    if is_torn(&file, config)? {
+        // Half a line that a killed process or a power cut left would make ours unreadable, too.
+        (&file).write_all(b"\n")?;
+    }
+    Ok(file)
+}
+
+/// Whether the file ends within a line.
+fn is_torn(file: &File, config: &JsonFile) -> io::Result<bool> {
+    let meta = file.metadata()?;
+    let Some(last) = meta.len().checked_sub(1).filter(|_| meta.is_file()) else { return Ok(false) };
+    let mut byte = [0];
+    File::open(&config.path)?.read_exact_at(&mut byte, last)?;
+    Ok(byte != *b"\n")
 }
 
 /// `traces.json` becomes `traces.json.1`, that becomes `traces.json.2`; the last one goes.
@@ -144,6 +165,24 @@ mod tests {
         fs::rename(&path, folder.path("theirs")).unwrap();
         writer.send(&line("new")).await;
         assert_eq!(read("traces.json"), "new\n");
+    }
+
+    #[tokio::test]
+    async fn a_torn_line_stays_alone() {
+        let folder = Folder::new("file-torn");
+        let path = folder.file("traces.json", "whole\n{\"torn");
+        let writer = Writer::new(JsonFile::new(path.clone()));
+        writer.send(&line("1")).await;
+        writer.send(&line("2")).await;
+        assert_eq!(fs::read_to_string(path).unwrap(), "whole\n{\"torn\n1\n2\n");
+    }
+
+    #[tokio::test]
+    async fn a_pipe_that_nobody_reads_is_said() {
+        let folder = Folder::new("file-pipe");
+        let path = folder.pipe("traces.json");
+        let verdict = Writer::new(JsonFile::new(path)).send(&line("1")).await;
+        assert!(matches!(verdict, Verdict::Retry { .. }), "{verdict:?}");
     }
 
     #[tokio::test]

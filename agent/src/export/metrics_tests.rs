@@ -171,6 +171,21 @@ fn dashboards_and_alerts_ask_for_what_there_is() {
             "{alert} names no entry"
         );
     }
+    // Every cause is explained; those that are no loss raise no alarm.
+    for cause in Cause::ALL {
+        assert!(runbook.contains(&format!("`{}`", cause.label())), "{} is not in the runbook", cause.label());
+    }
+    let harmless = [Cause::Filtered, Cause::NotSelected, Cause::NoDestination, Cause::Spilled];
+    let harmless = harmless.map(Cause::label).join("|");
+    for (at, _) in alerts.match_indices("spandrel_spans_dropped_total") {
+        let rest = &alerts[at..at + 100];
+        assert!(rest.contains(&format!("{{cause!~\"{harmless}\"}}")), "{rest}");
+    }
+    // A file's writes and every success of HTTP and gRPC.
+    assert!(alerts.contains("spandrel_export_requests_total{code!~\"2..|OK|written\"}"));
+    for name in ["spill_bytes", "spill_errors_total", "spill_damaged_total", "dead_letters_lost_total"] {
+        assert!(alerts.contains(&format!("spandrel_{name}")), "nothing watches {name}");
+    }
 }
 
 #[test]

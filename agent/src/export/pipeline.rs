@@ -4,39 +4,29 @@ use std::{
     borrow::Cow,
     sync::{
         Arc,
-        atomic::Ordering::Relaxed,
         mpsc::{self, Receiver, RecvTimeoutError},
     },
-    thread,
     time::{Duration, Instant},
 };
 
-use tokio::{runtime::Handle, sync::oneshot, task::JoinSet};
+use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
-    batcher::Batcher,
+    budget::Budget,
     client,
     config::{self, Config, Console},
     console,
     counters::Counters,
-    deliver::Destination,
-    queue::{Body, Job, Queue},
+    line::{Common, Ending, LEAVE, Line},
+    queue::Queue,
     room::{Claim, Room},
     route::Route,
-    store::{
-        dead::DeadLetters,
-        spill::{Found, Spill},
-    },
-    transport::Transport,
+    store::{dead::DeadLetters, spill::Spill},
 };
 use crate::{
     span::{Attribute, Span, Value},
     stats::{Drop as Cause, Stats},
 };
-
-/// How long batches may take to reach the dead letters after the deadline of a shutdown: they are few and small,
-/// and whoever set the deadline waits.
-const LEAVE: Duration = Duration::from_secs(2);
 
 /// Why export cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +46,8 @@ pub enum Error {
 #[derive(Debug)]
 pub(super) enum Message {
     Spans(Vec<Span>, Claim),
+    /// Batches are made in other sizes from now on. The console makes none.
+    Limits(config::Batch),
     /// Batches are made of what is there, whatever their size; then the answer is given.
     #[cfg(test)]
     Flush(oneshot::Sender<()>),
@@ -79,6 +71,10 @@ pub struct Sender {
 }
 
 impl Sender {
+    pub(super) fn new(routes: Vec<Route>, stats: &Arc<Stats>) -> Self {
+        Self { routes, stats: Arc::clone(stats) }
+    }
+
     /// Hands spans over to every destination that wants them. Those that find no room are dropped and counted.
     /// The first destination that wants a span settles the ledger for it.
     pub fn try_send(&self, mut spans: Vec<Span>) {
@@ -164,86 +160,103 @@ pub struct Farewell {
     pub lost: u64,
 }
 
+impl Farewell {
+    /// Logs it, if there is anything to say.
+    pub fn say(&self) {
+        let Self { name, sent, saved, spilled, lost } = self;
+        if saved + lost + spilled > 0 {
+            log::warn!(
+                "{name}: at the end {sent} spans were sent, {saved} saved as dead letters, {spilled} are on disk for \
+                 the next start, {lost} are lost"
+            );
+        }
+    }
+}
+
 /// The threads and tasks behind a [`Sender`].
 #[derive(Debug)]
 pub struct Pipeline {
-    routes: Vec<Route>,
-    batchers: Vec<oneshot::Receiver<()>>,
-    workers: JoinSet<()>,
-    console: Option<oneshot::Receiver<()>>,
+    pub(super) common: Common,
+    pub(super) lines: Vec<Line>,
+    pub(super) console: Option<Printer>,
+    /// Destinations that are in the configuration no more, and send what they hold.
+    pub(super) ending: Vec<Ending>,
+    /// Their accounts, also when they have ended.
+    pub(super) former: Vec<Watched>,
+}
+
+/// The console as it runs.
+#[derive(Debug)]
+pub(super) struct Printer {
+    pub(super) kind: Console,
+    pub(super) route: Route,
+    /// Hears when everything is written.
+    done: oneshot::Receiver<()>,
+}
+
+impl Printer {
+    pub(super) fn start(kind: Console, common: &Common, before: Option<&Watched>) -> Result<Self, Error> {
+        let config::Queue { spans, bytes } = config::Queue::default();
+        let account = before.map(|before| Arc::clone(before.room.account())).unwrap_or_default();
+        let (share, ledger) = (common.budget.share(), Arc::clone(&common.stats));
+        let room = Room::continuing(spans, bytes, share, ledger, account);
+        let (to, from) = mpsc::channel();
+        let done = console::start(kind, from)?;
+        Ok(Self { kind, route: Route::console(room, to), done })
+    }
+
+    fn close(&self) {
+        self.route.room.close();
+        // A thread that is gone needs no word.
+        self.route.to.send(Message::Close).ok();
+    }
+
+    /// Writes what is there, in the background, unless nobody reads it. Must be called inside a tokio runtime.
+    pub(super) fn end(self) {
+        let before = self.route.settled();
+        self.close();
+        tokio::spawn(async move {
+            tokio::time::timeout(LEAVE, self.done).await.ok();
+            self.route.farewell(before).say();
+        });
+    }
 }
 
 /// Starts export. Connections are made when the first batch is ready; what can be wrong with the
 /// configuration alone is said here.
 pub fn start(config: &Config, stats: Arc<Stats>, runtime: &Handle) -> Result<(Sender, Pipeline), Error> {
     let _inside = runtime.enter();
-    let mut pipeline =
-        Pipeline { routes: Vec::new(), batchers: Vec::new(), workers: JoinSet::new(), console: None };
-    for one in &config.destinations {
-        pipeline.add(config, one, &stats, runtime)?;
-    }
-    if config.console != Console::Off {
-        let config::Queue { spans, bytes } = config::Queue::default();
-        let room = Room::new(spans, bytes, Arc::clone(&stats));
-        let (to, from) = mpsc::channel();
-        pipeline.console = Some(console::start(config.console, from)?);
-        pipeline.routes.push(Route::console(room, to));
-    }
-    Ok((Sender { routes: pipeline.routes.clone(), stats }, pipeline))
+    let common = Common {
+        stats,
+        budget: Budget::new(config.caps.queue_bytes),
+        spill: config.spill.clone(),
+        dead_letters: config.dead_letters.clone(),
+    };
+    let lines: Result<Vec<_>, _> =
+        config.destinations.iter().map(|one| Line::start(one, &common, None)).collect();
+    let console = match config.console {
+        Console::Off => None,
+        kind => Some(Printer::start(kind, &common, None)?),
+    };
+    let pipeline = Pipeline { common, lines: lines?, console, ending: Vec::new(), former: Vec::new() };
+    let routes = pipeline.routes().cloned().collect();
+    Ok((Sender::new(routes, &pipeline.common.stats), pipeline))
 }
 
 impl Pipeline {
-    fn add(
-        &mut self,
-        config: &Config,
-        one: &config::Destination,
-        stats: &Arc<Stats>,
-        runtime: &Handle,
-    ) -> Result<(), Error> {
-        let transport = Transport::new(&one.to)?;
-        let room = Room::new(one.queue.spans, one.queue.bytes, Arc::clone(stats));
-        let store = |what, store: &config::Store, error| {
-            let folder = store.of(&one.name).display().to_string();
-            Error::Store { what, folder, error }
-        };
-        // A file needs no queue on disk: when it cannot be written, that cannot either.
-        let wanted = config.spill.as_ref().filter(|_| matches!(one.to, config::To::Otlp(_)));
-        let (spill, found) = match wanted {
-            None => (None, Found::default()),
-            Some(at) => {
-                let opened = Spill::open(&at.of(&one.name), at.max_bytes);
-                let (spill, found) = opened.map_err(|error| store("no queue on disk", at, error))?;
-                (Some(Arc::new(spill)), found)
-            }
-        };
-        let dead = match &config.dead_letters {
-            None => None,
-            Some(at) => {
-                let opened = DeadLetters::open(&at.of(&one.name), at.max_bytes);
-                Some(Arc::new(opened.map_err(|error| store("no dead letters", at, error))?))
-            }
-        };
-        let destination = Arc::new(Destination::new(transport, one, Arc::clone(&room), spill, dead));
-        recover(&destination, &one.name, &found);
-        for _ in 0..one.requests_in_flight.max(1) {
-            self.workers.spawn_on(Arc::clone(&destination).work(), runtime);
-        }
-        let (to, from) = mpsc::channel();
-        let (done, batcher) = oneshot::channel();
-        let worker = Batcher::new(Arc::clone(&destination), one.batch);
-        thread::Builder::new().name("spandrel-export".to_owned()).spawn(move || {
-            worker.run(&from);
-            // Nobody waits for it if the pipeline was dropped.
-            done.send(()).ok();
-        })?;
-        self.batchers.push(batcher);
-        self.routes.push(Route::new(one, destination, to));
-        Ok(())
+    /// Where spans go, in the order in which they are asked.
+    pub(super) fn routes(&self) -> impl Iterator<Item = &Route> {
+        let lines = self.lines.iter().map(|line| &line.route);
+        lines.chain(self.console.iter().map(|printer| &printer.route))
     }
 
-    /// Destinations, for metrics.
+    /// Destinations, for metrics: also those that are not there any more, with what they came to.
     pub fn watch(&self) -> Vec<Watched> {
-        self.routes.iter().map(Route::watched).collect()
+        let mut all: Vec<_> = self.routes().map(Route::watched).collect();
+        let former = self.former.iter().filter(|one| !all.iter().any(|other| other.name == one.name));
+        let former: Vec<_> = former.cloned().collect();
+        all.extend(former);
+        all
     }
 
     /// Takes nothing in any more, sends what is there, and gives up what is left after `limit`: what is on disk
@@ -255,21 +268,21 @@ impl Pipeline {
 
     /// The same, with any end of the time that there is.
     pub async fn shutdown_before(self, over: impl Future<Output = ()>) -> Vec<Farewell> {
-        let Self { routes, batchers, mut workers, console } = self;
-        let before: Vec<_> = routes.iter().map(Route::settled).collect();
-        for route in &routes {
-            route.room.close();
-            // A thread that is gone needs no word.
-            route.to.send(Message::Close).ok();
+        let Self { common: _, mut lines, console, ending, former: _ } = self;
+        for one in ending {
+            lines.extend(one.recall().await);
         }
+        let routes = lines.iter().map(|line| &line.route).chain(console.iter().map(|one| &one.route));
+        let routes: Vec<_> = routes.cloned().collect();
+        let before: Vec<_> = routes.iter().map(Route::settled).collect();
+        lines.iter().for_each(Line::close);
+        console.iter().for_each(Printer::close);
         let drained = async {
-            for batcher in batchers {
-                // It is gone without a word only if it panicked.
-                batcher.await.ok();
+            for line in &mut lines {
+                line.drained().await;
             }
-            while workers.join_next().await.is_some() {}
             if let Some(console) = console {
-                console.await.ok();
+                console.done.await.ok();
             }
         };
         // What is left at the deadline is left below.
@@ -278,12 +291,10 @@ impl Pipeline {
             () = over => true,
         };
         if left_over {
-            let destinations = || routes.iter().filter_map(|route| route.destination.as_ref());
-            destinations().for_each(|destination| destination.stop());
+            lines.iter().for_each(Line::stop);
             let left = async {
-                while workers.join_next().await.is_some() {}
-                for destination in destinations() {
-                    destination.leave_all().await;
+                for line in &mut lines {
+                    line.leave().await;
                 }
             };
             tokio::time::timeout(LEAVE, left).await.ok();
@@ -296,26 +307,9 @@ impl Pipeline {
     }
 }
 
-/// What an earlier process left comes first.
-fn recover(destination: &Destination, name: &str, found: &Found) {
-    let since = Instant::now();
-    for batch in &found.batches {
-        let claim = destination.room.recover(batch.spans);
-        destination.queue.push(Job { body: Body::Disk(batch.slot), claim, since, too_large: None });
-    }
-    destination.counters.spill_damaged.fetch_add(found.damaged, Relaxed);
-    if found.damaged > 0 {
-        log::warn!("{name}: {} batches on disk cannot be read; their files are set aside", found.damaged);
-    }
-    if !found.batches.is_empty() {
-        let spans: usize = found.batches.iter().map(|batch| batch.spans).sum();
-        log::info!("{name}: {spans} spans of an earlier run are on disk and are sent now");
-    }
-}
-
 #[cfg(test)]
 #[path = "pipeline_tests.rs"]
-mod tests;
+pub(super) mod tests;
 
 #[cfg(test)]
 #[path = "delivery_tests.rs"]

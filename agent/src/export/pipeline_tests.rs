@@ -12,54 +12,62 @@ use crate::export::{
     testing::{self, Answer, Backend, Wire},
 };
 
-pub(super) const SOON: Duration = Duration::from_millis(20);
-pub(super) const LONG: Duration = Duration::from_secs(20);
+pub(in crate::export) const SOON: Duration = Duration::from_millis(20);
+pub(in crate::export) const LONG: Duration = Duration::from_secs(20);
 
-pub(super) fn one(backend: &Backend, edit: impl FnOnce(&mut Destination)) -> Destination {
+pub(in crate::export) fn one(backend: &Backend, edit: impl FnOnce(&mut Destination)) -> Destination {
     let mut destination = backend.destination();
     destination.batch.delay = SOON;
     edit(&mut destination);
     destination
 }
 
-pub(super) struct Rig {
-    pub(super) stats: Arc<Stats>,
-    pub(super) sender: Sender,
-    pub(super) pipeline: Pipeline,
+pub(in crate::export) struct Rig {
+    pub(in crate::export) stats: Arc<Stats>,
+    pub(in crate::export) sender: Sender,
+    pub(in crate::export) pipeline: Pipeline,
 }
 
 impl Rig {
-    pub(super) fn start(config: &Config) -> Self {
+    pub(in crate::export) fn start(config: &Config) -> Self {
         let stats = Arc::<Stats>::default();
         let (sender, pipeline) = start(config, Arc::clone(&stats), &Handle::current()).unwrap();
         Self { stats, sender, pipeline }
     }
 
-    pub(super) fn to(backend: &Backend, edit: impl FnOnce(&mut Destination)) -> Self {
+    pub(in crate::export) fn to(backend: &Backend, edit: impl FnOnce(&mut Destination)) -> Self {
         Self::start(&Config { destinations: vec![one(backend, edit)], ..Config::default() })
     }
 
-    pub(super) fn send(&self, spans: u64) {
+    pub(in crate::export) fn send(&self, spans: u64) {
         self.send_from(0, spans);
     }
 
     /// Spans with the ids that follow `first`.
-    pub(super) fn send_from(&self, first: u64, spans: u64) {
+    pub(in crate::export) fn send_from(&self, first: u64, spans: u64) {
         (0..spans).for_each(|_| self.stats.saw());
         self.sender.try_send(testing::spans(first + spans).split_off(first as usize));
     }
 
     /// Waits until every span that was sent is in a batch, or settled.
-    pub(super) async fn settled(&self) {
-        for route in &self.pipeline.routes {
+    pub(in crate::export) async fn settled(&self) {
+        for route in self.pipeline.routes() {
             let (done, waits) = oneshot::channel();
             route.to.send(Message::Flush(done)).unwrap();
             waits.await.unwrap();
         }
     }
 
+    /// The same for one destination.
+    async fn settled_at(&self, number: usize) {
+        let (done, waits) = oneshot::channel();
+        self.pipeline.routes().nth(number).unwrap().to.send(Message::Flush(done)).unwrap();
+        waits.await.unwrap();
+        tokio::task::yield_now().await;
+    }
+
     /// Waits until a request has failed.
-    pub(super) async fn refused(&self) {
+    pub(in crate::export) async fn refused(&self) {
         let counters = self.pipeline.watch().remove(0).counters.unwrap();
         while counters.requests().is_empty() {
             tokio::task::yield_now().await;
@@ -67,7 +75,7 @@ impl Rig {
     }
 
     /// Exported and dropped by cause, after a flush.
-    pub(super) async fn end(self, limit: Duration) -> (u64, Vec<(Cause, u64)>) {
+    pub(in crate::export) async fn end(self, limit: Duration) -> (u64, Vec<(Cause, u64)>) {
         self.pipeline.shutdown(limit).await;
         let ledger = Ledger::read(&self.stats);
         assert!(ledger.closes(), "{ledger:?}");
@@ -320,4 +328,38 @@ fn a_runtime_that_ends_loses_nothing_from_the_ledger() {
     assert_eq!(rig.stats.dropped(Cause::Shutdown), 6);
     assert!(Ledger::read(&rig.stats).closes());
     drop(backend);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_backends_that_are_gone_take_no_more_memory_than_they_may_and_hold_up_no_other() {
+    let gone = Backend::start(Wire::Http, |_| Answer::busy(Wire::Http)).await;
+    let works = Backend::start(Wire::Http, |_| Answer::http(200)).await;
+    let caps = config::Caps { queue_bytes: 1 << 20 };
+    let mut destinations: Vec<_> = (0..5)
+        .map(|n| {
+            let mut one = one(&gone, |one| one.batch.spans = 100_000);
+            one.batch.delay = LONG;
+            one.name = format!("gone-{n}").into();
+            one
+        })
+        .collect();
+    destinations.push(one(&works, |one| one.batch.spans = 100));
+    let rig = Rig::start(&Config { destinations, caps, ..Config::default() });
+    let all = rig.pipeline.watch();
+    let mut sent = 0;
+    for _ in 0..60 {
+        rig.send_from(sent, 50);
+        sent += 50;
+        let held: usize = all.iter().map(|one| one.room.held().bytes).sum();
+        assert!(held <= caps.queue_bytes, "{held}");
+        while all[5].room.held().spans > 0 {
+            rig.settled_at(5).await;
+        }
+    }
+    assert_eq!((works.spans(), all[5].room.account().exported()), (sent as usize, sent));
+    for gone in &all[..5] {
+        assert!(gone.room.account().dropped(Cause::MemoryFull) > 0);
+        assert_eq!(gone.room.account().dropped(Cause::QueueFull), 0);
+    }
+    rig.pipeline.shutdown(Duration::ZERO).await;
 }

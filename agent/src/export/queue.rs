@@ -40,6 +40,9 @@ struct State {
     waiting: VecDeque<Job>,
     /// Since when each of those waits that are being sent. As long as there are workers.
     in_flight: Vec<Instant>,
+    /// Those who take jobs out, and how many there should be.
+    workers: usize,
+    wanted: usize,
     closed: bool,
 }
 
@@ -73,12 +76,32 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// The oldest, which is in flight from now on. None once the queue is closed and empty.
+    /// So many are to take jobs out. Gives how many of them are missing; they count as there from now on.
+    pub(super) fn staff(&self, wanted: usize) -> usize {
+        let mut state = self.lock();
+        let missing = wanted.saturating_sub(state.workers);
+        state.workers += missing;
+        state.wanted = wanted;
+        drop(state);
+        self.changed.notify_waiters();
+        missing
+    }
+
+    /// The oldest, which is in flight from now on. None for a worker that is not needed any more: once the queue is
+    /// closed and empty, or if there are more than [`Self::staff`] wants.
     pub(super) async fn pop(&self) -> Option<Job> {
         loop {
             let changed = self.changed.notified();
             {
                 let mut state = self.lock();
+                if state.workers > state.wanted {
+                    state.workers -= 1;
+                    // The permit that woke this one is for another.
+                    if !state.waiting.is_empty() {
+                        self.changed.notify_one();
+                    }
+                    return None;
+                }
                 if let Some(job) = state.waiting.pop_front() {
                     state.in_flight.push(job.since);
                     // A permit is one, however often it was given: pass it on.
@@ -88,6 +111,7 @@ impl Queue {
                     return Some(job);
                 }
                 if state.closed {
+                    state.workers = state.workers.saturating_sub(1);
                     return None;
                 }
             }
@@ -125,5 +149,10 @@ impl Queue {
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_waiters();
+    }
+
+    /// Jobs are added again.
+    pub(super) fn open(&self) {
+        self.lock().closed = false;
     }
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, mpsc};
 
 use super::{
     config::{Destination as Config, Filter, Policy},
+    console,
     deliver::Destination,
     pipeline::{Farewell, Message, Watched, footprint},
     room::{Claim, Room},
@@ -42,7 +43,7 @@ impl Route {
     }
 
     pub(super) fn console(room: Arc<Room>, to: mpsc::Sender<Message>) -> Self {
-        let (name, filter, policy) = ("console".into(), Filter::default(), Policy::default());
+        let (name, filter, policy) = (console::NAME.into(), Filter::default(), Policy::default());
         Self { name, filter, policy, room, to, destination: None }
     }
 
@@ -52,7 +53,9 @@ impl Route {
             (Policy::Traces, _) => self.pick(&mut spans, own),
             // On disk the queue makes room for itself.
             (Policy::Oldest, Some(destination)) if destination.spill.is_none() => {
-                while !self.room.fits(spans.iter().map(footprint)) && destination.evict() {}
+                while let Some(cause) = self.room.lacks(spans.iter().map(footprint))
+                    && destination.evict(cause)
+                {}
             }
             (Policy::Newest | Policy::Oldest, _) => {}
         }
@@ -62,7 +65,9 @@ impl Route {
         let claim = self.room.admit(own, spans.iter().map(footprint));
         let admitted = claim.as_ref().map_or(0, Claim::spans);
         if let Some(destination) = self.destination.as_ref().filter(|_| admitted < spans.len()) {
-            destination.full(spans.len() - admitted);
+            let refused = spans.iter().skip(admitted).map(footprint);
+            let lacks = self.room.lacks(refused).unwrap_or(Cause::QueueFull);
+            destination.full(spans.len() - admitted, lacks);
         }
         if let Some(claim) = claim {
             spans.truncate(admitted);

@@ -67,6 +67,14 @@ impl Transport {
         }
     }
 
+    /// Whether a payload can be sent as it is; if not, [`Self::restore`] makes it so.
+    pub(super) fn fits(&self, payload: &Payload) -> bool {
+        match self {
+            Self::Otlp(client) => client.fits(payload),
+            Self::File(_) => payload.encoding() == Encoding::Json,
+        }
+    }
+
     /// Cuts a payload in two, each with so many spans. None if that cannot be.
     pub(super) fn halves(&self, payload: &Payload) -> Option<[(Payload, usize); 2]> {
         let Self::Otlp(client) = self else { return None };

@@ -1,7 +1,7 @@
 //! The HTTP client under both transports: one multiplexed connection over HTTP/2, a few kept alive over
 //! HTTP/1.1.
 
-use std::{fs::File, io::BufReader, path::Path, sync::Arc, time::Duration};
+use std::{io::BufReader, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::Uri;
@@ -17,6 +17,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
 };
 
+use super::reload::open;
 use crate::export::config::{Protocol, Tls};
 
 /// A connected client.
@@ -122,14 +123,16 @@ fn tls_config(tls: &Tls) -> Result<ClientConfig, Error> {
         None => Ok(verified.with_no_client_auth()),
         Some((chain, key)) => {
             let file_key = |reason| file_error(key, reason);
-            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| file_key(error.to_string()))?;
+            let file = open(key).map_err(|error| file_key(error.to_string()))?;
+            let key = PrivateKeyDer::from_pem_reader(BufReader::new(file));
+            let key = key.map_err(|error| file_key(error.to_string()))?;
             Ok(verified.with_client_auth_cert(certificates(chain)?, key)?)
         }
     }
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let file = File::open(path).map_err(|error| file_error(path, error.to_string()))?;
+    let file = open(path).map_err(|error| file_error(path, error.to_string()))?;
     let all: Result<Vec<_>, _> = CertificateDer::pem_reader_iter(BufReader::new(file)).collect();
     match all {
         Ok(all) if all.is_empty() => Err(file_error(path, "there is no certificate in it".to_owned())),

@@ -12,7 +12,7 @@ mod tls_tests;
 use std::{
     error::Error as StdError,
     io,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError},
     time::{Duration, SystemTime},
 };
 
@@ -43,6 +43,9 @@ pub const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/E
 /// The path of the metrics service over gRPC.
 pub const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 
+/// How long a request waits for files that changed. Disks answer in milliseconds.
+const READ: Duration = Duration::from_secs(1);
+
 /// The specification's bound of an answer; what is longer is an error that is not retried.
 const MAX_RESPONSE: usize = 4 << 20;
 
@@ -66,9 +69,17 @@ struct Live {
 /// behind it change.
 #[derive(Debug)]
 pub struct Client {
-    config: Otlp,
     uri: Uri,
+    config: Otlp,
+    files: Arc<Files>,
+}
+
+/// What is made of the files behind a connection.
+#[derive(Debug)]
+struct Files {
+    config: Otlp,
     live: RwLock<Arc<Live>>,
+    /// Held while the files are read.
     watch: Mutex<reload::Watch>,
 }
 
@@ -86,7 +97,8 @@ impl Client {
         };
         let watch = Mutex::new(reload::Watch::new(config));
         let live = RwLock::new(Arc::new(Live::new(config, 0)?));
-        Ok(Self { config: config.clone(), uri, live, watch })
+        let files = Arc::new(Files { config: config.clone(), live, watch });
+        Ok(Self { uri, config: config.clone(), files })
     }
 
     /// Where requests go, for a log: without a query, which may hold a key.
@@ -101,6 +113,12 @@ impl Client {
         Payload::new(message, encoding, Some(self.config.protocol))
     }
 
+    /// Whether a payload is compressed and framed as this backend has it.
+    pub fn fits(&self, payload: &Payload) -> bool {
+        payload.encoding() == Encoding::of(self.config.compression)
+            && payload.is_framed() == (self.config.protocol == Protocol::Grpc)
+    }
+
     /// Sends it once and says what came of it.
     pub async fn send(&self, payload: &Payload) -> Verdict {
         self.send_with(payload).await.0
@@ -108,7 +126,7 @@ impl Client {
 
     /// Sends it once and says what came of it, and by which generation of the credentials.
     pub async fn send_with(&self, payload: &Payload) -> (Verdict, u64) {
-        self.refresh(false);
+        self.refresh(false).await;
         let live = self.live();
         let verdict = match self.exchange(&live, payload).await {
             Ok((answer, body)) => match self.config.protocol {
@@ -130,7 +148,7 @@ impl Client {
     pub async fn renewed(&self, than: u64, patience: Duration) -> bool {
         let newer = async {
             while self.live().generation <= than {
-                self.refresh(true);
+                self.refresh(true).await;
                 if self.live().generation <= than {
                     tokio::time::sleep(reload::LOOK_AGAIN).await;
                 }
@@ -140,31 +158,22 @@ impl Client {
     }
 
     fn live(&self) -> Arc<Live> {
-        Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+        self.files.live()
     }
 
-    /// Reads the files again if one of them changed. What is in flight ends on the connections that it has. Files
-    /// that cannot be used, half-written ones for instance, are said once; those before them stay in use.
-    fn refresh(&self, now: bool) {
-        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(changed) = watch.changed(now) else { return };
-        let next = self.live().generation + 1;
-        match Live::new(&self.config, next) {
-            Ok(live) => {
-                *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
-                watch.accept(changed);
-                log::info!(
-                    "export to {}: its certificates or credentials changed, read again",
-                    self.describe()
-                );
-            }
-            Err(error) => {
-                let error = error.to_string();
-                if watch.said != error {
-                    log::warn!("export to {} goes on with the files it had: {error}", self.describe());
-                    watch.said = error;
-                }
-            }
+    /// Reads the files again if one of them changed. What is in flight ends on the connections that it has. A disk that
+    /// does not answer holds up one thread for this, and a request for [`READ`]; then the files before stay in use.
+    async fn refresh(&self, now: bool) {
+        if !self.files.watch().is_some_and(|watch| watch.is_due(now)) {
+            return;
+        }
+        let (files, about) = (Arc::clone(&self.files), self.describe());
+        let reading = tokio::task::spawn_blocking(move || files.refresh(now, &about));
+        if tokio::time::timeout(READ, reading).await.is_err() {
+            let about = self.describe();
+            log::warn!(
+                "export to {about} goes on with the files it had: they cannot be read within {READ:?}"
+            );
         }
     }
 
@@ -203,6 +212,42 @@ impl Client {
         })?;
         let trailers = body.trailers().cloned().unwrap_or_default();
         Ok((reply::Answer { status: head.status, headers: head.headers, trailers }, body.to_bytes()))
+    }
+}
+
+impl Files {
+    fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// None while somebody reads the files.
+    fn watch(&self) -> Option<MutexGuard<'_, reload::Watch>> {
+        match self.watch.try_lock() {
+            Ok(watch) => Some(watch),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Files that cannot be used, half-written ones for instance, are said once; those before them stay in use.
+    fn refresh(&self, now: bool, about: &str) {
+        let Some(mut watch) = self.watch() else { return };
+        let Some(changed) = watch.changed(now) else { return };
+        let next = self.live().generation + 1;
+        match Live::new(&self.config, next) {
+            Ok(live) => {
+                *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+                watch.accept(changed);
+                log::info!("export to {about}: its certificates or credentials changed, read again");
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if watch.said != error {
+                    log::warn!("export to {about} goes on with the files it had: {error}");
+                    watch.said = error;
+                }
+            }
+        }
     }
 }
 

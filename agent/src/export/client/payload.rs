@@ -135,6 +135,11 @@ impl Payload {
         self.encoding
     }
 
+    /// Whether it has the frame that gRPC needs.
+    pub fn is_framed(&self) -> bool {
+        self.prefix > 0
+    }
+
     /// The message as it is kept on disk: compressed, without a frame.
     pub fn body(&self) -> Bytes {
         self.bytes.slice(self.prefix.min(self.bytes.len())..)

@@ -4,8 +4,9 @@
 //! which such files are replaced, the symbolic links of Kubernetes included.
 
 use std::{
-    fs,
-    os::unix::fs::MetadataExt as _,
+    fs::{self, File},
+    io::{self, Read as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -60,10 +61,14 @@ impl Watch {
         Self { files, looked: Instant::now(), said: String::new() }
     }
 
-    /// The stamps of the files as they are now, if one of them changed. Looks once in [`LOOK_AGAIN`] unless told
-    /// to look `now`.
+    /// Whether it is time to look: once in [`LOOK_AGAIN`], unless told to look `now`.
+    pub(super) fn is_due(&self, now: bool) -> bool {
+        !self.files.is_empty() && (now || self.looked.elapsed() >= LOOK_AGAIN)
+    }
+
+    /// The stamps of the files as they are now, if one of them changed and [`Self::is_due`].
     pub(super) fn changed(&mut self, now: bool) -> Option<Changed> {
-        if self.files.is_empty() || (!now && self.looked.elapsed() < LOOK_AGAIN) {
+        if !self.is_due(now) {
             return None;
         }
         self.looked = Instant::now();
@@ -119,12 +124,25 @@ fn secret(value: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
+/// Opens a file. What is none, like a pipe that nobody writes to, is not waited for.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::other("it is no regular file"))
+}
+
 fn read(path: &Path) -> Result<String, Error> {
-    let failed = |error: std::io::Error| unusable(path, error.to_string());
-    if fs::metadata(path).map_err(failed)?.len() > MAX_SECRET {
+    let failed = |error: io::Error| unusable(path, error.to_string());
+    let mut text = String::new();
+    let file = open(path).map_err(failed)?;
+    let read = file.take(MAX_SECRET + 1).read_to_string(&mut text).map_err(failed)?;
+    if read as u64 > MAX_SECRET {
         return Err(unusable(path, format!("it has more than {MAX_SECRET} bytes")));
     }
-    fs::read_to_string(path).map_err(failed)
+    Ok(text)
 }
 
 fn unusable(path: &Path, reason: String) -> Error {

@@ -70,6 +70,9 @@ impl Verdict {
     }
 }
 
+/// `net/http`'s `MaxBytesError`.
+const GO_TOO_LARGE: &str = "http: request body too large";
+
 /// An answer without its body.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -142,6 +145,10 @@ pub(super) fn http(answer: &Answer, body: &Bytes, now: SystemTime) -> Verdict {
     }
     match answer.status {
         StatusCode::PAYLOAD_TOO_LARGE => Verdict::TooLarge(Failure { code, message }),
+        // The Collector's word for its `max_request_body_size`: Go's error for it, under another status.
+        StatusCode::BAD_REQUEST if message.contains(GO_TOO_LARGE) => {
+            Verdict::TooLarge(Failure { code, message })
+        }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Verdict::Unauthorized(Failure { code, message }),
         _ => refused(message),
     }

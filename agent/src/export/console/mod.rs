@@ -28,6 +28,9 @@ use super::{
 };
 use crate::{span::Span, stats::Drop as Cause};
 
+/// What stands for it where destinations are named.
+pub(super) const NAME: &str = "console";
+
 /// The width of what is not written to a terminal.
 const WIDTH: usize = 110;
 
@@ -112,7 +115,7 @@ fn trees<W: Write>(mut writer: Writer<W>, from: &Receiver<Message>, terminal: fn
             }
             #[cfg(test)]
             Ok(Message::Flush(_)) => {}
-            Err(RecvTimeoutError::Timeout) => {}
+            Ok(Message::Limits(_)) | Err(RecvTimeoutError::Timeout) => {}
             Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => break,
         }
         let now = Instant::now();

@@ -72,11 +72,20 @@ impl DeadLetters {
             &mut active.insert((Segment::create(&self.folder)?, Instant::now())).0
         };
         let written = segment.append(encoding, spans as u32, message).and_then(|_| segment.sync());
-        if written.is_err() {
-            *active = None;
+        if written.is_err()
+            && let Some((segment, _)) = active.take()
+            && segment.len() == 0
+        {
+            // A disk that stays full would get an empty file for each batch.
+            segment.remove().ok();
         }
         self.bytes.store(all, Relaxed);
         written
+    }
+
+    /// Ends the file that is written, so that it can be replayed.
+    pub fn end(&self) {
+        *self.active.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Bytes on disk.
@@ -98,4 +107,26 @@ impl DeadLetters {
 /// Bytes of all segments of a folder: a replay takes some away at any time.
 fn size(folder: &Path) -> io::Result<u64> {
     Ok(list(folder, false)?.iter().filter_map(|path| path.metadata().ok()).map(|meta| meta.len()).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::testing::Folder;
+
+    #[test]
+    fn what_cannot_be_written_leaves_no_file() {
+        let folder = Folder::new("dead-empty");
+        let dead = DeadLetters::open(&folder.path("d"), 1 << 30).unwrap();
+        // More than a record may have: the disk's own errors take the same way.
+        let huge = vec![0; (64 << 20) + 1];
+        for _ in 0..3 {
+            assert!(dead.save(Encoding::Protobuf, 5, &huge).is_err());
+        }
+        assert_eq!((folder.names().len(), dead.lost()), (0, 15));
+        dead.save(Encoding::Protobuf, 5, b"text").unwrap();
+        assert!(dead.save(Encoding::Protobuf, 5, &huge).is_err());
+        // One with something in it stays.
+        assert_eq!(folder.names().len(), 1);
+    }
 }

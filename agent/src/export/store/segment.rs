@@ -75,9 +75,14 @@ impl Segment {
         let time = newest.map_or(0, |newest| newest + 1).max(now_ms()).min(LAST);
         let path = folder.join(format!("{time:015}-{number:06}-{pid}{SUFFIX}"));
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        let locked = flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from);
         // The name has to survive a power cut, too.
-        File::open(folder)?.sync_all()?;
+        let ready = locked.and_then(|()| File::open(folder)?.sync_all());
+        if let Err(error) = ready {
+            // An empty file is no use to anybody.
+            fs::remove_file(&path).ok();
+            return Err(error);
+        }
         Ok(Self { path, file, len: 0, waiting: 0, damaged: false })
     }
 

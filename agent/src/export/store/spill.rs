@@ -190,6 +190,12 @@ impl Spill {
         self.bytes.store(segments.bytes, Relaxed);
     }
 
+    /// The same, and leaves what is there to whoever opens the folder next.
+    pub fn release(&self) {
+        self.end();
+        self.lock().all.clear();
+    }
+
     /// Reads a batch.
     pub fn read(&self, slot: Slot) -> io::Result<(Encoding, Vec<u8>)> {
         let segments = self.lock();

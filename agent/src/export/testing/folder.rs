@@ -27,6 +27,13 @@ impl Folder {
         self.path(name)
     }
 
+    /// A named pipe.
+    pub(crate) fn pipe(&self, name: &str) -> PathBuf {
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, self.path(name), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        self.path(name)
+    }
+
     /// Names in it and below, sorted.
     pub(crate) fn names(&self) -> Vec<String> {
         fn walk(at: &Path, from: &Path, names: &mut Vec<String>) {

@@ -29,5 +29,6 @@ mod running;
 mod runtimes;
 mod sampling;
 mod truth;
+mod unread;
 mod wget;
 mod wire;

@@ -2,11 +2,15 @@
 //! changes nothing, and requests are measured whether they are sampled or not.
 
 use rustix::process::Signal;
-use spandrel_test_support::{Agent, Kind, Lab, Options, http, process};
+use spandrel_test_support::{
+    Agent, Kind, Lab, Options, http,
+    otlp::{Backend, Reply},
+    process,
+};
 
 use crate::common::{echo, profiles};
 
-profiles!(secrets, reload, measured);
+profiles!(secrets, reload, mended, measured);
 
 const HEADERS: &str = "authorization,cookie,x-api-key,referer,x-any";
 
@@ -91,6 +95,47 @@ fn reload(profile: &str) {
     assert_eq!(paths, ["/one"], "{}", finished.stderr);
     assert_eq!((finished.report.ledger.seen, finished.report.ledger.unsampled), (3, 2));
     assert!(finished.stderr.contains("spandrel.yaml:2"), "the line of the mistake: {}", finished.stderr);
+}
+
+/// A backend that hangs holds the queue; the file is changed to name another one: nothing is lost, also not by the
+/// changes before it, and the account goes on.
+fn mended(profile: &str) {
+    const REQUESTS: usize = 300;
+    let lab = Lab::new();
+    let hung = Backend::start(|_| Reply::Hang);
+    let well = Backend::start(|_| Reply::Ok);
+    // The log names the version, and so tells one reload from another.
+    let write = |backend: &Backend, version: usize| {
+        let url = format!("{}/v1/traces", backend.url());
+        let text = format!(
+            "file_format: \"1.{version}\"\ndistribution:\n  spandrel:\n    shutdown_timeout: 500\n    destinations:\n    \
+             - {{name: d, schedule_delay: 1{version}, max_export_batch_size: 20, \
+             exporter: {{otlp_http: {{endpoint: \"{url}\", timeout: 1000}}}}}}\n"
+        );
+        lab.write("spandrel.yaml", text).display().to_string()
+    };
+    let path = write(&hung, 1);
+    let options = Options::of(&lab).profile(profile).console("off").args(["--config", &path]);
+    let agent = Agent::start(&options);
+    let (server, port) = echo(&lab);
+    let stream = http::connect(http::local(port));
+    for _ in 0..REQUESTS {
+        http::send(&stream, b"GET /mended HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert!(http::receive(&stream).starts_with("HTTP/1.1 200"));
+    }
+    hung.wait_requests(4);
+    for (backend, version) in [(&hung, 7), (&hung, 8), (&well, 9)] {
+        write(backend, version);
+        agent.signal(Signal::HUP);
+        let said = format!("file_format 1.{version} is newer");
+        agent.wait_stderr("the agent did not reload", |line| line.contains(&said).then_some(()));
+    }
+    well.wait_accepted(REQUESTS);
+    drop(stream);
+    server.kill();
+    let finished = agent.stop();
+    assert_eq!(finished.report.ledger.exported, REQUESTS as u64, "{}", finished.stderr);
+    assert!(!finished.stderr.contains("are lost"), "{}", finished.stderr);
 }
 
 /// Durations on /metrics, by service and status.
