@@ -26,6 +26,8 @@ causes! {
         RingFull = "ring_full",
         /// The export queue was full.
         QueueFull = "queue_full",
+        /// The queues of all destinations held as much memory as they may together.
+        MemoryFull = "memory_full",
         /// The backend answered that it does not want it (partial success).
         Rejected = "rejected",
         /// The backend refused the batch for good.

@@ -20,10 +20,9 @@ use crate::{
 
 /// Where everything goes.
 pub(super) fn export(config: &Config) -> export::Config {
-    let count = usize::from(config.otlp.is_some()) + config.more.len();
     let first = config.otlp.as_ref().map(|one| {
         let ours = DestinationOptions::default();
-        destination("otlp", To::Otlp(Box::new(otlp(one))), &config.batch, &ours, count)
+        destination("otlp", To::Otlp(Box::new(otlp(one))), &config.batch, &ours)
     });
     let more = config.more.iter().map(|one| {
         let DestinationConfig { name, path: _, to, batch, ours } = one;
@@ -31,7 +30,7 @@ pub(super) fn export(config: &Config) -> export::Config {
             ToConfig::Otlp(one) => To::Otlp(Box::new(otlp(one))),
             ToConfig::File(one) => To::File(file(one)),
         };
-        destination(name, to, batch, ours, count)
+        destination(name, to, batch, ours)
     });
     export::Config {
         destinations: first.into_iter().chain(more).collect(),
@@ -41,24 +40,18 @@ pub(super) fn export(config: &Config) -> export::Config {
             config::Console::Json => export::config::Console::Json,
             config::Console::Off => export::config::Console::Off,
         },
+        caps: config.caps,
         spill: config.spill.as_ref().map(store),
         dead_letters: config.dead_letters.as_ref().map(store),
     }
 }
 
-/// One of `count` destinations.
-fn destination(
-    name: &str,
-    to: To,
-    batch: &BatchConfig,
-    ours: &DestinationOptions,
-    count: usize,
-) -> Destination {
+fn destination(name: &str, to: To, batch: &BatchConfig, ours: &DestinationOptions) -> Destination {
     let DestinationOptions { filter, policy, queue_bytes, batch_bytes, requests_in_flight } = ours;
     let file = matches!(to, To::File(_));
     let defaults = Destination::new(name, to);
     let spans = batch.max_queue_size.unwrap_or(defaults.queue.spans);
-    let bytes = queue_bytes.unwrap_or_else(|| Queue::bytes_of_each(count));
+    let bytes = queue_bytes.unwrap_or(defaults.queue.bytes);
     let FilterConfig { services, service_names: _, kind, errors, min_duration } = filter.clone();
     Destination {
         filter: Filter { services, kind, errors, min_duration },
@@ -118,33 +111,4 @@ fn file(file: &FileConfig) -> JsonFile {
 fn store(store: &StoreConfig) -> Store {
     let StoreConfig { folder, max_bytes } = store.clone();
     Store { folder, max_bytes }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use super::*;
-    use crate::config::args::Run;
-
-    #[test]
-    fn many_queues_take_no_more_memory_than_two() {
-        let file = std::env::temp_dir().join(format!("spandrel-many-{}.yaml", std::process::id()));
-        let bytes = |names: &[&str]| {
-            let one = |name| format!("{{name: {name}, exporter: {{otlp_http: }}}}");
-            let all: Vec<_> = names.iter().map(one).collect();
-            let text = format!(
-                "file_format: \"1.1\"\ndistribution: {{spandrel: {{destinations: [{}]}}}}\n",
-                all.join(", ")
-            );
-            std::fs::write(&file, text).unwrap();
-            let run = Run { config: Some(PathBuf::from(&file)), ..Run::default() };
-            let config = config::load(run, &std::collections::HashMap::<String, String>::new()).unwrap();
-            export(&config).destinations.iter().map(|one| one.queue.bytes).collect::<Vec<_>>()
-        };
-        assert_eq!(bytes(&["a"]), [24 << 20]);
-        assert_eq!(bytes(&["a", "b"]), [24 << 20; 2]);
-        assert_eq!(bytes(&["a", "b", "c", "d", "e", "f", "g", "h"]), [6 << 20; 8]);
-        std::fs::remove_file(file).unwrap();
-    }
 }

@@ -96,7 +96,7 @@ pub fn load(run: config::args::Run, env: &dyn config::env::Env) -> Result<Config
 /// Runs the agent until a signal comes or its command ends. `reread` gives the configuration anew.
 pub fn run(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
     if config.disabled {
-        log::warn!("OTEL_SDK_DISABLED is true: nothing is traced");
+        log::warn!("{}: nothing is traced", config.disabled_by());
         return match command::alone(&config.command) {
             Some(result) => result
                 .map_err(|error| Failure::new(exit::NOINPUT, format!("cannot run the command: {error}"))),

@@ -1,6 +1,6 @@
 //! Destinations as the configuration file has them.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use super::{
     Config, Console, Mistakes,
@@ -258,4 +258,41 @@ distribution:
             None => assert_eq!(origin, "default", "{key}"),
         }
     }
+}
+
+#[test]
+fn all_queues_together_have_a_cap() {
+    let given = |caps: &str, queue: u64| {
+        read(&format!(
+            "distribution:
+  spandrel:
+    {caps}
+    destinations:
+      - {{name: a, max_queue_bytes: {queue}, exporter: {{otlp_http: }}}}
+"
+        ))
+    };
+    let config = given("resource_caps: {queue_bytes: 100000000}", 60_000_000).unwrap();
+    assert_eq!(config.caps.queue_bytes, 100_000_000);
+    let text = super::show::text(&config);
+    let row = text.lines().find(|line| line.contains("resource_caps.queue_bytes")).unwrap();
+    assert!(row.contains("100000000") && row.ends_with(".yaml:4"), "{row}");
+    // What can never be reached is a mistake.
+    let mistakes = given("", 60_000_000).unwrap_err().to_string();
+    assert!(mistakes.contains(":6 ") && mistakes.contains("a.max_queue_bytes"), "{mistakes}");
+    assert!(mistakes.contains("resource_caps.queue_bytes larger"), "{mistakes}");
+    let mistakes = given("resource_caps: {queue_bytes: 1000, cpus: 1}", 500).unwrap_err().to_string();
+    for said in ["resource_caps.queue_bytes", "from 1048576", "resource_caps.cpus"] {
+        assert!(mistakes.contains(said), "{said}: {mistakes}");
+    }
+}
+
+#[test]
+fn who_disabled_the_agent_is_named() {
+    let config = read("disabled: true").unwrap();
+    assert!(config.disabled && config.disabled_by().contains("file"));
+    let variables = HashMap::from([("OTEL_SDK_DISABLED".to_owned(), "true".to_owned())]);
+    let run = super::args::Run::default();
+    let config = super::load(run, &variables).unwrap();
+    assert!(config.disabled && config.disabled_by().contains("OTEL_SDK_DISABLED"));
 }

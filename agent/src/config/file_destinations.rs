@@ -12,11 +12,11 @@ use super::{
     file_traces, otlp,
     otlp::Protocol,
     places,
-    schema::{DESTINATION, EXPORTER, FILE, FILTER, STORE},
+    schema::{DESTINATION, EXPORTER, FILE, FILTER, LARGEST, RESOURCE_CAPS, SMALLEST_QUEUES, STORE, TAKEN},
     settings::{BatchConfig, Exporters},
     walk::{Table, Walk},
 };
-use crate::span::Kind;
+use crate::{export::config::Caps, span::Kind};
 
 /// Where nothing is said: an hour of 1,000 spans a second takes some 200 MB compressed.
 const STORE_BYTES: u64 = 256 << 20;
@@ -37,7 +37,7 @@ pub(super) fn read(walk: &mut Walk<'_>, table: &mut Table<'_>, exporters: &mut E
         let Some(mut given) = walk.table(item, table.at("destinations")) else { continue };
         let line = given.line;
         let Some(destination) = destination(walk, &mut given) else { continue };
-        let taken = ["otlp", "console"].contains(&destination.name.as_str())
+        let taken = TAKEN.contains(&destination.name.as_str())
             || exporters.more.iter().any(|known| known.name == destination.name);
         if taken {
             let what = format!("{:?} is the name of another destination", destination.name);
@@ -46,6 +46,29 @@ pub(super) fn read(walk: &mut Walk<'_>, table: &mut Table<'_>, exporters: &mut E
         exporters.more.push(destination);
     }
     places::check(walk, table, exporters);
+    if let Some(mut given) = walk.sub(table, "resource_caps") {
+        caps(walk, &mut given, &mut exporters.caps);
+    }
+    check_queues(walk, exporters);
+}
+
+fn caps(walk: &mut Walk<'_>, table: &mut Table<'_>, caps: &mut Caps) {
+    let bytes = walk.number_to(table, "queue_bytes", SMALLEST_QUEUES, LARGEST);
+    caps.queue_bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(caps.queue_bytes);
+    walk.unknown(table, RESOURCE_CAPS);
+}
+
+/// Reports queues that could never be as large as they are said to be.
+fn check_queues(walk: &mut Walk<'_>, exporters: &Exporters) {
+    let cap = exporters.caps.queue_bytes;
+    for one in &exporters.more {
+        if let Some(bytes) = one.ours.queue_bytes.filter(|bytes| *bytes > cap) {
+            let path = format!("{}.max_queue_bytes", one.path);
+            let line = walk.findings.given.get(&path).copied().unwrap_or(1);
+            let what = format!("{bytes} is more than all queues together may hold, {cap}");
+            walk.wrong(&path, line, what, "make it smaller, or resource_caps.queue_bytes larger");
+        }
+    }
 }
 
 fn store(walk: &mut Walk<'_>, table: &mut Table<'_>, key: &str) -> Option<StoreConfig> {

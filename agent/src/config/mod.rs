@@ -54,7 +54,7 @@ use self::{
     },
     show::Sources,
 };
-use crate::{discover::select::Selectors, span::redact};
+use crate::{discover::select::Selectors, export::config::Caps, span::redact};
 
 /// How long spans may take to leave when the agent stops. Kubernetes kills after 30 seconds, systemd after 90.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -105,6 +105,8 @@ pub struct Config {
     /// Where queues are on disk, and what cannot be delivered; a folder for each destination.
     pub spill: Option<StoreConfig>,
     pub dead_letters: Option<StoreConfig>,
+    /// What all destinations together may take.
+    pub caps: Caps,
     /// How long spans may take to leave at the end.
     pub shutdown_timeout: Duration,
     /// Where the agent's own metrics go, if `OTEL_METRICS_EXPORTER` says so; `listen` serves them anyway.
@@ -124,6 +126,18 @@ pub struct Config {
     pub sources: Sources,
     /// For the log: what has no effect, what was guessed.
     pub notes: Vec<String>,
+}
+
+impl Config {
+    /// Who says that nothing is to be traced, for a log.
+    pub fn disabled_by(&self) -> &'static str {
+        // A file that is given replaces the variables.
+        if self.sources.has_file() {
+            "`disabled` is true in the configuration file"
+        } else {
+            "OTEL_SDK_DISABLED is true"
+        }
+    }
 }
 
 /// Validates a command line together with the variables and the configuration file.
@@ -227,6 +241,7 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
         more: exporters.more,
         spill: exporters.spill,
         dead_letters: exporters.dead_letters,
+        caps: exporters.caps,
         shutdown_timeout: typed_timeout.or(exporters.shutdown_timeout).unwrap_or(SHUTDOWN_TIMEOUT),
         metrics: exporters.metrics,
         sampler,

@@ -10,6 +10,10 @@ use super::causality;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
     Text,
+    /// An absolute path.
+    Folder,
+    /// What names a destination.
+    Name,
     /// One of some words.
     Word(&'static [&'static str]),
     Boolean,
@@ -24,8 +28,8 @@ pub(super) enum Kind {
     Map(&'static [Key]),
     /// A mapping with one of these keys.
     One(&'static [Key]),
-    /// A mapping that the specification's schema describes.
-    Standard,
+    /// A mapping that the specification has, too.
+    Standard(&'static [Key]),
     /// A list of mappings.
     List(&'static [Key]),
 }
@@ -56,8 +60,20 @@ pub(super) const LARGEST_TEMPLATES: u64 = 10_000;
 /// Requests a second that a rule can be limited to: above it there is no limit.
 pub(super) const LARGEST_RATE: u64 = 1_000_000;
 
+/// Names of destinations: each is that of a folder, as it is. Names of folders may have 255 bytes; nobody reads as much in
+/// a log.
+const NAME: &str = "[A-Za-z0-9._-]{1,100}";
+const BOOLEAN: &str = "[Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]";
+/// What stands for a value that an editor does not know.
+const VARIABLE: &str = "[$][{].+[}]";
+/// Names that are those of other destinations.
+pub(super) const TAKEN: &[&str] = &["otlp", "console"];
+
+/// Bytes of all queues at least: with less, no batch of the usual size is ever full.
+pub(super) const SMALLEST_QUEUES: u64 = 1 << 20;
+
 /// What JSON can hold exactly (RFC 8259, section 6); the machine has less of everything.
-const LARGEST: u64 = (1 << 53) - 1;
+pub(super) const LARGEST: u64 = (1 << 53) - 1;
 
 /// `distribution.spandrel`.
 pub(super) const OURS: &[Key] = &[
@@ -84,6 +100,7 @@ pub(super) const OURS: &[Key] = &[
     key("destinations", Kind::List(DESTINATION), "Where spans go, besides the standard's exporters."),
     key("spill", Kind::Map(STORE), "Queues on disk, for what no longer fits into memory."),
     key("dead_letters", Kind::Map(STORE), "Where batches are kept that cannot be delivered."),
+    key("resource_caps", Kind::Map(RESOURCE_CAPS), "What the destinations together may take of the machine."),
     key(
         "shutdown_timeout",
         Kind::Number(0, LARGEST),
@@ -93,12 +110,18 @@ pub(super) const OURS: &[Key] = &[
 ];
 
 pub(super) const STORE: &[Key] = &[
-    required("path", Kind::Text, "A folder, by its absolute path."),
+    required("path", Kind::Folder, "A folder, by its absolute path."),
     key("max_bytes", Kind::Number(4 << 20, LARGEST), "What may lie there; 256 MiB by default."),
 ];
 
+pub(super) const RESOURCE_CAPS: &[Key] = &[key(
+    "queue_bytes",
+    Kind::Number(SMALLEST_QUEUES, LARGEST),
+    "Bytes that all queues together hold in memory; 48 MiB by default.",
+)];
+
 pub(super) const DESTINATION: &[Key] = &[
-    required("name", Kind::Text, "In metrics and reports."),
+    required("name", Kind::Name, "In metrics and reports."),
     required("exporter", Kind::One(EXPORTER), "One of them."),
     key("filter", Kind::Map(FILTER), "Which spans it wants; all if nothing is said."),
     key("drop", Kind::Word(&["newest", "oldest", "traces"]), "What is dropped when the queue is full."),
@@ -112,9 +135,31 @@ pub(super) const DESTINATION: &[Key] = &[
 ];
 
 pub(super) const EXPORTER: &[Key] = &[
-    key("otlp_http", Kind::Standard, "As in tracer_provider, with headers_file and token_file."),
-    key("otlp_grpc", Kind::Standard, "As in tracer_provider, with headers_file and token_file."),
+    key("otlp_http", Kind::Standard(OTLP), "As in tracer_provider, with headers_file and token_file."),
+    key("otlp_grpc", Kind::Standard(OTLP), "As in tracer_provider, with headers_file and token_file."),
     key("file", Kind::Map(FILE), "A file of OTLP/JSON lines."),
+];
+
+const OTLP: &[Key] = &[
+    key("endpoint", Kind::Text, "The URL: with its path over HTTP."),
+    key("encoding", Kind::Word(&["protobuf"]), "Of messages."),
+    key("compression", Kind::Word(&["gzip", "zstd", "none"]), "None by default."),
+    key("timeout", Kind::Number(0, LARGEST), "Milliseconds that one request may take; 0 is no limit."),
+    key("headers", Kind::List(FIELD), "Of each request."),
+    key("headers_list", Kind::Text, "The same as NAME=VALUE,NAME=VALUE."),
+    key("headers_file", Kind::Text, "More of them, one NAME: VALUE a line; read again when it changes."),
+    key("token_file", Kind::Text, "The token for Authorization: Bearer; read again when it changes."),
+    key("tls", Kind::Standard(TLS), "What is trusted, and how the agent shows who it is."),
+];
+
+const FIELD: &[Key] = &[required("name", Kind::Text, "Its name."), key("value", Kind::Text, "Its value.")];
+
+const TLS: &[Key] = &[
+    key("ca_file", Kind::Text, "Authorities, instead of the system's."),
+    key("key_file", Kind::Text, "The agent's key; with cert_file."),
+    key("cert_file", Kind::Text, "The agent's certificate; with key_file."),
+    key("insecure", Kind::Boolean, "Without TLS, where the endpoint has no scheme."),
+    key("server_name", Kind::Text, "The name in the backend's certificate, instead of the endpoint's."),
 ];
 
 pub(super) const FILE: &[Key] = &[
@@ -235,23 +280,56 @@ fn merged(mut one: Value, other: Value) -> Value {
 fn described(key: &Key) -> Value {
     let mut value = match key.kind {
         Kind::Text => json!({"type": ["string", "number", "boolean"]}),
-        Kind::Word(words) => json!({"enum": words}),
-        Kind::Boolean => json!({"type": "boolean"}),
-        Kind::Number(from, to) => json!({"type": "integer", "minimum": from, "maximum": to}),
-        Kind::Share => json!({"type": "number", "minimum": 0, "maximum": 1}),
-        Kind::Texts => json!({"type": "array", "items": {"type": ["string", "number", "boolean"]}}),
-        Kind::Words(words) => json!({"type": "array", "items": {"enum": words}}),
-        Kind::Map(keys) => object(keys),
+        Kind::Word(words) => word(words),
+        Kind::Boolean => json!({"type": ["boolean", "string"], "pattern": or_variable(BOOLEAN)}),
+        Kind::Number(from, to) => {
+            let pattern = or_variable("[0-9]+");
+            json!({"type": ["integer", "string"], "minimum": from, "maximum": to, "pattern": pattern})
+        }
+        Kind::Share => {
+            let pattern = or_variable("[0-9]*[.]?[0-9]+([eE][-+]?[0-9]+)?");
+            json!({"type": ["number", "string"], "minimum": 0, "maximum": 1, "pattern": pattern})
+        }
+        Kind::Folder => json!({"type": ["string"], "pattern": or_variable("/.*")}),
+        Kind::Name => {
+            json!({"type": ["string", "number"], "pattern": or_variable(NAME), "not": {"enum": TAKEN}})
+        }
+        Kind::Texts => json!({"type": ["array"], "items": {"type": ["string", "number", "boolean"]}}),
+        Kind::Words(words) => json!({"type": ["array"], "items": word(words)}),
+        Kind::List(keys) => json!({"type": ["array"], "items": object(keys)}),
+        Kind::Map(keys) | Kind::Standard(keys) => object(keys),
         Kind::One(keys) => {
             merged(object(keys), json!({"type": "object", "minProperties": 1, "maxProperties": 1}))
         }
-        Kind::Standard => json!({"type": ["object", "null"]}),
-        Kind::List(keys) => json!({"type": "array", "items": object(keys)}),
     };
+    if !key.required {
+        or_nothing(&mut value);
+    }
     if let Value::Object(value) = &mut value {
         value.insert("description".into(), json!(key.about));
     }
     value
+}
+
+/// One of some words, or what a variable gives.
+fn word(words: &[&str]) -> Value {
+    json!({"anyOf": [{"enum": words}, {"type": "string", "pattern": VARIABLE}]})
+}
+
+/// A pattern, or what a variable gives.
+fn or_variable(pattern: &str) -> String {
+    format!("^({pattern}|.*{VARIABLE}.*)$")
+}
+
+/// What is empty is not given. Mappings say for themselves whether they may be.
+fn or_nothing(value: &mut Value) {
+    if let Some(Value::Array(kinds)) = value.get_mut("type")
+        && !kinds.contains(&json!("null"))
+    {
+        kinds.push(json!("null"));
+    } else if let Some(Value::Array(kinds)) = value.get_mut("anyOf") {
+        kinds.push(json!({"type": "null"}));
+    }
 }
 
 #[cfg(test)]
@@ -269,13 +347,12 @@ mod tests {
         for key in keys {
             write!(out, "{:indent$}{}:", "", key.name).unwrap();
             match key.kind {
+                // No two of them are one place.
+                Kind::Folder => writeln!(out, " /tmp/x{}", out.len()).unwrap(),
+                Kind::Name => out.push_str(" x\n"),
                 Kind::Text => out.push_str(match key.name {
                     "listen" => " 127.0.0.1:9464\n",
-                    // No two of them are one place.
-                    "path" => {
-                        writeln!(out, " /tmp/x{}", out.len()).unwrap();
-                        continue;
-                    }
+                    "path" => " /tmp/file\n",
                     "report" => " /tmp/report.json\n",
                     _ => " x\n",
                 }),
@@ -289,7 +366,12 @@ mod tests {
                 Kind::Number(_, to) => writeln!(out, " {to}").unwrap(),
                 Kind::Share => out.push_str(" 0.5\n"),
                 Kind::Texts => out.push_str(" [\"80\"]\n"),
-                Kind::Standard => out.push_str(" {endpoint: \"http://h:4318\"}\n"),
+                // Its values depend on each other and on files; what is empty is not given.
+                Kind::Standard(keys) => {
+                    let names = keys.iter().filter(|key| key.name != "endpoint").map(|key| key.name);
+                    let empty: String = names.map(|name| format!(", {name}: ")).collect();
+                    writeln!(out, " {{endpoint: \"http://h:4318\"{empty}}}").unwrap();
+                }
                 Kind::Map(keys) => {
                     out.push('\n');
                     everything(out, keys, indent + 2, choice);
@@ -336,6 +418,14 @@ mod tests {
             "{destinations: [{name: a, exporter: {otlp_http: , otlp_grpc: }}]}",
             "{destinations: [{name: a, exporter: {file: {}}}]}",
             "{spill: {max_bytes: 5000000}}",
+            "{spill: {path: relative}}",
+            "{destinations: [{name: console, exporter: {otlp_http: }}]}",
+            "{destinations: [{name: a/b, exporter: {otlp_http: }}]}",
+            "{destinations: [{name: a, exporter: {otlp_http: {bogus: 1}}}]}",
+            "{destinations: [{name: a, exporter: {otlp_http: {tls: {bogus: 1}}}}]}",
+            "{destinations: [{name: a, exporter: {otlp_http: {compression: lz4}}}]}",
+            "{resource_caps: {queue_bytes: 1048575}}",
+            "{resource_caps: {cpu: 1}}",
             "{sampling: {rules: [{header: {value: x}}]}}",
         ] {
             assert!(!mistakes(text).is_empty(), "{text}");

@@ -9,7 +9,7 @@ use super::{
     destination::{DestinationConfig, StoreConfig},
     otlp::OtlpConfig,
 };
-use crate::span::redact;
+use crate::{export::config::Caps, span::redact};
 
 /// Everything that variables or the file can set.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +62,8 @@ pub struct Exporters {
     /// Where queues are on disk, and what cannot be delivered.
     pub spill: Option<StoreConfig>,
     pub dead_letters: Option<StoreConfig>,
+    /// What all destinations together may take.
+    pub caps: Caps,
     /// How long spans may take to leave at the end.
     pub shutdown_timeout: Option<Duration>,
 }

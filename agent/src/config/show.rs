@@ -175,6 +175,7 @@ fn rows(config: &Config) -> Vec<Row> {
         more,
         spill,
         dead_letters,
+        caps,
         shutdown_timeout,
         sources: _,
         notes: _,
@@ -413,7 +414,7 @@ fn rows(config: &Config) -> Vec<Row> {
     row(&format!("{ours}.metrics.requests"), measures.requests.to_string(), &[]);
     row(&format!("{ours}.metrics.max_series"), measures.max_series.to_string(), &[]);
     for one in more {
-        for (key, value) in show_destinations::rows(one, more.len() + usize::from(otlp.is_some())) {
+        for (key, value) in show_destinations::rows(one) {
             row(&key, value, &[]);
         }
     }
@@ -423,6 +424,7 @@ fn rows(config: &Config) -> Vec<Row> {
         });
         row(&format!("{ours}.{key}"), shown, &[]);
     }
+    row(&format!("{ours}.resource_caps.queue_bytes"), caps.queue_bytes.to_string(), &[]);
     row(&format!("{ours}.shutdown_timeout"), format!("{shutdown_timeout:?}"), &["--shutdown-timeout"]);
     all
 }

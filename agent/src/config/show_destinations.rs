@@ -8,15 +8,15 @@ use super::{
     settings::BatchConfig,
 };
 use crate::{
-    export::config::{Batch, Destination, JsonFile, Queue, To},
+    export::config::{Batch, Destination, JsonFile, To},
     span::Kind,
 };
 
 /// A key as the file has it, and its value.
 type Row = (String, String);
 
-/// Everything of one of `count` destinations.
-pub(super) fn rows(one: &DestinationConfig, count: usize) -> Vec<Row> {
+/// Everything of a destination.
+pub(super) fn rows(one: &DestinationConfig) -> Vec<Row> {
     let DestinationConfig { name, path, to, batch: sizes, ours } = one;
     let mut all: Vec<Row> = vec![(format!("{path}.name"), name.clone())];
     match to {
@@ -57,7 +57,7 @@ pub(super) fn rows(one: &DestinationConfig, count: usize) -> Vec<Row> {
         Some(PolicyConfig::Traces) => "traces",
     };
     row("drop", policy.to_owned());
-    row("max_queue_bytes", ours.queue_bytes.unwrap_or_else(|| Queue::bytes_of_each(count)).to_string());
+    row("max_queue_bytes", ours.queue_bytes.unwrap_or(defaults.queue.bytes).to_string());
     row("max_export_batch_bytes", ours.batch_bytes.unwrap_or(Batch::default().bytes).to_string());
     let in_flight = match to {
         ToConfig::File(_) => 1,

@@ -2,7 +2,7 @@
 //! and what it has on disk; what waits is sent in the new way.
 
 use super::{
-    config::{Config, Console, Destination},
+    config::{Caps, Config, Console, Destination},
     console,
     deliver::Way,
     line::Line,
@@ -25,6 +25,7 @@ enum Step {
 #[derive(Debug, Default)]
 pub struct Change {
     steps: Vec<Step>,
+    caps: Caps,
     console: Shown,
 }
 
@@ -41,7 +42,7 @@ impl Pipeline {
     /// Prepares a change. Spans take the new ways as soon as the sender is in use; the old ways stay until
     /// [`Self::commit`]. On an error, nothing is changed. Queues on disk and dead letters stay where they are.
     pub async fn prepare(&mut self, config: &Config) -> Result<(Sender, Change), Error> {
-        let (mut routes, mut change) = (Vec::new(), Change::default());
+        let (mut routes, mut change) = (Vec::new(), Change { caps: config.caps, ..Change::default() });
         for one in &config.destinations {
             if let Err(error) = self.step(one, &mut routes, &mut change.steps).await {
                 self.undo(change);
@@ -55,7 +56,7 @@ impl Pipeline {
             change.console = Shown::Goes;
         } else {
             let before = self.known(console::NAME);
-            match Printer::start(config.console, &self.common.stats, before.as_ref()) {
+            match Printer::start(config.console, &self.common, before.as_ref()) {
                 Ok(printer) => {
                     routes.push(printer.route.clone());
                     change.console = Shown::Comes(printer);
@@ -121,6 +122,7 @@ impl Pipeline {
     /// Puts a change into force, once nobody uses the old sender any more. Destinations that are gone send what they
     /// hold for as long as one of their batches may take.
     pub fn commit(&mut self, change: Change) {
+        self.common.budget.set_cap(change.caps.queue_bytes);
         let mut old = std::mem::take(&mut self.lines);
         let mut take = |config: &Destination| {
             let at = old.iter().position(|line| line.goes_on_as(config))?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     export::{
-        config::{Compression, Config, Destination, Filter, JsonFile, Otlp, Protocol, Store, To},
+        config::{Caps, Compression, Config, Destination, Filter, JsonFile, Otlp, Protocol, Store, To},
         counters::Code,
         line::Ending,
         pipeline::tests::{LONG, Rig, one},
@@ -241,4 +241,16 @@ async fn at_the_end_those_that_are_ending_have_the_same_time() {
     rig.change(&to(vec![named(&well, "e", |_| ())])).await;
     rig.send_from(30, 5);
     assert_eq!(rig.end(Duration::from_millis(100)).await, (5, vec![(Cause::Shutdown, 30)]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cap_of_all_queues_is_changed() {
+    let backend = Backend::start(Wire::Http, |_| Answer::http(200)).await;
+    let capped = |queue_bytes| Config { caps: Caps { queue_bytes }, ..to(vec![one(&backend, |_| ())]) };
+    let mut rig = Rig::start(&capped(1 << 20));
+    let room = rig.pipeline.watch().remove(0).room;
+    assert!(room.lacks([2 << 20].into_iter()).is_some());
+    rig.change(&capped(3 << 20)).await;
+    assert_eq!(room.lacks([2 << 20].into_iter()), None);
+    rig.end(LONG).await;
 }

@@ -13,7 +13,7 @@ const QUEUE_SPANS: usize = 65_536;
 /// What the queue may hold in memory. A waiting span takes 1 to 2 KiB until it is encoded, some 60 bytes once
 /// its batch is compressed; the agent is to stay under 60 MB with the backend gone.
 const QUEUE_BYTES: usize = 24 << 20;
-/// What all queues together may hold where nothing is said: with two of [`QUEUE_BYTES`] the agent stays below 100 MB.
+/// What all queues together may hold: with two of [`QUEUE_BYTES`] the agent stays below 100 MB.
 const ALL_QUEUES_BYTES: usize = 2 * QUEUE_BYTES;
 /// Encoded size at which a batch is full. gRPC servers, the Collector among them, refuse messages above 4 MiB.
 const BATCH_BYTES: usize = 3 << 20;
@@ -37,10 +37,26 @@ pub struct Config {
     pub metrics: Option<Otlp>,
     /// What is written to standard output.
     pub console: Console,
+    pub caps: Caps,
     /// The queues on disk, a folder for each destination by its name. None keeps them in memory.
     pub spill: Option<Store>,
     /// What can never be delivered, a folder for each destination by its name.
     pub dead_letters: Option<Store>,
+}
+
+/// What the destinations together may take of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caps {
+    /// Bytes that all queues hold in memory. Half of them are shared out evenly, so that a destination that is full
+    /// leaves room for the others. What is beyond them is dropped by the policy of the destination whose it is, and
+    /// counted apart.
+    pub queue_bytes: usize,
+}
+
+impl Default for Caps {
+    fn default() -> Self {
+        Self { queue_bytes: ALL_QUEUES_BYTES }
+    }
 }
 
 /// One destination: its queue, its connection and its retries are its own.
@@ -168,13 +184,6 @@ pub struct Queue {
     pub spans: usize,
     /// Bytes of memory, requests in flight included.
     pub bytes: usize,
-}
-
-impl Queue {
-    /// The bytes of each of so many queues where nothing is said: more of them do not take more.
-    pub fn bytes_of_each(destinations: usize) -> usize {
-        QUEUE_BYTES.min(ALL_QUEUES_BYTES / destinations.max(1))
-    }
 }
 
 impl Default for Queue {

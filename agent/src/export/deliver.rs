@@ -177,25 +177,26 @@ impl Destination {
     fn write(&self, spill: &Spill, payload: &Payload, spans: usize) -> Result<Slot, SpillError> {
         loop {
             match spill.append(payload.encoding(), spans, &payload.body()) {
-                Err(SpillError::Full(_)) if self.way().policy == Policy::Oldest && self.evict() => {}
+                Err(SpillError::Full(_))
+                    if self.way().policy == Policy::Oldest && self.evict(Cause::QueueFull) => {}
                 result => return result,
             }
         }
     }
 
     /// Says that spans found no room.
-    pub(super) fn full(&self, spans: usize) {
-        self.complaints.lost(spans, format_args!("the queue is full"));
+    pub(super) fn full(&self, spans: usize, cause: Cause) {
+        self.complaints.lost(spans, format_args!("{}", why_full(cause)));
     }
 
-    /// Drops the batch that waits longest. False if none waits.
-    pub(super) fn evict(&self) -> bool {
+    /// Drops the batch that waits longest, for a cause. False if none waits.
+    pub(super) fn evict(&self, cause: Cause) -> bool {
         let Some(Job { body, claim, .. }) = self.queue.take() else { return false };
-        self.complaints.lost(claim.spans(), format_args!("the queue is full, the oldest go"));
+        self.complaints.lost(claim.spans(), format_args!("{}, the oldest go", why_full(cause)));
         if let (Body::Disk(slot), Some(spill)) = (body, &self.spill) {
             spill.done(slot, false);
         }
-        claim.settle(Fate::Dropped(Cause::QueueFull));
+        claim.settle(Fate::Dropped(cause));
         true
     }
 
@@ -345,8 +346,8 @@ impl Destination {
                         self.hush(now + after);
                     }
                     if next > end {
-                        let what = format_args!("retries are used up, last {code}: {message}");
-                        self.complaints.lost(spans, what);
+                        let why = why_over(after, limit);
+                        self.complaints.lost(spans, format_args!("{why}, last {code}: {message}"));
                         return Outcome::Failed(Cause::ExportFailed);
                     }
                     if or_changed(&mut ways, sleep_until(next)).await.is_none() {
@@ -480,6 +481,22 @@ impl Destination {
     }
 }
 
+/// Why a batch is not sent again, for people.
+fn why_over(after: Option<Duration>, limit: Duration) -> String {
+    match after {
+        Some(after) => format!("told to wait {after:?}, and a batch may take {limit:?}"),
+        None => "retries are used up".to_owned(),
+    }
+}
+
+/// Why there is no room, for people.
+fn why_full(cause: Cause) -> &'static str {
+    match cause {
+        Cause::MemoryFull => "the queues together hold all that they may (resource_caps.queue_bytes)",
+        _ => "the queue is full",
+    }
+}
+
 /// What comes of something, or `None` if the way to the destination changes before.
 async fn or_changed<T>(
     ways: &mut watch::Receiver<Arc<Way>>,
@@ -490,5 +507,18 @@ async fn or_changed<T>(
         done = something => Some(done),
         // Its sender is in the destination, which is there as long as this runs.
         _ = ways.changed() => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_told_to_wait_for_too_long_has_not_used_up_its_retries() {
+        let limit = Duration::from_secs(300);
+        assert_eq!(why_over(None, limit), "retries are used up");
+        let told = why_over(Some(Duration::from_secs(3600)), limit);
+        assert_eq!(told, "told to wait 3600s, and a batch may take 300s");
     }
 }

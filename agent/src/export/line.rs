@@ -14,6 +14,7 @@ use tokio::{
 
 use super::{
     batcher::Batcher,
+    budget::Budget,
     config::{self, Store, To},
     deliver::{Destination, Way},
     pipeline::{Error, Message, Watched},
@@ -35,6 +36,7 @@ pub(super) const LEAVE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Common {
     pub(super) stats: Arc<Stats>,
+    pub(super) budget: Arc<Budget>,
     pub(super) spill: Option<Store>,
     pub(super) dead_letters: Option<Store>,
 }
@@ -61,7 +63,8 @@ impl Line {
         let way = Way::new(config)?;
         let account = before.map(|before| Arc::clone(before.room.account())).unwrap_or_default();
         let ledger = Arc::clone(&common.stats);
-        let room = Room::continuing(config.queue.spans, config.queue.bytes, ledger, account);
+        let share = common.budget.share();
+        let room = Room::continuing(config.queue.spans, config.queue.bytes, share, ledger, account);
         let store = |what, store: &Store, error| {
             let folder = store.of(&config.name).display().to_string();
             Error::Store { what, folder, error }

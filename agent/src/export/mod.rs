@@ -8,12 +8,13 @@
 //!
 //! [`start`] gives a [`Sender`] for the capture thread, which never blocks, and a [`Pipeline`] to watch and
 //! to shut down. Each destination has its own bounded room, queue, connection and retries, so that one cannot hold up
-//! another; the first of them that wants a span (the console last) settles the ledger for it. A span is counted when
-//! its [`room::Claim`] is settled, and a claim that is lost in any way counts as dropped at shutdown, so that the
-//! ledger closes by type.
+//! another; what all of them hold in memory has a bound, too ([`budget`]). The first of them that wants a span (the
+//! console last) settles the ledger for it. A span is counted when its [`room::Claim`] is settled, and a claim that is
+//! lost in any way counts as dropped at shutdown, so that the ledger closes by type.
 
 pub mod batch;
 mod batcher;
+pub mod budget;
 pub mod change;
 pub mod client;
 mod complain;

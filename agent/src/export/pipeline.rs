@@ -12,6 +12,7 @@ use std::{
 use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
+    budget::Budget,
     client,
     config::{self, Config, Console},
     console,
@@ -194,10 +195,11 @@ pub(super) struct Printer {
 }
 
 impl Printer {
-    pub(super) fn start(kind: Console, stats: &Arc<Stats>, before: Option<&Watched>) -> Result<Self, Error> {
+    pub(super) fn start(kind: Console, common: &Common, before: Option<&Watched>) -> Result<Self, Error> {
         let config::Queue { spans, bytes } = config::Queue::default();
         let account = before.map(|before| Arc::clone(before.room.account())).unwrap_or_default();
-        let room = Room::continuing(spans, bytes, Arc::clone(stats), account);
+        let (share, ledger) = (common.budget.share(), Arc::clone(&common.stats));
+        let room = Room::continuing(spans, bytes, share, ledger, account);
         let (to, from) = mpsc::channel();
         let done = console::start(kind, from)?;
         Ok(Self { kind, route: Route::console(room, to), done })
@@ -224,12 +226,17 @@ impl Printer {
 /// configuration alone is said here.
 pub fn start(config: &Config, stats: Arc<Stats>, runtime: &Handle) -> Result<(Sender, Pipeline), Error> {
     let _inside = runtime.enter();
-    let common = Common { stats, spill: config.spill.clone(), dead_letters: config.dead_letters.clone() };
+    let common = Common {
+        stats,
+        budget: Budget::new(config.caps.queue_bytes),
+        spill: config.spill.clone(),
+        dead_letters: config.dead_letters.clone(),
+    };
     let lines: Result<Vec<_>, _> =
         config.destinations.iter().map(|one| Line::start(one, &common, None)).collect();
     let console = match config.console {
         Console::Off => None,
-        kind => Some(Printer::start(kind, &common.stats, None)?),
+        kind => Some(Printer::start(kind, &common, None)?),
     };
     let pipeline = Pipeline { common, lines: lines?, console, ending: Vec::new(), former: Vec::new() };
     let routes = pipeline.routes().cloned().collect();

@@ -58,6 +58,14 @@ impl Rig {
         }
     }
 
+    /// The same for one destination.
+    async fn settled_at(&self, number: usize) {
+        let (done, waits) = oneshot::channel();
+        self.pipeline.routes().nth(number).unwrap().to.send(Message::Flush(done)).unwrap();
+        waits.await.unwrap();
+        tokio::task::yield_now().await;
+    }
+
     /// Waits until a request has failed.
     pub(in crate::export) async fn refused(&self) {
         let counters = self.pipeline.watch().remove(0).counters.unwrap();
@@ -320,4 +328,38 @@ fn a_runtime_that_ends_loses_nothing_from_the_ledger() {
     assert_eq!(rig.stats.dropped(Cause::Shutdown), 6);
     assert!(Ledger::read(&rig.stats).closes());
     drop(backend);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_backends_that_are_gone_take_no_more_memory_than_they_may_and_hold_up_no_other() {
+    let gone = Backend::start(Wire::Http, |_| Answer::busy(Wire::Http)).await;
+    let works = Backend::start(Wire::Http, |_| Answer::http(200)).await;
+    let caps = config::Caps { queue_bytes: 1 << 20 };
+    let mut destinations: Vec<_> = (0..5)
+        .map(|n| {
+            let mut one = one(&gone, |one| one.batch.spans = 100_000);
+            one.batch.delay = LONG;
+            one.name = format!("gone-{n}").into();
+            one
+        })
+        .collect();
+    destinations.push(one(&works, |one| one.batch.spans = 100));
+    let rig = Rig::start(&Config { destinations, caps, ..Config::default() });
+    let all = rig.pipeline.watch();
+    let mut sent = 0;
+    for _ in 0..60 {
+        rig.send_from(sent, 50);
+        sent += 50;
+        let held: usize = all.iter().map(|one| one.room.held().bytes).sum();
+        assert!(held <= caps.queue_bytes, "{held}");
+        while all[5].room.held().spans > 0 {
+            rig.settled_at(5).await;
+        }
+    }
+    assert_eq!((works.spans(), all[5].room.account().exported()), (sent as usize, sent));
+    for gone in &all[..5] {
+        assert!(gone.room.account().dropped(Cause::MemoryFull) > 0);
+        assert_eq!(gone.room.account().dropped(Cause::QueueFull), 0);
+    }
+    rig.pipeline.shutdown(Duration::ZERO).await;
 }

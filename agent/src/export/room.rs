@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
+use super::budget::{Budget, Share};
 use crate::stats::{Drop as Cause, Stats};
 
 /// The bounds of one destination, what is in it now, and its account.
@@ -12,6 +13,8 @@ use crate::stats::{Drop as Cause, Stats};
 pub struct Room {
     max_spans: AtomicUsize,
     max_bytes: AtomicUsize,
+    /// Its place among all queues.
+    share: Share,
     ledger: Arc<Stats>,
     state: Mutex<State>,
     account: Arc<Account>,
@@ -130,20 +133,23 @@ pub enum Fate {
 }
 
 impl Room {
-    /// A room for so many spans and bytes in memory.
+    /// A room for so many spans and bytes in memory, which shares them with nobody.
+    #[cfg(test)]
     pub fn new(max_spans: usize, max_bytes: usize, ledger: Arc<Stats>) -> Arc<Self> {
-        Self::continuing(max_spans, max_bytes, ledger, Arc::default())
+        let share = Budget::new(usize::MAX).share();
+        Self::continuing(max_spans, max_bytes, share, ledger, Arc::default())
     }
 
-    /// The same for a destination that has an account already.
+    /// A room for so many spans and bytes in memory, for a destination that may have an account already.
     pub fn continuing(
         max_spans: usize,
         max_bytes: usize,
+        share: Share,
         ledger: Arc<Stats>,
         account: Arc<Account>,
     ) -> Arc<Self> {
         let (max_spans, max_bytes) = (AtomicUsize::new(max_spans), AtomicUsize::new(max_bytes));
-        Arc::new(Self { max_spans, max_bytes, ledger, state: Mutex::default(), account })
+        Arc::new(Self { max_spans, max_bytes, share, ledger, state: Mutex::default(), account })
     }
 
     /// Other bounds hold from now on; what is held above them stays.
@@ -162,21 +168,26 @@ impl Room {
     pub fn admit(self: &Arc<Self>, own: bool, sizes: impl ExactSizeIterator<Item = usize>) -> Option<Claim> {
         let offered = sizes.len();
         let mut state = self.lock();
-        let cause = if state.closed { Cause::Shutdown } else { Cause::QueueFull };
-        let (mut spans, mut bytes) = (0, 0);
         let (max_spans, max_bytes) = self.limits();
-        let held = state.memory.total();
-        if !state.closed {
+        let (held, held_bytes) = (state.memory.total(), state.bytes);
+        let choose = |left| {
+            let (mut spans, mut bytes) = (0, 0);
             for size in sizes {
                 // One span alone always fits, so that no size can be refused for ever.
-                let fits = state.bytes + bytes + size <= max_bytes || held + spans == 0;
-                if held + spans >= max_spans || !fits {
-                    break;
+                let alone = held + spans == 0;
+                if held + spans >= max_spans || held_bytes + bytes + size > max_bytes && !alone {
+                    return (bytes, (spans, bytes, Cause::QueueFull));
+                }
+                if bytes + size > left && !alone {
+                    return (bytes, (spans, bytes, Cause::MemoryFull));
                 }
                 spans += 1;
                 bytes += size;
             }
-        }
+            (bytes, (spans, bytes, Cause::QueueFull))
+        };
+        let (spans, bytes, cause) =
+            if state.closed { (0, 0, Cause::Shutdown) } else { self.share.take(choose) };
         let count =
             |spans| if own { Spans { own: spans, guests: 0 } } else { Spans { own: 0, guests: spans } };
         state.memory.add(count(spans));
@@ -186,12 +197,15 @@ impl Room {
         (spans > 0).then(|| Claim { room: Arc::clone(self), spans: count(spans), bytes, stored: false })
     }
 
-    /// Whether these would all fit now.
-    pub fn fits(&self, sizes: impl ExactSizeIterator<Item = usize>) -> bool {
+    /// Why these would not all fit now; `None` if they would.
+    pub fn lacks(&self, sizes: impl ExactSizeIterator<Item = usize>) -> Option<Cause> {
         let (offered, bytes) = (sizes.len(), sizes.sum::<usize>());
         let (max_spans, max_bytes) = self.limits();
         let state = self.lock();
-        state.memory.total() + offered <= max_spans && state.bytes + bytes <= max_bytes
+        if state.memory.total() + offered > max_spans || state.bytes + bytes > max_bytes {
+            return Some(Cause::QueueFull);
+        }
+        (bytes > self.share.left()).then_some(Cause::MemoryFull)
     }
 
     /// How full it is, 0 to 1, by the bound that is nearer.
@@ -199,6 +213,8 @@ impl Room {
         let (max_spans, max_bytes) = self.limits();
         let state = self.lock();
         let share = |held: usize, limit: usize| held as f64 / limit.max(1) as f64;
+        // What others hold is not there for this one.
+        let max_bytes = max_bytes.min(state.bytes.saturating_add(self.share.left()));
         share(state.memory.total(), max_spans).max(share(state.bytes, max_bytes)).min(1.0)
     }
 
@@ -219,12 +235,14 @@ impl Room {
     /// Takes nothing in any more.
     pub fn close(&self) {
         self.lock().closed = true;
+        self.share.set_open(false);
     }
 
     /// Takes spans in again, unless what it held was given up.
     pub fn open(&self) {
         let mut state = self.lock();
         state.closed = state.abandoned;
+        self.share.set_open(!state.closed);
     }
 
     /// Gives up what is still held: what is in memory is counted as dropped at shutdown, what is on disk as
@@ -233,6 +251,8 @@ impl Room {
         let mut state = self.lock();
         let State { memory, disk, .. } = *state;
         *state = State { closed: true, abandoned: true, ..State::default() };
+        self.share.set_open(false);
+        self.share.set(0);
         self.enter(Fate::Dropped(Cause::Shutdown), memory);
         self.enter(Fate::Dropped(Cause::Spilled), disk);
         Left { lost: memory.total(), stored: disk.total() }
@@ -247,6 +267,11 @@ impl Room {
     /// The bounds: spans and bytes.
     pub fn limits(&self) -> (usize, usize) {
         (self.max_spans.load(Relaxed), self.max_bytes.load(Relaxed))
+    }
+
+    /// What all queues together may hold.
+    pub fn budget(&self) -> &Arc<Budget> {
+        self.share.budget()
     }
 
     /// What became of its spans.
@@ -308,6 +333,7 @@ impl Claim {
         let mut state = self.room.lock();
         if !state.abandoned {
             state.bytes = state.bytes.saturating_sub(self.bytes) + bytes;
+            self.room.share.set(state.bytes);
         }
         self.bytes = bytes;
     }
@@ -355,6 +381,7 @@ impl Claim {
         if !state.abandoned {
             if self.stored { &mut state.disk } else { &mut state.memory }.take(spans);
             state.bytes = state.bytes.saturating_sub(bytes);
+            self.room.share.set(state.bytes);
             self.room.enter(fate, spans);
         }
     }

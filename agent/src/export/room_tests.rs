@@ -122,3 +122,30 @@ proptest! {
         prop_assert_eq!(room.held(), Held::default());
     }
 }
+
+#[test]
+fn rooms_together_hold_no_more_than_they_may() {
+    let (stats, budget) = (seen(40), Budget::new(1000));
+    let room = || Room::continuing(50, 900, budget.share(), Arc::clone(&stats), Arc::default());
+    let (full, healthy) = (room(), room());
+    // 250 bytes are kept for the other.
+    let first = full.admit(true, [100; 20].into_iter()).unwrap();
+    assert_eq!((first.spans(), stats.dropped(Cause::MemoryFull)), (7, 13));
+    assert_eq!(full.lacks([100].into_iter()), Some(Cause::MemoryFull));
+    assert!(full.fill() > 0.9);
+    let second = healthy.admit(true, [100; 4].into_iter()).unwrap();
+    assert_eq!((second.spans(), stats.dropped(Cause::MemoryFull)), (3, 14));
+    // Its own bound is another cause.
+    drop(second);
+    first.settle(Fate::Exported);
+    let third = full.admit(true, [100; 10].into_iter());
+    assert_eq!(full.held().bytes, 700);
+    drop(third);
+    drop(healthy);
+    let fourth = full.admit(true, [100; 6].into_iter());
+    assert_eq!((full.held().bytes, full.lacks([400].into_iter())), (600, Some(Cause::QueueFull)));
+    // What was given up is there for others, whoever still has a claim on it.
+    full.abandon();
+    assert_eq!(room().lacks([900].into_iter()), None);
+    drop(fourth);
+}

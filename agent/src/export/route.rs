@@ -53,7 +53,9 @@ impl Route {
             (Policy::Traces, _) => self.pick(&mut spans, own),
             // On disk the queue makes room for itself.
             (Policy::Oldest, Some(destination)) if destination.spill.is_none() => {
-                while !self.room.fits(spans.iter().map(footprint)) && destination.evict() {}
+                while let Some(cause) = self.room.lacks(spans.iter().map(footprint))
+                    && destination.evict(cause)
+                {}
             }
             (Policy::Newest | Policy::Oldest, _) => {}
         }
@@ -63,7 +65,9 @@ impl Route {
         let claim = self.room.admit(own, spans.iter().map(footprint));
         let admitted = claim.as_ref().map_or(0, Claim::spans);
         if let Some(destination) = self.destination.as_ref().filter(|_| admitted < spans.len()) {
-            destination.full(spans.len() - admitted);
+            let refused = spans.iter().skip(admitted).map(footprint);
+            let lacks = self.room.lacks(refused).unwrap_or(Cause::QueueFull);
+            destination.full(spans.len() - admitted, lacks);
         }
         if let Some(claim) = claim {
             spans.truncate(admitted);
