@@ -178,6 +178,11 @@ pub fn say(line: String) {
     }
 }
 
+/// How many lines were never written, because nobody read those before them.
+pub fn lines_lost() -> u64 {
+    WRITER.get().map_or(0, Writer::lost)
+}
+
 /// Waits for what was said to be written, but not for long: nobody may read it.
 pub fn flush() {
     if let Some(writer) = WRITER.get() {

@@ -155,6 +155,8 @@ pub fn prometheus(source: &Source, format: Format) -> String {
     for (what, n) in kernel {
         text.sample("spandrel_kernel_total", &[("what", what)], n);
     }
+    text.family("spandrel_log_lines_lost_total", "counter", "Lines of the log that nobody read in time.");
+    text.sample("spandrel_log_lines_lost_total", &[], crate::log::lines_lost());
     destinations(&mut text, &source.destinations());
     process(&mut text);
     if let Some(measures) = source.measures() {
@@ -171,6 +173,10 @@ fn destinations(text: &mut Text, all: &[Watched]) {
                 text.sample(measure.prometheus, &[("destination", &*one.name)], value);
             }
         }
+    }
+    if let Some(one) = all.first() {
+        text.family("spandrel_queues_bytes_limit", "gauge", "How much memory all queues may take together.");
+        text.sample("spandrel_queues_bytes_limit", &[], one.room.budget().cap());
     }
     let name = "spandrel_destination_spans_dropped_total";
     text.family(name, "counter", "Spans that a destination did not get, by cause.");

@@ -31,7 +31,7 @@ use super::{
     counters::State,
     durations_otlp::{self, Durations},
     measures::{self, Measure},
-    metrics::{Source, Usage},
+    metrics::{Snapshot, Source, Usage},
 };
 use crate::stats::{Count, Drop as Cause, Redaction};
 
@@ -275,6 +275,9 @@ fn instruments(meter: &Meter, source: &Arc<Source>) {
             }
         }
     });
+    counter("spandrel.log.lines.lost", "{line}", "Lines of the log that nobody read in time.", |_, to| {
+        to.observe(crate::log::lines_lost(), &[]);
+    });
     let gauge = |name, unit, text, read| {
         meter
             .u64_observable_gauge(name)
@@ -283,6 +286,35 @@ fn instruments(meter: &Meter, source: &Arc<Source>) {
             .with_callback(of(read))
             .build();
     };
+    gauge("spandrel.build.info", "1", "What is running; the value is always 1.", |source, to| {
+        let Snapshot { kernel_release, profile, .. } = source.snapshot();
+        let labels = [
+            KeyValue::new("version", VERSION),
+            KeyValue::new("kernel_release", kernel_release),
+            KeyValue::new("profile", profile),
+        ];
+        to.observe(1, &labels);
+    });
+    gauge("spandrel.ready", "1", "Whether the agent is attached.", |source, to| {
+        to.observe(u64::from(source.snapshot().ready), &[]);
+    });
+    gauge("spandrel.hook.attached", "1", "The kernel hooks in use.", |source, to| {
+        for hook in source.snapshot().hooks {
+            to.observe(1, &[KeyValue::new("hook", hook)]);
+        }
+    });
+    let descriptors = "Open file descriptors of the agent.";
+    gauge("process.unix.file_descriptor.count", "{file_descriptor}", descriptors, |_, to| {
+        if let Some(usage) = Usage::read() {
+            to.observe(usage.descriptors as u64, &[]);
+        }
+    });
+    let together = "How much memory all queues may take together.";
+    gauge("spandrel.queues.bytes.limit", "By", together, |source, to| {
+        if let Some(one) = source.destinations().first() {
+            to.observe(one.room.budget().cap() as u64, &[]);
+        }
+    });
     gauge("spandrel.requests.open", "{request}", "Requests and spans under way.", |source, to| {
         to.observe(u64::try_from(source.stats().open.load(Relaxed)).unwrap_or(0), &[]);
     });
@@ -352,13 +384,29 @@ mod tests {
     use crate::{
         export::{
             counters::Counters,
-            metrics::Snapshot,
+            metrics::prometheus,
             pipeline::Watched,
             room::Room,
             testing::{Answer, Backend, Wire},
+            text::Format,
         },
         stats::Stats,
     };
+
+    /// The name over OTLP of a family of the page.
+    fn over_otlp(family: &str) -> String {
+        if let Some(measure) = measures::ALL.iter().find(|measure| measure.prometheus == family) {
+            return measure.otlp.to_owned();
+        }
+        match family {
+            "process_cpu_seconds_total" => "process.cpu.time".to_owned(),
+            "process_resident_memory_bytes" => "process.memory.usage".to_owned(),
+            "process_open_fds" => "process.unix.file_descriptor.count".to_owned(),
+            // The mean: buckets are of the page alone.
+            "spandrel_export_request_duration_seconds" => "spandrel.export.request.time".to_owned(),
+            _ => family.trim_end_matches("_total").replace('_', "."),
+        }
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn the_ledger_as_otlp_metrics_over_both_transports() {
@@ -374,7 +422,15 @@ mod tests {
             let (counters, queue) = (Some(counters), Some(Arc::default()));
             let (spill, dead_letters) = (None, None);
             let one = Watched { name: "otlp".into(), room, counters, queue, spill, dead_letters };
-            let source = Source::new(stats, vec![one], Snapshot::default);
+            let snapshot = || Snapshot {
+                ready: true,
+                kernel: vec![("events", 7)],
+                kernel_release: "6.1".to_owned(),
+                profile: "socket",
+                hooks: vec!["sys_enter".to_owned()],
+            };
+            let source = Source::new(stats, vec![one], snapshot);
+            let page = prometheus(&source, Format::Prometheus);
             let telemetry = start(&backend.otlp(), Options::default(), &source, &Handle::current()).unwrap();
             tokio::task::spawn_blocking(|| telemetry.shutdown()).await.unwrap();
 
@@ -391,6 +447,9 @@ mod tests {
             assert!(text("spandrel.requests.open").contains("AsInt(1)"));
             assert!(text("spandrel.queue.bytes").contains("AsInt(15)"));
             assert!(text("spandrel.destination.state").contains("failing"));
+            assert!(text("spandrel.hook.attached").contains("sys_enter"));
+            assert!(text("spandrel.ready").contains("AsInt(1)"));
+            assert!(text("spandrel.build.info").contains("socket"));
             let has = |name| metrics.iter().any(|metric| metric.name == name);
             for measure in measures::ALL {
                 let stored = measure.otlp.starts_with("spandrel.dead_letters")
@@ -398,6 +457,11 @@ mod tests {
                     || measure.otlp == "spandrel.spill.spans";
                 // What has no destination is not sent.
                 assert_eq!(has(measure.otlp), !stored, "{}", measure.otlp);
+            }
+            let sent: Vec<_> = metrics.iter().map(|metric| metric.name.as_str()).collect();
+            for family in page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+                let empty = !page.lines().any(|line| line.starts_with(family));
+                assert!(empty || sent.contains(&over_otlp(family).as_str()), "{family} is not in {sent:?}");
             }
             drop(claim);
         }

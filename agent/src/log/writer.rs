@@ -32,7 +32,9 @@ enum What {
 #[derive(Clone)]
 pub(super) struct Writer {
     to: SyncSender<Item>,
+    /// Lines that were lost since a line was handed over that says so.
     lost: Arc<AtomicU64>,
+    all_lost: Arc<AtomicU64>,
 }
 
 impl Writer {
@@ -43,14 +45,20 @@ impl Writer {
     ) -> std::io::Result<Self> {
         let (to, from) = mpsc::sync_channel(MAX_WAITING);
         thread::Builder::new().name("spandrel-log".to_owned()).spawn(move || write(out, &from, gap))?;
-        Ok(Self { to, lost: Arc::default() })
+        Ok(Self { to, lost: Arc::default(), all_lost: Arc::default() })
     }
 
     /// Hands a line over. It is lost, and counted, if there is no room for it.
     pub(super) fn line(&self, line: String) {
         if !self.hand_over(What::Line(line)) {
             self.lost.fetch_add(1, Relaxed);
+            self.all_lost.fetch_add(1, Relaxed);
         }
+    }
+
+    /// How many lines were lost so far.
+    pub(super) fn lost(&self) -> u64 {
+        self.all_lost.load(Relaxed)
     }
 
     /// Waits until everything is written, as long as `patience` lasts.
@@ -133,5 +141,6 @@ mod tests {
         state.lock().unwrap().1.as_slice().read_to_string(&mut text).unwrap();
         assert!(text.starts_with("0\n1\n2\n"), "{text}");
         assert!(text.ends_with(&format!("\n{lost} lost\nafter\n")), "{text}");
+        assert_eq!(writer.lost(), lost);
     }
 }
