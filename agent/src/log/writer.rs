@@ -141,5 +141,6 @@ mod tests {
         state.lock().unwrap().1.as_slice().read_to_string(&mut text).unwrap();
         assert!(text.starts_with("0\n1\n2\n"), "{text}");
         assert!(text.ends_with(&format!("\n{lost} lost\nafter\n")), "{text}");
+        assert_eq!(writer.lost(), lost);
     }
 }
