@@ -164,6 +164,40 @@ pub fn unix(inode: u64) -> Option<u64> {
     unsafe { UNIX.get(inode) }.copied()
 }
 
+/// How often [`PROCESSES`] was changed, by both sides.
+#[inline(always)]
+pub fn changes() -> Option<u64> {
+    let (hooks, agent) = (CHANGES.get_ptr(0)?, CHANGES.get_ptr(1)?);
+    // SAFETY: live map values.
+    Some(unsafe { hooks.read_volatile().wrapping_add(agent.read_volatile()) })
+}
+
+/// One CPU's word in [`LAST_ASKED`].
+#[derive(Clone, Copy)]
+pub struct LastAsked(*mut u64);
+
+/// This CPU's.
+#[inline(always)]
+pub fn last_asked() -> Option<LastAsked> {
+    // SAFETY: the helper takes nothing and only returns a number.
+    let cpu = unsafe { aya_ebpf::helpers::generated::bpf_get_smp_processor_id() } as u32;
+    LAST_ASKED.get_ptr_mut(cpu).map(|word| LastAsked(word.cast()))
+}
+
+impl LastAsked {
+    #[inline(always)]
+    pub fn get(self) -> u64 {
+        // SAFETY: a live map value, read as a whole: who interrupted this program has left a whole one.
+        unsafe { self.0.read_volatile() }
+    }
+
+    #[inline(always)]
+    pub fn set(self, word: u64) {
+        // SAFETY: as above.
+        unsafe { self.0.write_volatile(word) }
+    }
+}
+
 /// What was decided about a process, a `SELECT_*`.
 #[inline(always)]
 pub fn process(tgid: u32) -> Option<u8> {

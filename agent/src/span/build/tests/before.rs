@@ -87,7 +87,7 @@ fn what_is_withheld_is_measured() {
             "_OTHER [] 0 [connection_closed] 1.1 [] 0",
         ),
         (Role::Client, get, host, Some(404), Complete, "GET [] 404 [404] 1.1 [shop] 8080"),
-        (Role::Client, get, b"shop\n", None, Failed(104), "GET [] 0 [ECONNRESET] 1.1 [shop] 80"),
+        (Role::Client, get, b"shop\n", None, Failed(104), "GET [] 0 [connection_reset] 1.1 [shop] 80"),
         (Role::Client, get, &[b'a'; 64], Some(200), Complete, "GET [] 200 [] 1.1 [] 0"),
         (Role::Client, get, b" \r\n", Some(200), Complete, "GET [] 200 [] 1.1 [] 0"),
         (Role::Client, get, host, None, Unseen, ""),
