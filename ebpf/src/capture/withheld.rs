@@ -214,8 +214,7 @@ pub fn closed(state: &mut State, reason: u8, errno: u32) {
     // The end of the connection is the end of the response.
     let delimits = match reason {
         CLOSE_PEER => client,
-        CLOSE_LOCAL => !client,
-        CLOSE_GONE => !client,
+        CLOSE_LOCAL | CLOSE_GONE => !client,
         _ => false,
     };
     // Something came, and not even the status was to be seen.
