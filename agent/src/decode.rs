@@ -12,7 +12,7 @@ use spandrel_common::{
     context::Cause,
     event::{
         Close, Conn, DIR_TX, Data, Fork, Header, Kind, Listen, Notice, ROLE_CLIENT, ROLE_SERVER,
-        TRANSPORT_TCP, TRANSPORT_UNIX,
+        TRANSPORT_TCP, TRANSPORT_UNIX, Withheld,
     },
 };
 
@@ -31,6 +31,7 @@ pub enum Event<'a> {
     Exit(Header),
     Listen(Listen),
     Notice(Notice),
+    Withheld(Withheld),
 }
 
 /// A process executed a program: [`spandrel_common::event::Exec`] taken apart.
@@ -63,6 +64,7 @@ impl Event<'_> {
             Self::Exit(header) => header,
             Self::Listen(listen) => &listen.header,
             Self::Notice(notice) => &notice.header,
+            Self::Withheld(withheld) => &withheld.header,
         }
     }
 }
@@ -92,6 +94,7 @@ pub fn decode(bytes: &[u8]) -> Option<Event<'_>> {
             let mut body = reader.fixed::<8>()?;
             Event::Notice(Notice { header, cause: body.u8()?, reserved: [0; 7] })
         }
+        Kind::Withheld => Event::Withheld(withheld(header, reader.fixed::<112>()?)?),
     };
     Some(event)
 }
@@ -173,6 +176,21 @@ fn close(header: Header, mut body: Reader<'_>) -> Option<Close> {
         reserved: body.array()?,
         errno: body.u32()?,
         reserved2: body.u64()?,
+    })
+}
+
+fn withheld(header: Header, mut body: Reader<'_>) -> Option<Withheld> {
+    Some(Withheld {
+        header,
+        conn: body.u64()?,
+        start_ns: body.u64()?,
+        end_ns: body.u64()?,
+        method: body.array()?,
+        host: body.array()?,
+        errno: body.u32()?,
+        status: body.u16()?,
+        end: body.u8()?,
+        version: body.u8()?,
     })
 }
 

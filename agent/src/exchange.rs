@@ -6,7 +6,10 @@ mod tests;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use spandrel_common::context::Cause;
+use spandrel_common::{
+    context::Cause,
+    event::{WITHHELD_HOST, WITHHELD_METHOD},
+};
 
 use crate::protocol::message::Head;
 pub(crate) use pairing::{Begin, Match, Owner, Pairing};
@@ -56,6 +59,24 @@ pub enum Outcome {
     Unseen,
 }
 
+/// What is known of an exchange that the kernel side withheld because it is not sampled. Times are
+/// `CLOCK_MONOTONIC` nanoseconds.
+#[derive(Clone, Debug)]
+pub struct Withheld {
+    pub connection: Arc<Connection>,
+    /// The process that sent or received the request.
+    pub tgid: u32,
+    pub start_ns: u64,
+    pub end_ns: u64,
+    pub method: [u8; WITHHELD_METHOD],
+    pub host: [u8; WITHHELD_HOST],
+    /// The digit behind `HTTP/1.`.
+    pub version: u8,
+    /// Status code of the final response.
+    pub response: Option<u16>,
+    pub outcome: Outcome,
+}
+
 /// One request and what became of it. Times are `CLOCK_MONOTONIC` nanoseconds.
 #[derive(Clone, Debug)]
 pub struct Exchange {
@@ -79,8 +100,8 @@ pub struct Exchange {
     pub outcome: Outcome,
     /// Bytes of the request or the response were missing, so something may be untold.
     pub gap: bool,
-    /// The kernel side already decided to record it.
-    pub sampled: bool,
+    /// Whether it is recorded, if the kernel side has decided that.
+    pub sampled: Option<bool>,
     /// What caused it, if this end sent it and the kernel side found out.
     pub cause: Cause,
 }

@@ -56,8 +56,8 @@ pub fn policy(sampler: Option<&str>, arg: Option<&str>) -> Result<Policy, Sample
 
 /// Whether a request is recorded. Where the kernel side has decided (`kernel`), that stands: it is the
 /// decision that went out on the wire.
-pub fn keeps(policy: Policy, kernel: bool, parent: Option<TraceParent>, trace_id: [u8; 16]) -> bool {
-    kernel || policy.decide(parent.map(|parent| parent.sampled()), trace_id)
+pub fn keeps(policy: Policy, kernel: Option<bool>, parent: Option<TraceParent>, trace_id: [u8; 16]) -> bool {
+    kernel.unwrap_or_else(|| policy.decide(parent.map(|parent| parent.sampled()), trace_id))
 }
 
 #[cfg(test)]
@@ -112,11 +112,12 @@ mod tests {
     #[test]
     fn the_kernels_decision_stands() {
         let id = [0; 16];
-        assert!(keeps(Policy::ALWAYS_OFF, true, None, id));
-        assert!(!keeps(Policy::ALWAYS_OFF, false, None, id));
+        assert!(keeps(Policy::ALWAYS_OFF, Some(true), None, id));
+        assert!(!keeps(Policy::ALWAYS_OFF, None, None, id));
+        assert!(!keeps(Policy::ALWAYS_ON, Some(false), None, id));
         let parent = TraceParent { trace_id: id, parent_id: [1; 8], flags: 1, version: 0 };
-        assert!(keeps(Policy::ALWAYS_OFF.parent_based(), false, Some(parent), id));
-        assert!(!keeps(Policy::DEFAULT, false, Some(TraceParent { flags: 2, ..parent }), id));
+        assert!(keeps(Policy::ALWAYS_OFF.parent_based(), None, Some(parent), id));
+        assert!(!keeps(Policy::DEFAULT, None, Some(TraceParent { flags: 2, ..parent }), id));
     }
 
     /// The ids of tests/sampling: `ebpf/common/examples/decide.rs` makes them.

@@ -1,7 +1,11 @@
 //! What is remembered of a connection: hung on its socket, or in a map by the socket's address.
 
 use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_sk_storage_get};
-use spandrel_common::{context::Context, event::DATA_START, stats::Counter};
+use spandrel_common::{
+    context::Context,
+    event::{DATA_START, ROLE_CLIENT, Withheld},
+    stats::Counter,
+};
 
 use crate::{
     emit,
@@ -144,6 +148,13 @@ pub struct State {
     pub goroutine: u64,
     /// Of the last request: the inbound one that the program works on, or the outbound one that it sent.
     pub context: Context,
+    /// 1 while the duration of a withheld exchange is measured. A word, for what ends it: see
+    /// [`crate::capture`].
+    pub measuring: u64,
+    /// Position of the response direction at which its response begins; its content, once its head was seen.
+    pub answer_at: u64,
+    /// What is told of it when it is over.
+    pub withheld: Withheld,
 }
 
 impl State {
@@ -151,6 +162,12 @@ impl State {
     #[inline(always)]
     pub fn flows<const TX: bool>(&mut self) -> (&mut Flow, &mut Flow) {
         if TX { (&mut self.tx, &mut self.rx) } else { (&mut self.rx, &mut self.tx) }
+    }
+
+    /// The direction of the responses.
+    #[inline(always)]
+    pub fn responses(&mut self) -> &mut Flow {
+        if self.role == ROLE_CLIENT { &mut self.rx } else { &mut self.tx }
     }
 
     /// The state that a global function is given: the verifier asks it to check for null.
@@ -301,4 +318,7 @@ static EMPTY: State = State {
     sk: 0,
     goroutine: 0,
     context: Context::UNKNOWN,
+    measuring: 0,
+    answer_at: 0,
+    withheld: Withheld::NONE,
 };

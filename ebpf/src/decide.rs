@@ -1,6 +1,9 @@
 //! The context of the request whose head is in the scratch buffer, with the sampling decision about it.
 
-use spandrel_common::w3c::{self, TRACEPARENT_LEN, TraceParent};
+use spandrel_common::{
+    sample::Policy,
+    w3c::{self, TRACEPARENT_LEN, TraceParent},
+};
 
 use crate::{
     conn::State,
@@ -34,6 +37,18 @@ pub fn decide(state: &mut State, pos: u64, scratch: &Scratch) -> u32 {
     let seed = state.seed;
     state.context.place(seed, pos, None, policy);
     u32::from(state.context.sampled())
+}
+
+/// Whether what is dropped is told of, because rules are tried on it.
+#[inline(always)]
+pub fn is_dry_run() -> bool {
+    POLICY.get(0).is_some_and(Policy::is_dry_run)
+}
+
+/// Whether durations of what is dropped are wanted.
+#[inline(always)]
+pub fn is_measured() -> bool {
+    POLICY.get(0).is_some_and(Policy::is_measured)
 }
 
 /// See [`decide`]: for a request that has a `traceparent`.

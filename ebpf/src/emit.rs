@@ -4,7 +4,7 @@ use aya_ebpf::helpers::generated::{
     bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_ringbuf_output, bpf_ringbuf_query,
 };
 use spandrel_common::{
-    event::{Close, Conn, Data, Exec, Fork, Header, Kind, Listen, Notice},
+    event::{Close, Conn, Data, Exec, Fork, Header, Kind, Listen, Notice, Withheld},
     limits::{self, EXEC_AREA, HEAD_CAPTURE},
     stats::Counter,
 };
@@ -114,6 +114,15 @@ pub fn data(scratch: &mut Scratch, ids: Ids, captured: u64) -> bool {
 pub fn close(ids: Ids, mut event: Close) -> bool {
     event.header = header(Kind::Close, ids, 0, now());
     fixed(&event)
+}
+
+/// Tells how an exchange went that was withheld. Its header says who moved the request.
+#[inline(always)]
+pub fn withheld(event: &mut Withheld) {
+    let ids = Ids { tgid: event.header.tgid, tid: event.header.tid };
+    // Not later than now, and one reading of the clock less.
+    event.header = header(Kind::Withheld, ids, 0, event.end_ns);
+    fixed(event);
 }
 
 /// Sends `scratch.exec` with the first `strings` bytes of the buffer.

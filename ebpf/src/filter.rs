@@ -1,12 +1,11 @@
 //! Is this process traced? Asked first in every hook, so mostly of what this CPU was asked last.
 
-use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 use spandrel_common::event::{SCOPE_ALL, SELECT_NO, SELECT_YES};
 
 use crate::{
     globals,
     maps::{self, CHANGES, LAST_ASKED, PROCESSES},
-    read,
+    read, scratch,
 };
 
 /// Bits of the number of changes that [`LAST_ASKED`] holds. What it holds is older than so many changes only on a CPU that no
@@ -16,29 +15,35 @@ const CHANGES_MASK: u64 = 0xff_ffff;
 /// What is known of a process: a `SELECT_*`.
 #[inline(always)]
 pub fn state(tgid: u32) -> u8 {
-    // SAFETY: the helper takes nothing and only returns a number.
-    let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
-    let (Some(changes), Some(last)) = (changes(), LAST_ASKED.get_ptr_mut(cpu)) else { return decided(tgid) };
+    spandrel_state(tgid) as u8
+}
+
+/// The same. A global function, because the keys of its maps are many: they would lie in the frames of the hooks, below
+/// which the deepest chains of calls are.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn spandrel_state(tgid: u32) -> u32 {
+    let (Some(changes), Some(last)) = (changes(), LAST_ASKED.get_ptr_mut(scratch::cpu())) else {
+        return decided(tgid).into();
+    };
     let last = last.cast::<u64>();
     let asked = u64::from(tgid) << 32 | (changes & CHANGES_MASK) << 8;
-    // SAFETY: a live map value, which only this CPU uses. One word, so that who interrupts this program leaves a whole one.
-    let known = unsafe { last.read_volatile() };
+    // Only this CPU uses it. One word, so that who interrupts this program leaves a whole one.
+    let known = read::word(last);
     if known & !0xff == asked {
-        return known as u8;
+        return known as u8 as u32;
     }
     // The changes were counted before, so that one that comes in between is noticed the next time.
     let state = decided(tgid);
-    // SAFETY: as above.
-    unsafe { last.write_volatile(asked | u64::from(state)) };
-    state
+    read::set_word(last, asked | u64::from(state));
+    state.into()
 }
 
 /// How often anything was changed, by both sides.
 #[inline(always)]
 fn changes() -> Option<u64> {
     let (kernel, user) = (CHANGES.get_ptr(0)?, CHANGES.get_ptr(1)?);
-    // SAFETY: live map values.
-    Some(unsafe { kernel.read_volatile().wrapping_add(user.read_volatile()) })
+    Some(read::word(kernel).wrapping_add(read::word(user)))
 }
 
 #[inline(always)]

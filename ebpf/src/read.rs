@@ -112,6 +112,20 @@ pub fn put<const N: usize>(to: &mut [u8; N], at: u64, byte: u8) {
     unsafe { *to.as_mut_ptr().add(at as usize) = byte };
 }
 
+/// Reads a word of a map that others may write to meanwhile.
+#[inline(always)]
+pub fn word(slot: *const u64) -> u64 {
+    // SAFETY: `slot` is a live, aligned map value.
+    unsafe { slot.read_volatile() }
+}
+
+/// Writes a word of a map that others may read meanwhile: they see all of it, or nothing.
+#[inline(always)]
+pub fn set_word(slot: *mut u64, value: u64) {
+    // SAFETY: `slot` is a live, aligned map value.
+    unsafe { slot.write_volatile(value) };
+}
+
 /// Puts a word into a map in one atomic instruction (kernel 5.12) and returns what was there.
 #[inline(always)]
 pub fn swap(slot: *mut u64, mut value: u64) -> u64 {

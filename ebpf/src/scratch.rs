@@ -119,8 +119,9 @@ const _: () = assert!(
 );
 const _: () = assert!(core::mem::offset_of!(ExecScratch, bytes) == 8 + size_of::<Exec>());
 
+/// Number of the CPU that this runs on.
 #[inline(always)]
-fn cpu() -> u32 {
+pub fn cpu() -> u32 {
     // SAFETY: the helper takes nothing and only returns a number.
     unsafe { aya_ebpf::helpers::generated::bpf_get_smp_processor_id() as u32 }
 }
@@ -185,6 +186,13 @@ impl Bytes {
     pub fn byte(self, offset: u32) -> u8 {
         // SAFETY: the masked offset is inside the buffer.
         unsafe { *self.0.add(inside(offset)) }
+    }
+
+    /// Where the byte at an offset lies, with 63 more behind it.
+    #[inline(always)]
+    pub fn at(self, offset: u32) -> *const u8 {
+        // SAFETY: the masked offset plus 64 is inside the buffer.
+        unsafe { self.0.add(inside(offset)) }
     }
 
     /// As many bytes as a `traceparent` has.

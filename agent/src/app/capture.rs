@@ -192,6 +192,9 @@ impl Capture {
     /// Takes a changed configuration.
     fn change(&mut self, change: Change) {
         let Change { policy, sampler, kernel_sampler, rules, selectors, sender, done } = change;
+        // What is measured is as it was at the start.
+        let kernel_sampler =
+            if self.rest.builder.is_measuring() { kernel_sampler.measured() } else { kernel_sampler };
         if let Err(error) = self.kernel.set_policy(kernel_sampler) {
             log::error!("reload: the kernel side keeps its sampler: {error}");
         }
@@ -294,7 +297,9 @@ impl Rest {
         self.sequence.observe(header);
         let tgid = header.tgid;
         match &event {
-            Event::Conn(_) | Event::Data(..) if self.refused_set.contains(&tgid) => return,
+            Event::Conn(_) | Event::Data(..) | Event::Withheld(_) if self.refused_set.contains(&tgid) => {
+                return;
+            }
             // Its exec event was lost.
             Event::Conn(_) if self.scope == Scope::Selected && self.registry.verdict(tgid).is_none() => {
                 self.decide(tgid, |registry| registry.judge(tgid));
@@ -319,6 +324,12 @@ impl Rest {
                 self.refused_set.remove(&header.tgid);
             }
             Event::Notice(notice) => self.notice(tgid, Unseen::from_u8(notice.cause)),
+            Event::Withheld(withheld) => {
+                if let Some(known) = self.table.withheld(withheld) {
+                    let resource = self.registry.resource(known.tgid, known.end_ns);
+                    self.builder.withheld(&known, &resource);
+                }
+            }
             Event::Conn(_) | Event::Data(..) | Event::Close(_) => {}
         }
         match &event {

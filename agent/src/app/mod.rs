@@ -144,10 +144,11 @@ async fn serve(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
 
     let mut registry = Registry::new(config.selectors.clone(), &config.resource);
     let scope = Scope::of(&config.selectors);
+    let sampler = rooms::kernel_sampler(config);
     let options = Options {
         profile: rooms::profile(config.profile),
         scope: scope.constant(),
-        policy: rooms::kernel_sampler(config),
+        policy: if rooms::measured(config) { sampler.measured() } else { sampler },
         inject: config.propagate,
         rules: config.causality,
     };

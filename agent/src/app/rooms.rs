@@ -42,18 +42,26 @@ pub(super) fn sampler(sampler: &SamplerConfig) -> Policy {
     if sampler.parent_based { policy.parent_based() } else { policy }
 }
 
-/// The sampler as the kernel side has it: with rules, it leaves roots to userspace.
+/// The sampler as the kernel side has it: with rules, it leaves roots to userspace; if they are only tried, it tells of
+/// all.
 pub(super) fn kernel_sampler(config: &Config) -> Policy {
     let policy = sampler(&config.sampler);
-    let ruled = !config.sampling.rules.is_empty() && !config.sampling.dry_run;
-    if ruled { policy.open() } else { policy }
+    match (config.sampling.rules.is_empty(), config.sampling.dry_run) {
+        (true, _) => policy,
+        (false, true) => policy.dry_run(),
+        (false, false) => policy.open(),
+    }
+}
+
+/// Whether requests are measured.
+pub(super) fn measured(config: &Config) -> bool {
+    config.measures.requests && (config.listen.is_some() || config.metrics.is_some())
 }
 
 /// What is measured of requests. Who neither serves nor sends metrics pays for none.
 pub(super) fn measures(config: &Config) -> Option<Arc<Measures>> {
-    let MetricsConfig { requests, max_series, exponential, exemplars, .. } = config.measures;
-    let wanted = requests && (config.listen.is_some() || config.metrics.is_some());
-    wanted.then(|| Measures::new(measure::Limits { max_series, exponential, exemplars }))
+    let MetricsConfig { max_series, exponential, exemplars, .. } = config.measures;
+    measured(config).then(|| Measures::new(measure::Limits { max_series, exponential, exemplars }))
 }
 
 /// How metrics are sent.

@@ -1,6 +1,6 @@
 //! The inverse of [`super::decode()`]: ring records for tests, fuzzing and benchmarks without a kernel.
 
-use spandrel_common::event::{Close, Conn, Data, Exec, Header};
+use spandrel_common::event::{Close, Conn, Data, Exec, Header, Withheld};
 
 /// A record under construction.
 struct Record(Vec<u8>);
@@ -77,6 +77,19 @@ pub fn close(close: &Close) -> Vec<u8> {
         .bytes(&close.reserved)
         .u32s(&[close.errno])
         .u64s(&[close.reserved2]);
+    record.0
+}
+
+/// The record of a [`Withheld`].
+pub fn withheld(withheld: &Withheld) -> Vec<u8> {
+    let mut record = Record::new(&withheld.header, 0);
+    record
+        .u64s(&[withheld.conn, withheld.start_ns, withheld.end_ns])
+        .bytes(&withheld.method)
+        .bytes(&withheld.host)
+        .u32s(&[withheld.errno])
+        .bytes(&withheld.status.to_ne_bytes())
+        .bytes(&[withheld.end, withheld.version]);
     record.0
 }
 

@@ -5,7 +5,7 @@ use std::mem::{offset_of, size_of};
 use proptest::prelude::*;
 use spandrel_common::{
     context::Cause,
-    event::{Close, Conn, Data, Exec, Fork, Header, Kind, Listen, Notice},
+    event::{Close, Conn, Data, Exec, Fork, Header, Kind, Listen, Notice, Withheld},
 };
 
 use super::{Event, Sequence, decode, encode};
@@ -174,6 +174,23 @@ fn forks_listens_and_notices() {
 }
 
 #[test]
+fn withheld() {
+    let bytes = numbered(Kind::Withheld, size_of::<Withheld>());
+    let Some(Event::Withheld(event)) = decode(&bytes) else { panic!() };
+    assert_eq!(event.conn, u64_at(&bytes, offset_of!(Withheld, conn)));
+    assert_eq!(event.start_ns, u64_at(&bytes, offset_of!(Withheld, start_ns)));
+    assert_eq!(event.end_ns, u64_at(&bytes, offset_of!(Withheld, end_ns)));
+    assert_eq!(event.method, bytes[offset_of!(Withheld, method)..][..16]);
+    assert_eq!(event.host, bytes[offset_of!(Withheld, host)..][..64]);
+    assert_eq!(event.errno, u32_at(&bytes, offset_of!(Withheld, errno)));
+    assert_eq!(event.status, u16_at(&bytes, offset_of!(Withheld, status)));
+    assert_eq!(event.end, bytes[offset_of!(Withheld, end)]);
+    assert_eq!(event.version, bytes[offset_of!(Withheld, version)]);
+    let event = Withheld { header: Header { payload: 0, ..event.header }, ..event };
+    assert_eq!(encode::withheld(&event)[8..], bytes[8..]);
+}
+
+#[test]
 fn what_is_too_short_or_unknown_is_none() {
     for (kind, len) in [
         (Kind::Close, size_of::<Close>()),
@@ -181,13 +198,14 @@ fn what_is_too_short_or_unknown_is_none() {
         (Kind::Exit, size_of::<Header>()),
         (Kind::Listen, size_of::<Listen>()),
         (Kind::Notice, size_of::<Notice>()),
+        (Kind::Withheld, size_of::<Withheld>()),
     ] {
         let bytes = numbered(kind, len);
         assert_eq!(decode(&bytes).unwrap().header().seq, u64_at(&bytes, offset_of!(Header, seq)));
         assert!((0..len).all(|len| decode(&bytes[..len]).is_none()));
     }
     let mut bytes = numbered(Kind::Exit, 400);
-    for kind in [0, 9, 255] {
+    for kind in [0, 10, 255] {
         bytes[0] = kind;
         assert!(decode(&bytes).is_none());
     }
@@ -211,7 +229,7 @@ fn holes_are_counted_for_each_cpu() {
 
 proptest! {
     #[test]
-    fn nothing_panics(mut bytes in prop::collection::vec(any::<u8>(), 0..500), kind in 0_u8..10, payload in 0_u32..200) {
+    fn nothing_panics(mut bytes in prop::collection::vec(any::<u8>(), 0..500), kind in 0_u8..11, payload in 0_u32..200) {
         if bytes.len() >= 8 {
             bytes[0] = kind;
             bytes[4..8].copy_from_slice(&payload.to_ne_bytes());

@@ -32,7 +32,7 @@ pub(crate) struct Begin {
     pub(crate) tid: u32,
     pub(crate) start_ns: u64,
     pub(crate) wait_ns: u64,
-    pub(crate) sampled: bool,
+    pub(crate) sampled: Option<bool>,
     pub(crate) cause: Cause,
     /// Position of the response side when it began.
     pub(crate) other: u64,

@@ -72,6 +72,26 @@ fn families(text: &str) -> BTreeMap<String, (String, String, BTreeSet<String>)> 
     all
 }
 
+/// What the tables do not say of the metrics of requests.
+const DURATIONS: &str = "\
+Durations count every request, sampled or not. Of one that the kernel side withholds because it is not sampled, one small
+event tells how it went, with these limits:
+
+- Labels that stand in the head are left out: `url_scheme` of servers, and `server_address` and `server_port` of clients
+  whose `Host` is not their first field or is longer than 62 bytes. Sum over these labels, or compare like with like.
+- Methods of more than 15 letters are `_OTHER`. There is no exemplar.
+- Its end is that of the response by its framing. Where that is not clear (a head in several calls, content that was not
+  seen to move), it is the last byte that moved before the next request began or the connection ended, and is told then.
+- Not measured, but in `unmeasured_requests`: those whose status was not to be seen (the first bytes of the response came
+  in pieces or by a call that is not followed), and those whose response had not begun when the client sent the next one.
+  Of a Unix socket, what only the end of the connection would end is not measured and not counted. An event for which
+  the ring has no room is in `events_lost`.
+- The service graph counts withheld requests like others.
+- It takes time in the hooks: a quarter to a third more for each end of a withheld request. Where nobody asks for metrics
+  (`--listen`, `OTEL_METRICS_EXPORTER`), or `metrics.requests` is off, nothing is measured and it takes none.
+
+";
+
 /// The page about metrics is what the agent says.
 #[test]
 fn the_page_is_up_to_date() {
@@ -80,7 +100,10 @@ fn the_page_is_up_to_date() {
         OpenMetrics with\nexemplars. Written by a test from what the agent says; run it with `UPDATE_EXPECT=1` to write \
         it anew.\n\nThe same goes over OTLP with `OTEL_METRICS_EXPORTER=otlp`: names with dots (`spandrel.spans.dropped`), \
         and the\nconventions' names for requests (`http.server.request.duration`), each service with its own \
-        resource.\n\n| name | kind | labels | meaning |\n|---|---|---|---|\n".to_owned();
+        resource.\n\n"
+        .to_owned();
+    page.push_str(DURATIONS);
+    page.push_str("| name | kind | labels | meaning |\n|---|---|---|---|\n");
     for (name, (kind, help, labels)) in families(&prometheus(&source(), Format::Prometheus)) {
         let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
         writeln!(page, "| `{name}` | {kind} | {} | {help} |", labels.join(", ")).unwrap();

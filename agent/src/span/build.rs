@@ -7,6 +7,8 @@
 //! standard variable for it: `network.transport`, `network.local.*`, `client.port`, a client's
 //! `user_agent.original` and `url.scheme`.
 
+mod withheld;
+
 use std::{borrow::Cow, sync::Arc};
 
 use spandrel_common::{
@@ -174,6 +176,11 @@ impl Builder {
         self.measures = measures;
     }
 
+    /// Whether anything is measured.
+    pub const fn is_measuring(&self) -> bool {
+        self.measures.is_some()
+    }
+
     /// Takes other choices, for the exchanges that end from now on. What is as it was keeps its state.
     pub fn set_policy(&mut self, policy: SpanPolicy, sampler: Policy, rules: Rules) {
         if policy.redaction != self.policy.redaction {
@@ -195,7 +202,10 @@ impl Builder {
         if request.context.bad_parent {
             self.stats.count(Count::BadTraceparent);
         }
-        let rules = |trace_id| self.rule(exchange, &request, &resource, trace_id);
+        let rules = |trace_id, decided: bool| {
+            let asks = !self.rules.is_empty() && (!decided || self.rules.dry_run);
+            asks.then(|| self.rule(exchange, &request, &resource, trace_id)).flatten()
+        };
         let place = context::place(exchange, &request.context, self.sampler, rules);
         self.observe(exchange, &request, &resource, place.as_ref());
         let Some(place) = place else {
@@ -356,9 +366,6 @@ impl Builder {
         resource: &Resource,
         trace_id: TraceId,
     ) -> Option<bool> {
-        if self.rules.is_empty() {
-            return None;
-        }
         let target = request.line.target;
         let path = target.split(|byte| *byte == b'?').next().unwrap_or(target);
         self.rules.decide(&Asked {

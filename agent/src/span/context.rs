@@ -25,11 +25,14 @@ pub(super) struct Place {
     pub(super) rule: Option<Rule>,
 }
 
+/// Whether the kernel side has decided: rules can only be tried then.
+pub(super) type Decided = bool;
+
 /// The place of a request's span, or `None` if it is not sampled.
 ///
 /// The random flag of a trace that began elsewhere stays as it came (W3C Trace Context Level 2, section
 /// 3.2.2.5.2); the traces that begin here are random by [`spandrel_common::ids`].
-/// `rules` decides about a root before the policy does, if it decides at all.
+/// `rules` is asked about a root, and decides about it before the policy does, if it decides at all.
 ///
 /// What a request says itself counts more than what the kernel side found out: the span that its header names is
 /// the application's own. The decision about what an inbound request caused is that about the inbound request.
@@ -37,7 +40,7 @@ pub(super) fn place(
     exchange: &Exchange,
     context: &Context<'_>,
     policy: Policy,
-    rules: impl FnOnce(TraceId) -> Option<bool>,
+    rules: impl FnOnce(TraceId, Decided) -> Option<bool>,
 ) -> Option<Place> {
     let seed = exchange.connection.seed;
     let cause = exchange.cause;
@@ -57,8 +60,8 @@ pub(super) fn place(
         Some(parent) => (parent.trace_id, parent.parent_id, parent.flags & FLAG_RANDOM),
         None => (trace_id(seed, exchange.pos), SpanId::default(), FLAG_RANDOM),
     };
-    let decided = exchange.sampled || context.parent.is_some() && policy.parent_based & PARENT_BASED != 0;
-    let ruled = if decided { None } else { rules(trace_id) };
+    let follows = context.parent.is_some() && policy.parent_based & PARENT_BASED != 0;
+    let ruled = if follows { None } else { rules(trace_id, exchange.sampled.is_some()) };
     let keeps = ruled.unwrap_or_else(|| sample::keeps(policy, exchange.sampled, context.parent, trace_id));
     keeps.then(|| Place {
         trace_id,

@@ -1,7 +1,8 @@
 //! What is measured of requests before sampling: durations by service (`http.server.request.duration`,
 //! `http.client.request.duration`; http-metrics.md) and the service graph of this node.
 //!
-//! Requests that the kernel side withholds because they are not sampled are not here: it only counts them.
+//! Of requests that the kernel side withholds because they are not sampled, it tells only how they went: what is to be
+//! read in their heads (a server's scheme; the address of a client's server, unless its `Host` comes first) is no label.
 
 mod graph;
 pub mod histogram;

@@ -2,6 +2,7 @@
 
 mod close;
 mod feed;
+mod withheld;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -68,6 +69,8 @@ pub(super) struct Conn {
     ended: Option<Outcome>,
     /// Its process is gone.
     orphan: bool,
+    /// The last exchange was told of, and not withheld.
+    told: bool,
     /// A tunnel, or given up: nothing more is looked at.
     over: bool,
     last_ns: u64,
@@ -89,6 +92,7 @@ impl Conn {
             untimed: false,
             ended: None,
             orphan: false,
+            told: false,
             over: false,
             last_ns: event.header.time_ns,
         }
@@ -174,6 +178,7 @@ impl Conn {
     pub(super) fn data(&mut self, data: &Data, payload: &[u8], context: &mut Context<'_>) {
         self.tgid = data.header.tgid;
         self.orphan = false;
+        self.told = true;
         self.holding.used();
         self.last_ns = self.last_ns.max(data.last_ns);
         if self.over {

@@ -2,7 +2,7 @@
 
 use spandrel_common::{
     context::Cause,
-    event::{DECISION_SAMPLED, Data},
+    event::{DECISION_DROPPED, DECISION_SAMPLED, Data},
     limits::HEAD_CAPTURE,
 };
 use zeroize::Zeroizing;
@@ -21,7 +21,7 @@ pub(super) struct Source {
     pub(super) first_ns: u64,
     pub(super) wait_ns: u64,
     /// The decision about the first request in it; taken by that.
-    sampled: bool,
+    sampled: Option<bool>,
     /// What caused the first request in it; taken by that.
     cause: Cause,
     /// Position of the other direction.
@@ -35,7 +35,11 @@ impl Source {
             tid: data.header.tid,
             first_ns: data.first_ns,
             wait_ns: data.wait_ns,
-            sampled: data.decision == DECISION_SAMPLED,
+            sampled: match data.decision {
+                DECISION_SAMPLED => Some(true),
+                DECISION_DROPPED => Some(false),
+                _ => None,
+            },
             cause: data.cause,
             other: data.other,
         }

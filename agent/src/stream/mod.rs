@@ -18,7 +18,7 @@ use self::{
 };
 use crate::{
     decode::Event,
-    exchange::{Exchange, Outcome},
+    exchange::{Exchange, Outcome, Withheld},
     protocol::Message,
     stats::{Count, Drop, Stats},
 };
@@ -51,15 +51,24 @@ impl Table {
     }
 
     /// Takes an event and appends the exchanges that it ends to `out`. Events about processes are ignored,
-    /// but for their end.
+    /// but for their end; for withheld exchanges there is [`Self::withheld`].
     pub fn handle(&mut self, event: &Event<'_>, out: &mut Vec<Exchange>) {
         match event {
             Event::Data(data, payload) => self.data(data, payload, out),
             Event::Conn(conn) => self.announce(conn, out),
             Event::Close(close) => self.close(close, out),
             Event::Exit(header) => self.exit(header, out),
-            Event::Exec(_) | Event::Fork(_) | Event::Listen(_) | Event::Notice(_) => {}
+            Event::Exec(_) | Event::Fork(_) | Event::Listen(_) | Event::Notice(_) | Event::Withheld(_) => {}
         }
+    }
+
+    /// What the kernel side tells of an exchange that it withheld; `None` if the connection is not known.
+    pub fn withheld(&mut self, event: &event::Withheld) -> Option<Withheld> {
+        let conn = self.conns.touch(event.conn);
+        if conn.is_none() {
+            self.stats.count(Count::UnknownConn);
+        }
+        conn.map(|conn| conn.passed(event))
     }
 
     /// Ends everything that is open, because the agent stops.

@@ -6,3 +6,4 @@ mod missing;
 mod order;
 mod truth;
 mod wire;
+mod withheld;

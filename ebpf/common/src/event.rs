@@ -28,6 +28,8 @@ pub enum Kind {
     Listen = 7,
     /// A process does something that is not traced. Body: [`Notice`]; once a process and cause.
     Notice = 8,
+    /// An exchange that was withheld is over, and durations are measured. Body: [`Withheld`].
+    Withheld = 9,
 }
 
 impl Kind {
@@ -42,6 +44,7 @@ impl Kind {
             6 => Self::Exit,
             7 => Self::Listen,
             8 => Self::Notice,
+            9 => Self::Withheld,
             _ => return None,
         })
     }
@@ -133,6 +136,8 @@ pub const DATA_PIPELINED: u16 = 64;
 pub const DECISION_OPEN: u8 = 0;
 /// `Data::decision`: recorded.
 pub const DECISION_SAMPLED: u8 = 1;
+/// `Data::decision`: not recorded; told of because rules are tried on it ([`crate::sample::DRY_RUN`]).
+pub const DECISION_DROPPED: u8 = 2;
 
 /// Why content was not captured: `Data::unseen` and [`Notice::cause`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,6 +258,58 @@ pub struct Close {
     pub reserved2: u64,
 }
 
+/// Bytes of [`Withheld::method`]: longer ones are no known methods.
+pub const WITHHELD_METHOD: usize = 16;
+/// Bytes of [`Withheld::host`]: most names of hosts, also those of services in clusters, with a port.
+pub const WITHHELD_HOST: usize = 64;
+
+/// `Withheld::end`: the response is complete, as far as can be told.
+pub const WITHHELD_COMPLETE: u8 = 0;
+/// `Withheld::end`: how the exchange ended was not seen. Other values are a `CLOSE_*`: the connection ended before the
+/// response was complete.
+pub const WITHHELD_UNSEEN: u8 = u8::MAX;
+
+/// An exchange that is not sampled is over: what its duration is measured by. The header names the process and the
+/// thread that the request moved through, and its time is `end_ns`. 144 bytes.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Withheld {
+    pub header: Header,
+    pub conn: u64,
+    /// When the first byte of the request moved, as [`Data::first_ns`] is.
+    pub start_ns: u64,
+    /// When the last byte of the response moved, or when the connection ended.
+    pub end_ns: u64,
+    /// The first bytes of the request: the method, if there is a space behind it.
+    pub method: [u8; WITHHELD_METHOD],
+    /// The value of a client's `Host`, if that is its first field, up to the end of the line; else a zero.
+    pub host: [u8; WITHHELD_HOST],
+    /// With [`CLOSE_ERROR`]: a positive `errno`.
+    pub errno: u32,
+    /// Of the final response; 0 if none came.
+    pub status: u16,
+    /// `WITHHELD_*`, or a `CLOSE_*`.
+    pub end: u8,
+    /// The digit behind `HTTP/1.`.
+    pub version: u8,
+}
+
+impl Withheld {
+    /// Nothing.
+    pub const NONE: Self = Self {
+        header: Header { kind: 0, reserved: 0, cpu: 0, payload: 0, seq: 0, time_ns: 0, tgid: 0, tid: 0 },
+        conn: 0,
+        start_ns: 0,
+        end_ns: 0,
+        method: [0; WITHHELD_METHOD],
+        host: [0; WITHHELD_HOST],
+        errno: 0,
+        status: 0,
+        end: WITHHELD_COMPLETE,
+        version: 0,
+    };
+}
+
 /// `Exec::state`: selected by what the kernel side knows.
 pub const SELECT_YES: u8 = 1;
 /// `Exec::state`: captured until userspace has decided.
@@ -322,3 +379,4 @@ const _: () =
 const _: () = assert!(size_of::<Close>() == 88 && offset_of!(Close, reason) == 72);
 const _: () = assert!(size_of::<Exec>() == 304 && offset_of!(Exec, path) == 48);
 const _: () = assert!(size_of::<Fork>() == 40 && size_of::<Listen>() == 40 && size_of::<Notice>() == 40);
+const _: () = assert!(size_of::<Withheld>() == 144 && offset_of!(Withheld, errno) == 136);

@@ -82,7 +82,7 @@ pub struct Policy {
     /// Rejection threshold for roots: 0 keeps all, [`NEVER`] keeps none.
     pub threshold: u64,
     /// [`PARENT_BASED`] if a parent's decision is honoured (the `parentbased_` forms), else each request is judged
-    /// alone; [`OPEN`] if rules that only userspace can judge come before the threshold.
+    /// alone; [`OPEN`] if rules that only userspace can judge come before the threshold; [`DRY_RUN`], [`MEASURED`].
     pub parent_based: u64,
 }
 
@@ -90,6 +90,10 @@ pub struct Policy {
 pub const PARENT_BASED: u64 = 1;
 /// What no parent decides is left to userspace.
 pub const OPEN: u64 = 2;
+/// Rules are tried: what is not sampled is told of all the same, with the decision about it.
+pub const DRY_RUN: u64 = 4;
+/// Durations are wanted: of what is withheld, the end is told.
+pub const MEASURED: u64 = 8;
 
 impl Policy {
     /// `parentbased_always_on`, the default.
@@ -116,6 +120,28 @@ impl Policy {
     #[must_use]
     pub const fn open(self) -> Self {
         Self { parent_based: self.parent_based | OPEN, ..self }
+    }
+
+    /// The form that tells userspace of what it drops, for rules that are only tried.
+    #[must_use]
+    pub const fn dry_run(self) -> Self {
+        Self { parent_based: self.parent_based | DRY_RUN, ..self }
+    }
+
+    /// The form that tells userspace how what it drops ended.
+    #[must_use]
+    pub const fn measured(self) -> Self {
+        Self { parent_based: self.parent_based | MEASURED, ..self }
+    }
+
+    /// Whether what is dropped is told of.
+    pub const fn is_dry_run(&self) -> bool {
+        self.parent_based & DRY_RUN != 0
+    }
+
+    /// Whether the end of what is withheld is told.
+    pub const fn is_measured(&self) -> bool {
+        self.parent_based & MEASURED != 0
     }
 
     /// Whether a request is left to userspace, if it has a parent with a valid `traceparent` or not.
@@ -251,6 +277,14 @@ mod tests {
         assert!(!Policy::DEFAULT.leaves_open(false));
         assert!(!open.decide(Some(false), id(0)) && open.decide(Some(true), id(0)));
         assert!(!Policy::ALWAYS_OFF.open().decide(Some(false), id(NEVER - 1)));
+    }
+
+    #[test]
+    fn what_else_is_told_decides_nothing() {
+        let policy = Policy::ALWAYS_OFF.dry_run().measured();
+        assert!(policy.is_dry_run() && policy.is_measured() && !policy.leaves_open(false));
+        assert!(!policy.decide(Some(true), id(NEVER - 1)) && policy.parent_based().decide(Some(true), id(0)));
+        assert!(!Policy::DEFAULT.is_dry_run() && !Policy::DEFAULT.open().is_measured());
     }
 
     #[test]

@@ -2,14 +2,17 @@
 
 use spandrel_common::{
     event::{
-        DATA_BODY, DATA_END, DATA_LIMIT, DATA_TO_CLOSE, DATA_UNSEEN, DECISION_OPEN, DECISION_SAMPLED,
-        SELECT_PENDING, TRANSPORT_UNIX, Unseen,
+        DATA_BODY, DATA_END, DATA_LIMIT, DATA_TO_CLOSE, DATA_UNSEEN, DECISION_DROPPED, DECISION_OPEN,
+        DECISION_SAMPLED, SELECT_PENDING, TRANSPORT_UNIX, Unseen,
     },
     limits::{HEAD_CAPTURE, HEAD_SCAN},
     stats::Counter,
 };
 
-use super::tell::{HEAD, tell};
+use super::{
+    tell::{HEAD, tell},
+    withheld,
+};
 use crate::{
     call::gather,
     causality::{piece::spandrel_first_piece, spandrel_answered, spandrel_inbound, spandrel_outbound},
@@ -164,6 +167,9 @@ fn request<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scr
         inject::sent(state);
     }
     state.method = head::method(bytes);
+    if state.measuring != 0 {
+        withheld::overtaken(state);
+    }
     let withheld_before = state.flows::<TX>().1.mode == WITHHELD;
     if moved.crossed != 0 {
         state.awaiting = 0;
@@ -195,13 +201,16 @@ fn request<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scr
     if framing != Framing::UNCLEAR && state.pipelined == 0 && !tunnel {
         match kept {
             KEEP => decision = DECISION_SAMPLED,
+            DROP if decide::is_dry_run() => decision = DECISION_DROPPED,
             // About a process that may yet turn out not to be selected, nothing is counted here.
             DROP if filter::state(moved.ids.tgid) == SELECT_PENDING => {}
             // It may be text in a body that is not followed: what comes behind it is not withheld for its sake.
             DROP if starts == 0 => {}
             DROP => {
                 emit::count(Counter::RequestsUnsampled);
-                return withhold::<TX>(state, moved, offset, end, framing);
+                let done = withhold::<TX>(state, moved, offset, end, framing);
+                withheld::begin::<TX>(state);
+                return done;
             }
             _ => {}
         }
@@ -355,7 +364,7 @@ fn body<const TX: bool>(state: &mut State, until: u64, flags: u16, scratch: &mut
 
 /// Walks the chunks of a chunked body (RFC 9112, section 7.1).
 #[inline(always)]
-fn chunks<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) -> u64 {
+pub fn chunks<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) -> u64 {
     let moved = scratch.moved;
     let (own, _) = state.flows::<TX>();
     if own.until >= moved.base + moved.len {

@@ -5,11 +5,12 @@
 //! to a limit, and judged in userspace. Nothing here fails: it captures less, and counts it.
 //!
 //! This file accounts for a call and finds out whether the connection is HTTP; [`message`] follows messages
-//! through it; [`tell`] makes the events.
+//! through it; [`tell`] makes the events; [`withheld`] measures what is not told.
 
 mod message;
 mod proxied;
 mod tell;
+mod withheld;
 
 use spandrel_common::{
     event::{CLOSE_OPAQUE, DIR_RX, DIR_TX, ROLE_CLIENT, ROLE_SERVER},
@@ -21,6 +22,7 @@ pub use self::tell::closed;
 use self::{
     message::{spandrel_step_rx, spandrel_step_tx},
     proxied::spandrel_proxied,
+    withheld::{spandrel_withheld_rx, spandrel_withheld_tx},
 };
 use crate::{
     call::{Call, gather},
@@ -144,6 +146,9 @@ fn locked<const TX: bool>(
 
 #[inline(always)]
 fn step<const TX: bool>(state: &mut State, offset: u64) -> u64 {
+    if state.measuring != 0 && (state.role == ROLE_SERVER) == TX {
+        return if TX { spandrel_withheld_tx(state, offset) } else { spandrel_withheld_rx(state, offset) };
+    }
     if TX { spandrel_step_tx(state, offset) } else { spandrel_step_rx(state, offset) }
 }
 

@@ -9,6 +9,7 @@ use spandrel_common::{
     stats::Counter,
 };
 
+use super::withheld;
 use crate::{
     causality,
     conn::State,
@@ -109,6 +110,29 @@ extern "C" fn spandrel_tell(captured: u64, what: u32) -> u32 {
     u32::from(announced)
 }
 
+/// Announces the connection in this CPU's scratch slot, unless that was done lately. A request begins.
+///
+/// A global function, for its stack.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_announce(state: *mut State) -> u32 {
+    let (Some(state), Some(scratch)) = (State::given(state), scratch::held()) else { return 0 };
+    let now = scratch.moved.now;
+    if state.announced != 0 && now - state.announced_ns <= ANNOUNCE_EVERY_NS {
+        return 1;
+    }
+    scratch.data.conn = state.id;
+    scratch.data.role = state.role;
+    scratch.seed = state.seed;
+    scratch.transport = u64::from(state.transport);
+    let ids = scratch.moved.ids;
+    if announce(scratch, Sock(scratch.sk), ids) {
+        state.announced = 1;
+        state.announced_ns = now;
+    }
+    1
+}
+
 /// Sends a connection's own event.
 #[inline(always)]
 fn announce(scratch: &mut Scratch, sock: Sock, ids: Ids) -> bool {
@@ -155,7 +179,10 @@ fn inode_bytes(inode: u64) -> [u8; 16] {
 /// Tells that a connection ended in one or both directions. Not inlined: the event would be on its caller's
 /// stack all the while.
 #[inline(never)]
-pub fn closed(state: &State, ids: Ids, reason: u8, errno: u32) {
+pub fn closed(state: &mut State, ids: Ids, reason: u8, errno: u32) {
+    if state.measuring != 0 {
+        withheld::closed(state, reason, errno);
+    }
     emit::close(
         ids,
         Close {

@@ -113,6 +113,7 @@ fn changed(state: &mut State, sock: Sock, new: i32) {
             piece::forget(state);
         }
         state.context.known = 0;
+        state.measuring = 0;
         reset(&mut state.rx);
         reset(&mut state.tx);
     }

@@ -12,6 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
         Event::Data(data, payload) => encode::data(data, payload),
         Event::Close(close) => encode::close(close),
         Event::Exit(header) => encode::exit(header),
+        Event::Withheld(withheld) => encode::withheld(withheld),
         Event::Exec(_) | Event::Fork(_) | Event::Listen(_) | Event::Notice(_) => return,
     };
     // A payload where none belongs is not written.

@@ -8,7 +8,7 @@ use spandrel::{
     stats::{Drop, Stats},
     stream::Table,
 };
-use spandrel_common::event::{Close, Conn, Data, Header, Kind};
+use spandrel_common::event::{Close, Conn, Data, Header, Kind, Withheld};
 
 /// So few connections that eviction is met too.
 const CONNECTIONS: usize = 3;
@@ -30,6 +30,10 @@ pub fn event(data: &[u8]) {
         let record = record(*step, payload, time);
         let Some(event) = decode(&record) else { continue };
         assert!(!matches!(event, Event::Data(data, _) if data.header.payload as usize != payload.len()));
+        if let Event::Withheld(withheld) = &event {
+            let known = table.withheld(withheld);
+            assert!(known.is_none_or(|known| known.start_ns <= known.end_ns), "it ended before it began");
+        }
         table.handle(&event, &mut exchanges);
     }
     table.flush(time, &mut exchanges);
@@ -72,6 +76,14 @@ fn record(step: [u8; 6], payload: &[u8], time_ns: u64) -> Vec<u8> {
             reserved2: 0,
         }),
         2 => encode::exit(&header(Kind::Exit)),
+        3 => encode::withheld(&Withheld {
+            header: header(Kind::Withheld),
+            conn,
+            start_ns: time_ns.saturating_sub(u64::from(length)),
+            end_ns: time_ns.saturating_sub(u64::from(flags)),
+            end: flags & 7,
+            ..Withheld::NONE
+        }),
         _ => encode::data(
             &Data {
                 header: header(Kind::Data),

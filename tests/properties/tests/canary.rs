@@ -73,7 +73,7 @@ fn exchange(role: Role, head: &str) -> Exchange {
         response_body: 0,
         outcome: Outcome::Complete,
         gap: false,
-        sampled: false,
+        sampled: None,
     }
 }
 

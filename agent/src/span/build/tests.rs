@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{exchange::Connection, span::Status};
 
+mod before;
 mod trace;
 
 const PARENT: &str = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -47,7 +48,7 @@ fn exchange(role: Role, request: Head) -> Exchange {
         response_body: 22,
         outcome: Outcome::Complete,
         gap: false,
-        sampled: false,
+        sampled: None,
         cause: spandrel_common::context::Cause::NONE,
     }
 }

@@ -193,7 +193,7 @@ fn no_text_takes_long() {
 }
 
 /// What secrets begin with, what they are made of, and what stands around them.
-const PIECES: [&str; 58] = [
+static PIECES: [&str; 58] = [
     "bearer",
     "Bearer",
     "BASIC",

@@ -33,7 +33,7 @@ impl Conn {
         }
         if self.parser.within(side) && self.parser.knows(side) {
             self.feed(side, Input::Body { len, end: false }, now_ns, context);
-        } else {
+        } else if self.told {
             self.gap(side, len, now_ns, context);
             if side == Side::Response {
                 self.pairing.miss_newest();
@@ -94,7 +94,7 @@ impl Conn {
     }
 
     /// How exchanges end that are still open when the connection does.
-    fn outcome(&self) -> Outcome {
+    pub(super) fn outcome(&self) -> Outcome {
         match self.ended {
             Some(Outcome::Failed(errno)) => Outcome::Failed(errno),
             _ if self.orphan => Outcome::ProcessExit,

@@ -29,7 +29,7 @@ fn one_exchange_is_told_completely() {
     assert_eq!(exchange.request.bytes(), GET);
     assert_eq!(exchange.connection.role, Role::Server);
     assert_eq!(exchange.connection.local, Addr::Ip("127.0.0.1:80".parse().unwrap()));
-    assert!(exchange.sampled);
+    assert_eq!(exchange.sampled, Some(true));
     assert_eq!(wire.told(), "@0 200 0/2");
     wire.ledger(1);
 }
@@ -55,7 +55,7 @@ fn only_the_first_request_of_an_event_has_its_decision() {
     wire.req(&[&GET[10..], GET].concat());
     wire.resp(&[OK, OK].concat());
     let sampled: Vec<_> = wire.out.iter().map(|exchange| exchange.sampled).collect();
-    assert_eq!(sampled, [true, false]);
+    assert_eq!(sampled, [Some(true), None]);
 }
 
 #[test]

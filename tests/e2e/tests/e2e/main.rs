@@ -15,6 +15,7 @@ mod chaos_system;
 mod collector;
 mod curl;
 mod demo;
+mod durations;
 mod failures;
 mod guest;
 mod load;

@@ -8,9 +8,9 @@ use spandrel_test_support::{
     require,
 };
 
-use crate::common::{PYTHON, assert_counts, assert_whole, curl, echo, profiles, script, traced};
+use crate::common::{PYTHON, assert_counts, assert_whole, curl, echo, nginx, profiles, script, traced};
 
-profiles!(haproxy, tunnel, upgrade);
+profiles!(haproxy, proxied, tunnel, upgrade);
 
 fn haproxy(profile: &str) {
     require!("haproxy", PYTHON, "curl");
@@ -39,6 +39,36 @@ fn haproxy(profile: &str) {
     assert_eq!((count("curl"), count("haproxy"), count("echo")), (21, 42, 21));
     let large = finished.spans.iter().filter(|span| span.path() == "/bytes/3000000");
     assert!(large.into_iter().all(|span| span.int("http.response.body.size") == Some(3_000_000)));
+}
+
+/// What a balancer says of its client in front of the first request (the PROXY protocol) hides no request.
+fn proxied(profile: &str) {
+    require!("haproxy", "nginx", "curl");
+    for (version, sends) in [(1, "send-proxy"), (2, "send-proxy-v2")] {
+        let lab = Lab::new();
+        let mut agent = Agent::start(&traced(&lab, profile));
+        let (_nginx, behind) =
+            nginx(&lab, "server { listen LISTEN proxy_protocol; location / { return 200 ok; } }");
+        let (listener, port) = http::listener();
+        let config = lab.write(
+            "haproxy.cfg",
+            format!(
+                "defaults\n  mode http\n  timeout connect 10s\n  timeout client 10s\n  timeout server 10s\n\
+                 frontend in\n  bind fd@0\n  default_backend out\n\
+                 backend out\n  server nginx 127.0.0.1:{behind} {sends}\n"
+            ),
+        );
+        let mut haproxy = command("haproxy");
+        haproxy.args(["-db", "-f"]).arg(config);
+        let _haproxy = Program::start_with(&mut haproxy, std::os::fd::OwnedFd::from(listener));
+        run(curl(&lab).arg(format!("http://127.0.0.1:{port}/[1-5]"))).success();
+        agent.wait_for("20 spans", |spans| spans.len() >= 20);
+        let finished = agent.stop();
+        assert_counts(&finished, 10, 10);
+        assert_whole(&finished);
+        let nginx = finished.spans.iter().filter(|span| span.service() == "nginx").count();
+        assert_eq!(nginx, 5, "version {version}");
+    }
 }
 
 fn node(lab: &Lab) -> (Program, u16) {

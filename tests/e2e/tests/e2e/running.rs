@@ -239,6 +239,49 @@ fn by_port() {
     assert_eq!(services, ["echo", "later"]);
 }
 
+/// A socket that its program hands to two workers, which both make it listen; the kernel tells of the first.
+const WORKERS: &str = r#"
+import http.server, os, socket, subprocess, sys
+class Worker(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        os._exit(0)
+    def log_message(self, *args): pass
+if len(sys.argv) > 1:
+    server = http.server.HTTPServer(("", 0), Worker, bind_and_activate=False)
+    server.socket = socket.socket(fileno=0)
+    server.server_activate()
+    print("ready", flush=True)
+    server.serve_forever()
+workers = [subprocess.Popen([sys.executable, __file__, "worker"], stdout=subprocess.PIPE) for _ in range(2)]
+for worker in workers:
+    worker.stdout.readline()
+print("PORT", socket.socket(fileno=0).getsockname()[1], flush=True)
+for worker in workers:
+    worker.wait()
+"#;
+
+/// All who serve a port are selected by it, not only who made its socket listen. Each worker answers once.
+#[test]
+fn by_port_of_several() {
+    require!(PYTHON, "curl");
+    let lab = Lab::new();
+    let (bound, port) = bound();
+    let mut agent = Agent::start(&Options::new().args(["--port", &port.to_string()]));
+    let server = Program::start_with(&mut script(&lab, PYTHON, "workers.py", WORKERS), bound);
+    assert_eq!(server.port(), port);
+    for _ in 0..2 {
+        run(curl(&lab).arg(format!("http://127.0.0.1:{port}/one-of-them"))).success();
+    }
+    agent.wait_for("2 spans", |spans| spans.len() >= 2);
+    let finished = agent.stop();
+    assert_counts(&finished, 2, 0);
+    let pids: std::collections::BTreeSet<_> = finished.servers().iter().map(|span| span.pid()).collect();
+    assert_eq!(pids.len(), 2, "{pids:?}");
+}
+
 /// By its number, and its service name by its own environment.
 #[test]
 fn by_pid() {

@@ -83,7 +83,7 @@ fn the_kernel_and_userspace_agree() {
             exchange.pos = pos;
             let kernel = sampler.decide(None, ids::trace_id(SEED, pos));
             assert_eq!(builder.build(&exchange, Arc::default()).is_some(), kernel);
-            exchange.sampled = true;
+            exchange.sampled = Some(true);
             assert!(builder.build(&exchange, Arc::default()).is_some());
         }
     }
