@@ -9,11 +9,14 @@ use std::{
         mpsc::{self, Receiver, SyncSender},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Lines that wait at most, of some 200 bytes each: a start at the level `debug` says as many at once.
 const MAX_WAITING: usize = 4096;
+
+/// How often [`Writer::flush`] looks for room.
+const ROOM_EVERY: Duration = Duration::from_millis(1);
 
 /// What is to be written.
 struct Item {
@@ -64,10 +67,16 @@ impl Writer {
     /// Waits until everything is written, as long as `patience` lasts.
     pub(super) fn flush(&self, patience: Duration) {
         let (done, written) = mpsc::sync_channel(1);
-        if self.hand_over(What::Flush(done)) {
-            // Nobody can be told of what is not written.
-            written.recv_timeout(patience).ok();
+        let until = Instant::now() + patience;
+        // Where there is no room, there will be as soon as somebody reads.
+        while !self.hand_over(What::Flush(done.clone())) {
+            if Instant::now() >= until {
+                return;
+            }
+            thread::sleep(ROOM_EVERY);
         }
+        // Nobody can be told of what is not written.
+        written.recv_timeout(until.saturating_duration_since(Instant::now())).ok();
     }
 
     fn hand_over(&self, what: What) -> bool {
@@ -98,7 +107,6 @@ mod tests {
     use std::{
         io::{self, Read as _},
         sync::{Condvar, Mutex},
-        time::Instant,
     };
 
     use super::*;
@@ -141,5 +149,6 @@ mod tests {
         state.lock().unwrap().1.as_slice().read_to_string(&mut text).unwrap();
         assert!(text.starts_with("0\n1\n2\n"), "{text}");
         assert!(text.ends_with(&format!("\n{lost} lost\nafter\n")), "{text}");
+        assert_eq!(writer.lost(), lost);
     }
 }
