@@ -51,9 +51,6 @@ pub struct Scratch {
     pub bytes: [u8; BUFFER],
 }
 
-/// Of [`Moved::left`].
-pub const FRAMES_FROM: u32 = 2;
-
 /// One call, or one message of a call, that moved bytes.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -77,10 +74,8 @@ pub struct Moved {
     pub request: u32,
     /// 1 if bytes of the other direction moved that no hook has accounted for yet.
     pub crossed: u32,
-    /// 1 once it is clear that the connection is to be left alone; [`FRAMES_FROM`] if frames follow from `frames` on.
+    /// 1 once it is clear that the connection is to be left alone.
     pub left: u32,
-    /// Place in the call.
-    pub frames: u64,
     /// Bytes in front of the first message, which belong to none.
     pub lead: u64,
     /// The byte that counts as the first of these although an earlier call moved it; 0 if there is none.

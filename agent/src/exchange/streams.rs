@@ -85,8 +85,8 @@ impl Streams {
 
     /// Takes over the exchange by which the connection turned to HTTP/2: its request is the first stream's (RFC 7540,
     /// section 3.2).
-    pub(crate) fn adopt(&mut self, exchange: Exchange) {
-        let Exchange { pos, tgid, tid, start_ns, wait_ns, sampled, cause, .. } = exchange;
+    pub(crate) fn adopt(&mut self, exchange: &Exchange) {
+        let &Exchange { pos, tgid, tid, start_ns, wait_ns, sampled, cause, .. } = exchange;
         let open = Open {
             begin: Begin { pos, tgid, tid, start_ns, wait_ns, sampled, cause, other: 0 },
             request: without_version(&exchange.request),

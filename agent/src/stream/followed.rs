@@ -62,7 +62,7 @@ impl Followed {
     pub(super) fn adopt(&mut self, exchange: Exchange, context: &mut Context<'_>) {
         match self {
             Self::Ordered(_) | Self::Calls(_) => context.out.push(exchange),
-            Self::Multiplexed(conn) => conn.adopt(exchange),
+            Self::Multiplexed(conn) => conn.adopt(&exchange),
         }
     }
 

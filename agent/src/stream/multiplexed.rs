@@ -70,7 +70,7 @@ impl Conn {
     }
 
     /// Takes over the exchange by which the connection turned to HTTP/2.
-    pub(super) fn adopt(&mut self, exchange: Exchange) {
+    pub(super) fn adopt(&mut self, exchange: &Exchange) {
         self.streams.adopt(exchange);
     }
 

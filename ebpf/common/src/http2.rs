@@ -45,7 +45,7 @@ pub enum Told {
 
 /// How much of a frame of this type crosses. What says nothing about a stream's message does not; and what the
 /// tables of header compression hold is said in the header blocks themselves (RFC 7541, section 6.3).
-#[inline(always)]
+#[inline]
 pub const fn told(kind: u8) -> Told {
     match kind {
         HEADERS | RST_STREAM | PUSH_PROMISE | GOAWAY | CONTINUATION => Told::Whole,
@@ -56,7 +56,7 @@ pub const fn told(kind: u8) -> Told {
 
 /// Whether nine bytes can be the header of a frame. Those that cannot end a connection between peers that follow
 /// RFC 9113, so who meets one has lost count. Types that are not known are let pass.
-#[inline(always)]
+#[inline]
 pub const fn plausible(kind: u8, len: u32, stream: u32) -> bool {
     match kind {
         DATA | HEADERS | CONTINUATION => stream != 0,
@@ -76,7 +76,7 @@ const USUAL_FRAME: u32 = 16_384;
 
 /// Whether the header of a [`plausible`] frame is of a known type, with flags that this type has and a usual length: what
 /// bytes that are something else hardly ever are.
-#[inline(always)]
+#[inline]
 pub const fn strict(kind: u8, flags: u8, len: u32) -> bool {
     let known = match kind {
         DATA => END_STREAM | PADDED,
@@ -132,9 +132,9 @@ mod tests {
             ("Kafka", &[0, 0, 0, 0x20, 0, 3, 0, 9, 0, 0, 0, 1, 0, 4]),
             ("PostgreSQL", &[0, 0, 0, 0x2a, 0, 3, 0, 0, b'u', b's', b'e', b'r']),
         ] {
-            let [a, b, c, kind, flags, d, e, f, g, ..] = *bytes else { unreachable!() };
-            let len = u32::from_be_bytes([0, a, b, c]);
-            let stream = u32::from_be_bytes([d, e, f, g]);
+            let (kind, flags) = (bytes[3], bytes[4]);
+            let len = u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]);
+            let stream = u32::from_be_bytes([bytes[5], bytes[6], bytes[7], bytes[8]]);
             assert!(!(plausible(kind, len, stream) && strict(kind, flags, len)), "{name}");
         }
     }

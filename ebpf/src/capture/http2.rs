@@ -103,9 +103,7 @@ const FULL: u32 = 2;
 /// Bytes that one event tells. A frame header more would not go beyond what the verifier is told by a mask.
 const ROOM: u64 = HEAD_CAPTURE as u64 - 16;
 
-/// `PRI * HT`, where a frame header is awaited: the preface.
-const PREFACE_WORD: u64 = u64::from_le_bytes(*b"PRI * HT");
-/// What comes behind the bytes of it that fill a frame header.
+/// What comes behind the bytes of a preface that fill a frame header.
 const PREFACE_REST: u64 = 15;
 
 /// The connection speaks HTTP/2: its preface begins at the position `base` of the direction that `TX` names. The next byte of

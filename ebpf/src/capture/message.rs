@@ -23,7 +23,7 @@ use crate::{
     emit, filter,
     head::{self, Framing, Looks, spandrel_head},
     inject,
-    scratch::{self, FRAMES_FROM, Moved, Scratch},
+    scratch::{self, Moved, Scratch},
 };
 
 /// Takes what it understands of the sent bytes from `offset` on and returns how many that were; 0 for all.
@@ -152,8 +152,6 @@ fn preface<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch
         scratch.moved.base += 1;
         scratch.moved.len -= 1;
     }
-    scratch.moved.left = FRAMES_FROM;
-    scratch.moved.frames = 0;
 }
 
 /// Holds the lone first byte of a request, the last of this call, until more comes: with it the kernel side can
@@ -319,8 +317,6 @@ fn response<const TX: bool>(state: &mut State, offset: u64, framing: Framing, sc
     if tunnel {
         if status == 101 && head::upgrades_to_http2(scratch) {
             http2::turn::<TX>(state, at + end);
-            scratch.moved.left = FRAMES_FROM;
-            scratch.moved.frames = offset + end;
         } else {
             state.phase = IGNORED;
         }

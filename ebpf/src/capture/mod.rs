@@ -43,7 +43,7 @@ use crate::{
         sock::{Memory, Sock, Tcp},
         task::Ids,
     },
-    scratch::{self, FRAMES_FROM, Moved, Scratch},
+    scratch::{self, Moved, Scratch},
 };
 
 /// Nanoseconds of waiting below which none is told. Before Linux 6.19 a read sets TCP's own time stamp anew (later
@@ -71,10 +71,6 @@ pub fn moved<const TX: bool>(state: &mut State, sock: Sock, tcp: Option<Tcp<impl
         }
         scratch.last_tid = u64::from(scratch.moved.ids.tid);
         scratch.last_sk = sock.0;
-        if scratch.moved.left == FRAMES_FROM {
-            spandrel_frames(state, u32::from(TX), scratch.moved.frames);
-            return false;
-        }
         scratch.moved.left != 0
     });
     if !TX {
@@ -153,6 +149,9 @@ fn locked<const TX: bool>(
         }
         let done = step::<TX>(state, offset);
         if done == 0 {
+            if state.phase == HTTP2 {
+                spandrel_frames(state, u32::from(TX), 0);
+            }
             return;
         }
         offset += done;

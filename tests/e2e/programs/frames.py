@@ -130,7 +130,7 @@ def main():
     half = Half(socket.create_connection(listener.getsockname()), seed)
     cut = half.random.choice([1, 4, 14, 24, 24])
     half.sock.sendall(PREFACE[:cut])
-    half.send(PREFACE[cut:] + frame(4, 0, 0))
+    half.sock.sendall(PREFACE[cut:] + frame(4, 0, 0))
     done, reader = set(), Half(half.sock, seed + 2)
 
     def read():

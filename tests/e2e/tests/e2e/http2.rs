@@ -9,7 +9,7 @@ use spandrel_test_support::{
 };
 
 use crate::common::{
-    assert_counts, assert_enclosed, assert_whole, curl, nginx, profiles, script, text, traced,
+    PYTHON, assert_counts, assert_enclosed, assert_whole, curl, nginx, profiles, script, text, traced,
 };
 
 profiles!(files, load, node, go, joined, frames, upgraded);
