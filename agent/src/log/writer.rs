@@ -65,7 +65,7 @@ impl Writer {
     }
 
     /// How many lines were lost so far.
-    pub(super) fn lost(&self) -> u64 {
+    pub(super) fn lost_so_far(&self) -> u64 {
         self.lock().all_lost
     }
 
@@ -146,7 +146,7 @@ mod tests {
         writer.flush(Duration::from_millis(10));
         assert!(begun.elapsed() < Duration::from_secs(5));
         // One more than may wait may be on its way.
-        let lost = writer.lost();
+        let lost = writer.lost_so_far();
         assert!((99..=100).contains(&lost), "{lost}");
         let Gate { state, changed } = &*stuck.0;
         state.lock().unwrap().0 = true;
@@ -158,6 +158,6 @@ mod tests {
         state.lock().unwrap().1.as_slice().read_to_string(&mut text).unwrap();
         assert!(text.starts_with("0\n1\n2\n"), "{text}");
         assert!(text.ends_with(&format!("\n{lost} lost\nafter\n")), "{text}");
-        assert_eq!(writer.lost(), lost);
+        assert_eq!(writer.lost_so_far(), lost);
     }
 }
