@@ -20,7 +20,7 @@ const LAST_VERSION: u16 = 34;
 
 /// Whether bytes may begin the first request of a connection. `first` are the first eight of them and `second` the next
 /// ones, the first in the lowest bits: size, API key, version, correlation id, length of the client id.
-#[inline(always)]
+#[inline]
 pub const fn is_request(first: u64, second: u64) -> bool {
     let size = (first as u32).swap_bytes();
     let key = ((first >> 32) as u16).swap_bytes();

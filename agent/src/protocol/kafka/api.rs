@@ -12,7 +12,6 @@ pub const PRODUCE: i16 = 0;
 pub const FETCH: i16 = 1;
 pub(super) const METADATA: i16 = 3;
 pub(super) const SASL_HANDSHAKE: i16 = 17;
-pub(super) const API_VERSIONS: i16 = 18;
 pub(super) const DESCRIBE_TOPIC_PARTITIONS: i16 = 75;
 
 /// How many versions a sender may be ahead of what is known here, in the first request of a connection: what
@@ -181,7 +180,7 @@ mod tests {
             (Some("Produce"), Some("Fetch"), Some("Metadata"))
         );
         assert_eq!(name(SASL_HANDSHAKE), Some("SaslHandshake"));
-        assert_eq!(name(API_VERSIONS), Some("ApiVersions"));
+        assert_eq!(name(18), Some("ApiVersions"));
         assert_eq!(name(DESCRIBE_TOPIC_PARTITIONS), Some("DescribeTopicPartitions"));
         assert_eq!((name(-1), name(10_000)), (None, None));
         assert!(knows(PRODUCE, 13) && !knows(PRODUCE, 14) && !knows(PRODUCE, -1));

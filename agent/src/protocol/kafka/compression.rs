@@ -13,7 +13,7 @@ use super::content::Codec;
 
 /// Bytes that a batch may hold unpacked: sixteen times the largest that is kept packed. What is larger is a
 /// bomb, or text that says the same again and again; its first records are read.
-pub const UNPACKED: usize = 16 << 20;
+pub(super) const UNPACKED: usize = 16 << 20;
 
 /// Bytes that are unpacked at once.
 const PIECE: usize = 32 << 10;

@@ -139,14 +139,12 @@ const NAMES: [&str; 133] = [
 
 /// The name of an error code; `None` for 0, which is none.
 pub fn name(code: i16) -> Option<&'static str> {
-    match code {
-        0 => None,
-        _ => {
-            let place = usize::try_from(code).ok().and_then(|code| code.checked_sub(1));
-            // What is not known is what Kafka's own clients make of it, and so is -1.
-            Some(place.and_then(|place| NAMES.get(place)).copied().unwrap_or("UNKNOWN_SERVER_ERROR"))
-        }
+    if code == 0 {
+        return None;
     }
+    let place = usize::try_from(code).ok().and_then(|code| code.checked_sub(1));
+    // What is not known is what Kafka's own clients make of it, and so is -1.
+    Some(place.and_then(|place| NAMES.get(place)).copied().unwrap_or("UNKNOWN_SERVER_ERROR"))
 }
 
 #[cfg(test)]

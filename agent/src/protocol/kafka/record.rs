@@ -176,7 +176,7 @@ impl Walk {
         let window = bytes.get(..PREFIX).unwrap_or(bytes);
         let (len, first) = self.number(signed(window))?;
         let Ok(len) = u32::try_from(len) else { return self.fail() };
-        let (_, time) = self.number(long(window.get(first + 1..)?))?;
+        let ((), time) = self.number(long(window.get(first + 1..)?))?;
         let mut at = first + 1 + time;
         let (offset_delta, taken) = self.number(signed(window.get(at..)?))?;
         at += taken;

@@ -62,7 +62,7 @@ pub(super) struct Batches {
     /// Neither are those of these transactions: producer, and offset of the first record.
     aborted: Vec<(i64, i64)>,
     records: Records,
-    batches: u32,
+    seen: u32,
 }
 
 impl Batches {
@@ -77,16 +77,15 @@ impl Batches {
             from,
             aborted,
             records: Records { bytes: len, ..Records::default() },
-            batches: 0,
+            seen: 0,
         }
     }
 
     /// What was found.
     pub(super) fn finish(mut self) -> Records {
         match std::mem::replace(&mut self.state, State::Between) {
-            State::Between => {}
             // The last batch of a Fetch response may be cut, and is asked for again.
-            State::Skip(_) => {}
+            State::Between | State::Skip(_) => {}
             State::Plain(..) => self.records.unread = true,
             State::Packed { bytes, .. } => {
                 self.records.unread = true;
@@ -199,32 +198,38 @@ impl Batches {
                 self.state = State::Skip(self.left);
                 return Some(0);
             }
-            _ => return self.strange(),
+            _ => {
+                self.strange();
+                return Some(0);
+            }
         };
         match magic {
             0 | 1 => {
                 self.records.old = true;
-                self.count(base, base, 1, self.batches == 0, Codec::None);
+                self.count(base, base, 1, self.seen == 0, Codec::None);
                 self.state = State::Skip(whole);
                 Some(0)
             }
             2 => {
                 let header = bytes.get(..HEADER);
-                if len as u32 <= COVERED - 1 {
-                    return self.strange();
+                if (len as u32) < COVERED {
+                    self.strange();
+                    return Some(0);
                 }
                 self.head(header?, base, len as u32 - COVERED);
                 Some(HEADER)
             }
-            _ => self.strange(),
+            _ => {
+                self.strange();
+                Some(0)
+            }
         }
     }
 
     /// What comes is no batch.
-    fn strange(&mut self) -> Option<usize> {
+    fn strange(&mut self) {
         self.records.unread = true;
         self.state = State::Skip(self.left);
-        Some(0)
     }
 
     fn head(&mut self, header: &[u8], base: i64, len: u32) {
@@ -237,7 +242,7 @@ impl Batches {
         let aborted = attributes & TRANSACTIONAL != 0 && self.aborted.iter().any(of_aborted);
         if attributes & CONTROL != 0 {
             // The transaction of this producer ends here; it may begin another one.
-            if let Some(ended) = self.aborted.iter().position(|aborted| of_aborted(aborted)) {
+            if let Some(ended) = self.aborted.iter().position(of_aborted) {
                 self.aborted.remove(ended);
             }
         }
@@ -256,7 +261,7 @@ impl Batches {
         };
         self.batch = Batch { base, codec: Some(codec) };
         let count = u64::try_from(long(57)).unwrap_or(0);
-        self.count(base, last, count, self.batches == 0, codec);
+        self.count(base, last, count, self.seen == 0, codec);
         self.state = match codec {
             Codec::None => State::Plain(len, Walk::default()),
             Codec::Unknown => {
@@ -271,7 +276,7 @@ impl Batches {
     /// one where they are read, and by their offsets where not.
     fn count(&mut self, base: i64, last: i64, count: u64, first: bool, codec: Codec) {
         let records = &mut self.records;
-        self.batches = self.batches.saturating_add(1);
+        self.seen = self.seen.saturating_add(1);
         records.codec = if first || records.codec == Some(codec) { Some(codec) } else { None };
         let begin = self.from.map_or(base, |from| from.max(base));
         if count == 0 || begin > last {

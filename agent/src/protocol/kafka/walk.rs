@@ -251,15 +251,13 @@ impl Walk {
             return Some((value.checked_sub(1), len));
         }
         let (value, len) = if short { (i32::from(int16(bytes)?), 2) } else { (int32(bytes)?, 4) };
-        match value {
-            -1 => Some((None, len)),
-            value => match u32::try_from(value) {
-                Ok(value) => Some((Some(value), len)),
-                Err(_) => {
-                    self.progress = Progress::Malformed;
-                    None
-                }
-            },
+        match u32::try_from(value) {
+            Ok(value) => Some((Some(value), len)),
+            Err(_) if value == -1 => Some((None, len)),
+            Err(_) => {
+                self.progress = Progress::Malformed;
+                None
+            }
         }
     }
 

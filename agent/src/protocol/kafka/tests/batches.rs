@@ -165,7 +165,7 @@ fn every_codec_tells_the_same() {
 fn several_batches_and_a_cut_one() {
     let parent = traceparent(7);
     let record = Record { headers: vec![("traceparent", Some(parent.as_bytes()))], ..Record::default() };
-    let one = batch(10, 0, 1, &encode(&[record.clone()]));
+    let one = batch(10, 0, 1, &encode(std::slice::from_ref(&record)));
     let control = batch(11, 1 << 5 | 1 << 4, 1, b"\x01\x02\x03");
     let two = batch(12, 1 << 4, 2, &encode(&[record.clone(), record.clone()]));
     let bytes = [&one[..], &control, &two, &one[..one.len() - 1]].concat();
