@@ -26,7 +26,7 @@ use super::{
     runtime::Language,
     select::{Ignored, Selected, Selectors, Verdict},
 };
-use crate::config::settings::ResourceConfig;
+use crate::{config::settings::ResourceConfig, span::redact, stats::Stats};
 
 /// Traced processes that are remembered: as many as the kernel side remembers.
 const MAX_TRACED: usize = PROCESSES as usize;
@@ -100,11 +100,17 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// An empty registry. `resource` is the agent's own.
-    pub fn new(selectors: Selectors, resource: &ResourceConfig) -> Self {
+    /// An empty registry. `resource` is the agent's own. What resources may not show is redacted by `redaction` and
+    /// counted in `stats`.
+    pub fn new(
+        selectors: Selectors,
+        resource: &ResourceConfig,
+        redaction: redact::Policy,
+        stats: Arc<Stats>,
+    ) -> Self {
         Self {
             selectors,
-            describer: Describer::new(Host::read(), resource),
+            describer: Describer::new(Host::read(), resource, redaction, stats),
             agent: std::process::id(),
             traced: HashMap::new(),
             ended: VecDeque::new(),
@@ -121,6 +127,15 @@ impl Registry {
     /// Takes other selectors for what is decided from now on; gives those before. Follow it by a [`Self::scan`].
     pub fn reselect(&mut self, selectors: Selectors) -> Selectors {
         std::mem::replace(&mut self.selectors, selectors)
+    }
+
+    /// Redacts resources by other choices: those of living processes are made again.
+    pub fn redact(&mut self, redaction: &redact::Policy) {
+        if self.describer.redact(redaction) {
+            for traced in self.traced.values_mut().filter(|traced| traced.ended_ns.is_none()) {
+                traced.resource = None;
+            }
+        }
     }
 
     /// A process is no longer traced.
