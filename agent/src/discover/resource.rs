@@ -133,7 +133,7 @@ fn service_name(facts: &Facts, files: &dyn Files, redactor: &Redactor) -> String
     if args.iter().zip(&facts.args).all(|(shown, arg)| **shown == **arg) {
         return name::service_name(facts, files);
     }
-    let args = args.iter().map(|arg| arg.to_string()).collect();
+    let args = args.into_iter().map(String::from).collect();
     name::service_name(&Facts { args, ..facts.clone() }, files)
 }
 

@@ -159,7 +159,7 @@ impl Redactor {
         if !may_hold(text.as_bytes()) {
             return text;
         }
-        match self.hide(&text, find(&text, self), stats) {
+        match Self::hide(&text, find(&text, self), stats) {
             Some(shown) => Cow::Owned(shown),
             None => text,
         }
@@ -178,11 +178,11 @@ impl Redactor {
             return self.text(query, stats);
         }
         found.extend(find(query, self));
-        self.hide(query, found, stats).map_or(Cow::Borrowed(query), Cow::Owned)
+        Self::hide(query, found, stats).map_or(Cow::Borrowed(query), Cow::Owned)
     }
 
     /// A text without what was found in it, which is counted. `None` if nothing was found.
-    fn hide(&self, text: &str, found: Vec<Found>, stats: &Stats) -> Option<String> {
+    fn hide(text: &str, found: Vec<Found>, stats: &Stats) -> Option<String> {
         if found.is_empty() {
             return None;
         }

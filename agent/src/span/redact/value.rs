@@ -38,7 +38,7 @@ pub(super) fn value(bytes: &[u8], from: usize) -> Option<(usize, usize)> {
             let json = matches!(first, Some(b'"' | b'\'' | b'[' | b'{'));
             Some((from, if json { list_end(bytes, from) } else { from + plain_list(rest) }))
         }
-        _ => Some((from, from + rest.iter().position(stops).unwrap_or(rest.len()))),
+        _ => Some((from, from + rest.iter().position(|byte| stops(*byte)).unwrap_or(rest.len()))),
     }
 }
 
@@ -47,14 +47,15 @@ fn slashes_at(bytes: &[u8], at: usize) -> usize {
 }
 
 /// What ends a value without quotes.
-fn stops(byte: &u8) -> bool {
-    byte.is_ascii_whitespace() || b"&;,\"'<>#)}|".contains(byte)
+const fn stops(byte: u8) -> bool {
+    byte.is_ascii_whitespace()
+        || matches!(byte, b'&' | b';' | b',' | b'"' | b'\'' | b'<' | b'>' | b'#' | b')' | b'}' | b'|')
 }
 
 /// The length of a list of words without quotes, its brackets included.
 fn plain_list(rest: &[u8]) -> usize {
     let close = if rest.first() == Some(&b'[') { b']' } else { b'}' };
-    match rest.iter().position(|byte| *byte == close || *byte != b',' && stops(byte)) {
+    match rest.iter().position(|byte| *byte == close || *byte != b',' && stops(*byte)) {
         Some(at) if rest.get(at) == Some(&close) => at + 1,
         Some(at) => at,
         None => rest.len(),
