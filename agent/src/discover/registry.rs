@@ -6,7 +6,6 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    path::PathBuf,
     sync::Arc,
 };
 
@@ -377,9 +376,10 @@ impl Registry {
             *traced = Traced::new(traced.selected, parent);
         }
         let facts = self.facts(pid);
-        let files = ProcessFiles::new(pid);
-        let go =
-            Language::of(&facts).is_none().then(|| go::version(&PathBuf::from(format!("/proc/{pid}/exe"))));
+        let look = Look::at(pid);
+        let files = ProcessFiles::new(look.as_ref().map_or(pid, Look::thread));
+        let look = look.filter(|_| Language::of(&facts).is_none());
+        let go = look.map(|look| go::version(&look.path("exe")));
         let resource = Arc::new(self.describer.describe(&facts, &files, go.flatten()));
         if !self.traced.contains_key(&pid) {
             self.insert(pid, Traced::new(Selected::Everything, 0));

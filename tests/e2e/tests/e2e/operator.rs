@@ -1,6 +1,8 @@
 //! What an operator relies on: no secret comes out, a changed file takes effect without a lost request, a bad one
 //! changes nothing, and requests are measured whether they are sampled or not.
 
+use std::{os::unix::fs::FileTypeExt as _, path::Path};
+
 use rustix::process::Signal;
 use spandrel_test_support::{
     Agent, Kind, Lab, Options, Program, http,
@@ -169,6 +171,23 @@ fn measured(profile: &str) {
     drop(stream);
     server.kill();
     agent.stop().assert_complete();
+}
+
+/// A device or a link that the report is to go to stays what it is.
+#[test]
+fn reports_go_through_links_and_into_devices() {
+    let lab = Lab::new();
+    let (file, link) = (lab.write("report", "old"), lab.path("link"));
+    std::os::unix::fs::symlink(&file, &link).expect("a link");
+    for place in [Path::new("/dev/null"), &link] {
+        let mut command = process::command(spandrel_test_support::agent::binary());
+        command.args(["run", "--cmd", &lab.pattern(), "--console", "off", "--report"]).arg(place);
+        process::run(command.args(["--", "true"])).success();
+    }
+    let kind = |path: &Path| std::fs::symlink_metadata(path).expect("it is there").file_type();
+    assert!(kind(Path::new("/dev/null")).is_char_device());
+    assert!(kind(&link).is_symlink());
+    assert!(lab.read("report").contains("\"ledger\""));
 }
 
 /// `spandrel config`: check says what is wrong and where, show where values come from, schema is JSON.
