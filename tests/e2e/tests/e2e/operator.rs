@@ -49,16 +49,24 @@ fn secrets(profile: &str) {
     server.kill();
     let finished = agent.stop();
     let spans = format!("{:?}", finished.spans);
+    let resources = format!("{:?}", finished.spans.iter().map(|span| &span.resource).collect::<Vec<_>>());
     let report = format!("{:?}", finished.report);
-    for (name, output) in
-        [("spans", &spans), ("metrics", &metrics), ("the log", &finished.stderr), ("the report", &report)]
-    {
+    for (name, output) in [
+        ("spans", &spans),
+        ("resources", &resources),
+        ("metrics", &metrics),
+        ("the log", &finished.stderr),
+        ("the report", &report),
+    ] {
         for canary in ["canary-", "CANARY2", "4111111111111111", "dXNlcjpjYW5hcnk"] {
             assert!(!output.contains(canary), "{canary} is in {name}: {output}");
         }
     }
     assert!(spans.contains("/p/token=REDACTED") && spans.contains("[REDACTED]"), "{spans}");
-    assert!(spans.contains("postgres://REDACTED:REDACTED@h/d") && spans.contains("blue"), "{spans}");
+    assert!(
+        resources.contains("postgres://REDACTED:REDACTED@h/d") && resources.contains("blue"),
+        "{resources}"
+    );
     assert!(metrics.contains("spandrel_redactions_total{rule=\"aws_key\"}"), "{metrics}");
 }
 
