@@ -20,6 +20,7 @@ mod head;
 mod inject;
 mod kernel;
 mod maps;
+mod preempt;
 mod probe;
 mod read;
 mod scratch;

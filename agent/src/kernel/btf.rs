@@ -182,6 +182,25 @@ impl<'a> Btf<'a> {
         None
     }
 
+    /// Place of a function among the types; `None` if this kernel has no such function.
+    pub fn function(&self, name: &str) -> Option<u32> {
+        self.named(KIND_FUNC, name)
+    }
+
+    /// Whether this kernel has such a variable. Only those of which each CPU has its own are told.
+    pub fn has_variable(&self, name: &str) -> bool {
+        self.named(KIND_VAR, name).is_some()
+    }
+
+    fn named(&self, kind: u32, name: &str) -> Option<u32> {
+        let is_it = |id: &u32| {
+            self.record(*id).is_some_and(|record| {
+                record.kind() == kind && self.string(record.name) == Some(name.as_bytes())
+            })
+        };
+        (1..self.records.len() as u32).find(is_it)
+    }
+
     /// Number of arguments that programs on a tracepoint get; `None` if this kernel has no such tracepoint.
     pub fn tracepoint(&self, name: &str) -> Option<usize> {
         let id = *self.typedefs.get(format!("btf_trace_{name}").as_bytes())?;

@@ -7,6 +7,7 @@ pub mod inject;
 pub mod layout;
 mod loader;
 mod object;
+mod preempt;
 pub mod privilege;
 mod ring;
 mod uprobe;

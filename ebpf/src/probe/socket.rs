@@ -19,6 +19,7 @@ use crate::{
         task::{self, Ids, Running, Thread},
     },
     maps::{self, NOTICED},
+    preempt,
 };
 
 const MSG_OOB: i32 = 0x1;
@@ -48,9 +49,14 @@ pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
 fn moved<const TX: bool>(sk: *const u8, result: i32, flags: i32) {
     let task = Running::task();
     let ids = task.ids();
-    if !filter::selected(ids.tgid) || flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
-        return;
+    if filter::selected(ids.tgid) && flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) == 0 {
+        preempt::without(|| followed::<TX>(task, ids, sk, result, flags));
     }
+}
+
+/// The same, of a process that is traced.
+#[inline(always)]
+fn followed<const TX: bool>(task: Running, ids: Ids, sk: *const u8, result: i32, flags: i32) {
     if result <= 0 {
         if TX && let Some(state) = conn::on_socket(sk) {
             state.added = 0;

@@ -14,9 +14,9 @@ use crate::{
         files,
         sock::{Raw, Sock, Tcp},
         syscall::{Shape, Syscall, Way},
-        task::{Ids, Running},
+        task::Running,
     },
-    read,
+    preempt, read,
 };
 
 const MSG_SKIP: u64 = 0x1 | 0x2 | 0x2000;
@@ -35,17 +35,17 @@ pub fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     let task = Running::task();
     if task.is_compat() {
         if filter::selected(task.ids().tgid) {
-            noticed(Unseen::Compat);
+            preempt::without(|| noticed(Unseen::Compat));
         }
-    } else if syscall.shape() != Shape::Other {
-        returned(&syscall, task.ids(), ctx.arg(1));
+    } else if syscall.shape() != Shape::Other && filter::selected(task.ids().tgid) {
+        preempt::without(|| returned(&syscall, ctx.arg(1)));
     }
     0
 }
 
 #[inline(always)]
-fn returned(syscall: &Syscall, ids: Ids, result: i64) {
-    if !filter::selected(ids.tgid) || syscall.receive_flags() & MSG_SKIP != 0 {
+fn returned(syscall: &Syscall, result: i64) {
+    if syscall.receive_flags() & MSG_SKIP != 0 {
         return;
     }
     match syscall.shape() {

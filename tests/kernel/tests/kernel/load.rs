@@ -1,6 +1,6 @@
 //! More than the ring holds: what is lost is counted, to the last request.
 
-use crate::stage::{by_both, options, play};
+use crate::stage::{agree, by_both, options, play};
 
 /// Connections, exchanges of each, bytes of their heads: four heads an exchange, so 180 MiB, ten times the ring.
 pub(crate) const FLOOD: [&str; 3] = ["40", "300", "3900"];
@@ -24,6 +24,32 @@ fn an_agent_that_cannot_keep_up() {
         for span in &finished.spans {
             let status = span.path().rsplit('/').next().and_then(|status| status.parse().ok());
             assert!(span.status().is_none() || span.status() == status, "{profile}: {span:?}");
+        }
+    });
+}
+
+/// Threads, exchanges of each.
+const CROWD: [&str; 2] = ["12", "400"];
+
+#[test]
+fn threads_that_interrupt_each_other() {
+    by_both(|profile| {
+        let options = options(profile).env("OTEL_BSP_MAX_QUEUE_SIZE", "100000");
+        let played = play(options, "crowd", &CROWD);
+        let finished = &played.finished;
+        let report = &finished.report;
+        let real = played.truth.lines.len() as u64;
+        report.ledger.assert_closed();
+        println!(
+            "{profile}: {real} ends, {} seen, {} hooks skipped, {} scratch busy, {} gaps",
+            report.ledger.seen, report.kernel("hooks_skipped"), report.kernel("scratch_busy"), report.kernel("gaps")
+        );
+        assert_eq!(report.kernel("scratch_busy"), 0, "{profile}: {}", report.json);
+        // What the kernel does not run, no program can see: it has to be counted.
+        if report.kernel("hooks_skipped") == 0 {
+            agree(profile, &played.truth, finished);
+        } else {
+            assert!(report.ledger.seen <= real, "{profile}: {}", report.json);
         }
     });
 }
