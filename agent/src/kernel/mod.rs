@@ -200,7 +200,17 @@ impl Kernel {
         for counter in Counter::ALL {
             values.insert(counter.label(), map.get(&(*counter as u32), 0)?.iter().sum());
         }
+        values.insert(Counter::HooksSkipped.label(), self.skipped());
         Ok(Counters(values))
+    }
+
+    /// How often the kernel left out a hook.
+    fn skipped(&self) -> u64 {
+        let programs = self.hooks.iter().filter_map(|hook| {
+            let program: &BtfTracePoint = self.ebpf.program(hook.program)?.try_into().ok()?;
+            preempt::skipped(program.fd().ok()?)
+        });
+        programs.sum()
     }
 
     /// What the kernel says about our programs.

@@ -1,4 +1,10 @@
-//! Whether this kernel lets tasks interrupt a hook, and the functions of the kernel by which a hook forbids it.
+//! Whether this kernel lets tasks interrupt a hook, and the functions of the kernel by which a hook forbids it; and how often it
+//! was left out all the same.
+
+use std::{
+    fs,
+    os::fd::{AsFd, AsRawFd as _},
+};
 
 use spandrel_common::kfunc;
 
@@ -26,5 +32,29 @@ impl Functions {
     /// Where the kernel has the function of a number.
     pub(super) fn place(&self, number: u32) -> Option<u32> {
         self.0.iter().find_map(|(known, place)| (*known == number).then_some(*place))
+    }
+}
+
+/// How often the kernel left out a program because it was still running on that CPU. Kernels before 5.12 do not tell.
+pub(super) fn skipped(program: impl AsFd) -> Option<u64> {
+    let path = format!("/proc/self/fdinfo/{}", program.as_fd().as_raw_fd());
+    misses(&fs::read_to_string(path).ok()?)
+}
+
+/// The same from what the kernel says about a program's descriptor.
+fn misses(text: &str) -> Option<u64> {
+    let field = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
+    field?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_says_of_a_program() {
+        let text = "pos:\t0\nprog_type:\t26\nprog_tag:\t7e3a92ac\nrun_cnt:\t0\nrecursion_misses:\t38\n";
+        assert_eq!(misses(text), Some(38));
+        assert_eq!(misses("pos:\t0\n"), None);
     }
 }

@@ -34,14 +34,14 @@ const ERESTARTSYS: i32 = 512;
 /// Bytes left through a socket, or could not.
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
-    moved::<true>(ctx.arg(0), ctx.arg(1), 0);
+    preempt::without(|| moved::<true>(ctx.arg(0), ctx.arg(1), 0));
     0
 }
 
 /// Bytes were received from a socket, or could not be.
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
-    moved::<false>(ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    preempt::without(|| moved::<false>(ctx.arg(0), ctx.arg(1), ctx.arg(2)));
     0
 }
 
@@ -49,14 +49,9 @@ pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
 fn moved<const TX: bool>(sk: *const u8, result: i32, flags: i32) {
     let task = Running::task();
     let ids = task.ids();
-    if filter::selected(ids.tgid) && flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) == 0 {
-        preempt::without(|| followed::<TX>(task, ids, sk, result, flags));
+    if !filter::selected(ids.tgid) || flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
+        return;
     }
-}
-
-/// The same, of a process that is traced.
-#[inline(always)]
-fn followed<const TX: bool>(task: Running, ids: Ids, sk: *const u8, result: i32, flags: i32) {
     if result <= 0 {
         if TX && let Some(state) = conn::on_socket(sk) {
             state.added = 0;

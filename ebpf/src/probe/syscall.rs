@@ -14,7 +14,7 @@ use crate::{
         files,
         sock::{Raw, Sock, Tcp},
         syscall::{Shape, Syscall, Way},
-        task::Running,
+        task::{Ids, Running},
     },
     preempt, read,
 };
@@ -34,18 +34,20 @@ pub fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     // In a 32-bit call the numbers mean something else.
     let task = Running::task();
     if task.is_compat() {
-        if filter::selected(task.ids().tgid) {
-            preempt::without(|| noticed(Unseen::Compat));
-        }
-    } else if syscall.shape() != Shape::Other && filter::selected(task.ids().tgid) {
-        preempt::without(|| returned(&syscall, ctx.arg(1)));
+        preempt::without(|| {
+            if filter::selected(task.ids().tgid) {
+                noticed(Unseen::Compat);
+            }
+        });
+    } else if syscall.shape() != Shape::Other {
+        preempt::without(|| returned(&syscall, task.ids(), ctx.arg(1)));
     }
     0
 }
 
 #[inline(always)]
-fn returned(syscall: &Syscall, result: i64) {
-    if syscall.receive_flags() & MSG_SKIP != 0 {
+fn returned(syscall: &Syscall, ids: Ids, result: i64) {
+    if !filter::selected(ids.tgid) || syscall.receive_flags() & MSG_SKIP != 0 {
         return;
     }
     match syscall.shape() {
