@@ -192,6 +192,8 @@ fn start(
     let mut loader = EbpfLoader::new();
     loader
         .btf(Some(&aya_btf))
+        // `CALLS`: only the kernel side uses it.
+        .allow_unsupported_maps()
         .override_global("LAYOUT", &words[..], true)
         .override_global("SCOPE", &options.scope, true)
         .override_global("AGENT_TGID", &agent, true)
@@ -230,10 +232,14 @@ fn start(
     };
     kernel.set_policy(options.policy)?;
     for hook in kernel.hooks.clone() {
-        attach(&mut kernel, hook, &aya_btf).map_err(|source| {
-            verifier::tell(hook.program, &source);
-            LoadError::Program { program: hook.program, source: Box::new(source) }
-        })?;
+        // The second behind the first: they run in this order.
+        let second = hook.second.filter(|_| functions.is_some());
+        for program in [hook.program].into_iter().chain(second) {
+            attach(&mut kernel, program, hook.tracepoint, &aya_btf).map_err(|source| {
+                verifier::tell(program, &source);
+                LoadError::Program { program, source: Box::new(source) }
+            })?;
+        }
     }
     if options.inject && !sockets {
         kernel.injection =
@@ -250,15 +256,20 @@ fn start(
     Ok((kernel, Ring::new(ring)))
 }
 
-fn attach(kernel: &mut Kernel, hook: &Hook, btf: &AyaBtf) -> Result<(), aya::programs::ProgramError> {
+fn attach(
+    kernel: &mut Kernel,
+    program: &str,
+    tracepoint: &str,
+    btf: &AyaBtf,
+) -> Result<(), aya::programs::ProgramError> {
     let program: &mut BtfTracePoint = kernel
         .ebpf
-        .program_mut(hook.program)
+        .program_mut(program)
         .ok_or_else(|| {
             aya::programs::ProgramError::IOError(std::io::Error::other("not in the kernel object"))
         })?
         .try_into()?;
-    program.load(hook.tracepoint, btf)?;
+    program.load(tracepoint, btf)?;
     program.attach()?;
     Ok(())
 }
