@@ -121,7 +121,7 @@ pub fn tick_ns() -> u64 {
     unsafe { read_volatile(&raw const TICK_NS) }
 }
 
-/// Whether hooks have to keep others from their CPU: see [`crate::preempt`].
+/// Whether hooks have to keep others from their CPU: see [`crate::kernel::preempt`].
 #[inline(always)]
 pub fn preemptible() -> bool {
     // SAFETY: as in `member!`.

@@ -20,7 +20,6 @@ mod head;
 mod inject;
 mod kernel;
 mod maps;
-mod preempt;
 mod probe;
 mod read;
 mod scratch;

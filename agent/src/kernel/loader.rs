@@ -225,6 +225,7 @@ fn start(
         ebpf,
         profile,
         hooks: found.hooks.clone(),
+        skipped: 0,
         go: GO_PROBES.map(Probes::new),
         injection: Injection::Off,
         again: None,

@@ -15,6 +15,15 @@ use super::btf::Btf;
 /// [`kfunc::ALL`].)
 const GUARD: &str = "tracepoint_srcu_srcu_data";
 
+/// The first kernel without that other one.
+const FIRST: (u32, u32) = (6, 13);
+
+/// Whether hooks are whole here, by the kernel's doing or by ours.
+pub(super) fn is_forbidden(btf: &Btf<'_>, version: Option<(u32, u32)>) -> bool {
+    let left_to_us = btf.has_variable(GUARD) && version.is_some_and(|version| version >= FIRST);
+    !left_to_us || Functions::needed(btf).is_some()
+}
+
 /// Numbers that the kernel object has for functions of the kernel, and where the kernel has these.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Functions(Vec<(u32, u32)>);

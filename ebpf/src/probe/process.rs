@@ -13,9 +13,10 @@ use crate::{
     emit, filter, globals,
     kernel::{
         files::Table,
+        preempt,
         task::{self, Task},
     },
-    maps, preempt, read, scratch,
+    maps, read, scratch,
 };
 
 /// A program was executed: `(task, old pid, struct linux_binprm)`.

@@ -14,12 +14,12 @@ use crate::{
     emit, filter,
     kernel::{
         files,
+        preempt::{self, Called},
         sock::{Sock, Tcp, Typed},
         syscall::{Shape, Syscall, Way},
         task::{self, Ids, Running, Thread},
     },
     maps::{self, NOTICED},
-    preempt::{self, Called},
 };
 
 const MSG_OOB: i32 = 0x1;

@@ -13,10 +13,11 @@ use crate::{
     conn::{self, BODY, FRESH, HTTP, State},
     emit, filter, globals, inject,
     kernel::{
+        preempt,
         sock::{Raw, Sock, Tcp},
         task,
     },
-    maps, preempt,
+    maps,
 };
 
 // include/net/tcp_states.h

@@ -12,11 +12,11 @@ use crate::{
     filter,
     kernel::{
         files,
+        preempt::{self, Called},
         sock::{Raw, Sock, Tcp},
         syscall::{Shape, Syscall, Way},
         task::{Ids, Running},
     },
-    preempt::{self, Called},
     read,
 };
 

@@ -11,18 +11,21 @@
 use core::{mem::MaybeUninit, ptr};
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_storage_get};
-use spandrel_common::kfunc::{LOCAL_IRQ_RESTORE, LOCAL_IRQ_SAVE, PREEMPT_DISABLE, PREEMPT_ENABLE};
+use spandrel_common::{
+    kfunc::{LOCAL_IRQ_RESTORE, LOCAL_IRQ_SAVE, PREEMPT_DISABLE, PREEMPT_ENABLE},
+    stats::Counter,
+};
 
-use crate::{globals, maps::CALLS};
+use crate::{emit, globals, maps::CALLS};
 
 /// Calls a function of the kernel by the number that stands for it until the loader puts the kernel's own there.
 macro_rules! kfunc {
     ($number:expr, $kind:ty $(, $argument:expr)?) => {{
         // SAFETY: the number is not an address: it becomes the call instruction's operand. Where the loader does not
-        // replace it, the verifier sees that the call is never reached.
+        // replace it, the verifier sees that the call is never reached; where it does, the verifier checks the argument,
+        // and that what was disabled is enabled again.
         let function: $kind = unsafe { core::mem::transmute($number as usize) };
-        // SAFETY: the verifier checks the argument, and that what was disabled is enabled again.
-        unsafe { function($($argument)?) }
+        function($($argument)?)
     }};
 }
 
@@ -33,14 +36,14 @@ macro_rules! kfunc {
 #[inline(always)]
 pub fn without<R>(body: impl FnOnce() -> R) -> R {
     if globals::preemptible() {
-        kfunc!(PREEMPT_DISABLE, unsafe extern "C" fn());
+        kfunc!(PREEMPT_DISABLE, extern "C" fn());
     }
     let result = body();
     if globals::preemptible() {
         let mut flags = MaybeUninit::<u64>::uninit();
-        kfunc!(LOCAL_IRQ_SAVE, unsafe extern "C" fn(*mut u64), flags.as_mut_ptr());
-        kfunc!(PREEMPT_ENABLE, unsafe extern "C" fn());
-        kfunc!(LOCAL_IRQ_RESTORE, unsafe extern "C" fn(*mut u64), flags.as_mut_ptr());
+        kfunc!(LOCAL_IRQ_SAVE, extern "C" fn(*mut u64), flags.as_mut_ptr());
+        kfunc!(PREEMPT_ENABLE, extern "C" fn());
+        kfunc!(LOCAL_IRQ_RESTORE, extern "C" fn(*mut u64), flags.as_mut_ptr());
     }
     result
 }
@@ -105,17 +108,19 @@ pub fn looks<const SECOND: bool>(call: Called) -> bool {
         .cast::<Called>()
         .as_mut()
     };
-    match last {
-        Some(last) if SECOND => {
-            let seen = last.0 == call.0 && last.1 == call.1;
-            last.0 = 0;
-            !seen
-        }
-        Some(last) => {
-            *last = call;
-            true
-        }
+    if !SECOND {
         // Without memory the second finds nothing either, and looks.
-        None => SECOND,
+        let Some(last) = last else { return false };
+        *last = call;
+        return true;
     }
+    if let Some(last) = last {
+        let seen = last.0 == call.0 && last.1 == call.1;
+        last.0 = 0;
+        if seen {
+            return false;
+        }
+    }
+    emit::count(Counter::HooksRepeated);
+    true
 }
