@@ -13,6 +13,7 @@ pub mod go;
 pub mod http1;
 pub mod ids;
 pub mod inject;
+pub mod kfunc;
 pub mod layout;
 pub mod limits;
 pub mod rules;
