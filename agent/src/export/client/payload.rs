@@ -149,10 +149,26 @@ impl Payload {
 /// Cuts an `ExportTraceServiceRequest` in two: the first half of its spans, and the others, each under their own
 /// resource and scope. None if there are not two spans in it, or it cannot be read.
 pub(crate) fn halves(message: &[u8]) -> Option<[(Vec<u8>, usize); 2]> {
+    cut(message, |count| count / 2)
+}
+
+/// An `ExportTraceServiceRequest` without so many of its first spans. None if there are no others, or it cannot be read.
+pub(crate) fn behind(message: &[u8], spans: usize) -> Option<Vec<u8>> {
+    if spans == 0 {
+        return Some(message.to_vec());
+    }
+    let [_, (rest, _)] = cut(message, |_| spans)?;
+    Some(rest)
+}
+
+/// Cuts an `ExportTraceServiceRequest` in two, the first part with as many spans as `first` makes of their number. None
+/// if one of them had none, or it cannot be read.
+fn cut(message: &[u8], first: impl Fn(usize) -> usize) -> Option<[(Vec<u8>, usize); 2]> {
     let request = ExportTraceServiceRequest::decode(message).ok()?;
     let scopes = request.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
     let count: usize = scopes.map(|scope| scope.spans.len()).sum();
-    if count < 2 {
+    let first_part = first(count);
+    if first_part == 0 || first_part >= count {
         return None;
     }
     let mut at = 0;
@@ -163,7 +179,7 @@ pub(crate) fn halves(message: &[u8]) -> Option<[(Vec<u8>, usize); 2]> {
             let mut part = [ResourceSpans { scope_spans: Vec::new(), ..resource.clone() }, resource];
             let [first, second] = &mut part;
             for scope in std::mem::take(&mut second.scope_spans) {
-                let here = (count / 2).saturating_sub(at).min(scope.spans.len());
+                let here = first_part.saturating_sub(at).min(scope.spans.len());
                 at += scope.spans.len();
                 let mut left: Vec<Span> = scope.spans;
                 let right = left.split_off(here);
@@ -183,7 +199,7 @@ pub(crate) fn halves(message: &[u8]) -> Option<[(Vec<u8>, usize); 2]> {
         let resource_spans = parts.into_iter().filter(|resource| !resource.scope_spans.is_empty()).collect();
         ExportTraceServiceRequest { resource_spans }.encode_to_vec()
     };
-    Some([(encode(first), count / 2), (encode(second), count - count / 2)])
+    Some([(encode(first), first_part), (encode(second), count - first_part)])
 }
 
 /// How many spans an `ExportTraceServiceRequest` has; none if it cannot be read.
@@ -225,6 +241,10 @@ mod tests {
         assert!(halves(&otlp::encode(&testing::spans(1))).is_none());
         assert!(halves(b"").is_none());
         assert!(halves(b"\xff\xff").is_none());
+        let two = otlp::encode(&testing::spans(2));
+        assert_eq!(behind(&two, 0).as_deref(), Some(&*two));
+        assert_eq!(behind(&two, 1).and_then(|rest| count(&rest)), Some(1));
+        assert!(behind(&two, 2).is_none() && behind(&two, 3).is_none());
         assert_eq!(count(b"\xff\xff"), None);
     }
 
