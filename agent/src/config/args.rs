@@ -116,7 +116,8 @@ pub struct Run {
     #[arg(long, value_name = "on|off", help_heading = "Propagation")]
     pub propagation: Option<String>,
 
-    /// Send spans here by OTLP: HTTP, or gRPC if the port is 4317 (OTEL_EXPORTER_OTLP_PROTOCOL decides)
+    /// Send spans here by OTLP: HTTP, or gRPC if the port is 4317 (OTEL_EXPORTER_OTLP_PROTOCOL decides). The agent's own
+    /// metrics go here, too, if OTEL_METRICS_EXPORTER=otlp and no OTEL_EXPORTER_OTLP_METRICS_ENDPOINT is set
     #[arg(long, value_name = "URL", help_heading = "Output")]
     pub otlp_endpoint: Option<String>,
 
