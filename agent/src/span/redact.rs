@@ -237,7 +237,7 @@ impl Redactor {
                         return Some((at + key.len() + 1, rule));
                     }
                 }
-                Some((key, _)) if key.is_empty() => {}
+                Some(([], _)) => {}
                 key => {
                     let name = key.map_or(pair, |(key, _)| key);
                     if !name.is_empty() && name != REDACTED.as_bytes() && !self.may_be_shown(name) {
