@@ -366,6 +366,25 @@ fn batches_limits_and_the_agent_itself() {
     assert_eq!(bad("", &sizes).0.len(), 1);
 }
 
+/// A pipe that nobody writes to would be waited for, for ever.
+#[test]
+fn a_file_is_a_file() {
+    let folder = crate::export::testing::Folder::new("config");
+    let pipe = folder.pipe("pipe").display().to_string();
+    for path in [pipe.as_str(), "/dev/zero", "/tmp"] {
+        let mistakes = bad(&format!("--config {path}"), &[]);
+        assert_eq!((mistakes.code(), mistakes.0.len()), (exit::NOINPUT, 1), "{mistakes}");
+        assert!(mistakes.to_string().contains("regular file"), "{mistakes}");
+    }
+}
+
+/// A variable that several values come from is told once.
+#[test]
+fn one_mistake_is_told_once() {
+    let mistakes = bad("", &[("OTEL_ATTRIBUTE_COUNT_LIMIT", "many")]);
+    assert_eq!(mistakes.0.len(), 1, "{mistakes}");
+}
+
 #[test]
 fn headers_in_both_spellings() {
     let http = good(

@@ -42,7 +42,7 @@ mod route;
 pub mod store;
 pub mod telemetry;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod text;
 mod transport;
 
