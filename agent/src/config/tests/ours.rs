@@ -58,6 +58,44 @@ fn what_is_this_agent_s_own() {
     assert_eq!(good("", &own).listen, Some("127.0.0.1:1234".parse().unwrap()));
 }
 
+/// What a template leaves empty is not taken as what is not said, where that would show more than was meant.
+#[test]
+fn nothing_is_selected_or_allowed_by_an_empty_value() {
+    let read = |text: &str| {
+        let text = format!("file_format: \"1.1\"\ndistribution: {{spandrel: {{{text}}}}}\n");
+        from_file(&text, "", &[])
+    };
+    for bad in [
+        "select: {exe: []}",
+        "select: {exe: , port: []}",
+        "select: {}",
+        "select: ",
+        "redaction: {allowed_query: }",
+        "redaction: {allowed_attributes: }",
+    ] {
+        let mistakes = read(bad).err().unwrap_or_else(|| panic!("{bad} is accepted"));
+        assert_eq!(mistakes.0.len(), 1, "{bad}: {mistakes}");
+        assert!(mistakes.to_string().contains(".yaml:2 (distribution.spandrel."), "{mistakes}");
+    }
+    for good in ["select: {exe: [], port: [80]}", "redaction: {allowed_query: []}", "redaction: {names: }"] {
+        assert!(read(good).is_ok(), "{good}");
+    }
+}
+
+/// Metrics that are sent without a pause would take a core.
+#[test]
+fn there_is_a_pause_between_metrics() {
+    let file = |interval: &str| OURS.replace("interval: 5000", &format!("interval: {interval}"));
+    let variables = |interval| [("OTEL_METRICS_EXPORTER", "otlp"), ("OTEL_METRIC_EXPORT_INTERVAL", interval)];
+    for bad_one in ["0", "99"] {
+        assert_eq!(from_file(&file(bad_one), "", &[]).unwrap_err().0.len(), 1, "{bad_one}");
+        assert_eq!(bad("", &variables(bad_one)).0.len(), 1, "{bad_one}");
+    }
+    let interval = Some(Duration::from_millis(100));
+    assert_eq!(from_file(&file("100"), "", &[]).unwrap().measures.interval, interval);
+    assert_eq!(good("", &variables("100")).measures.interval, interval);
+}
+
 #[test]
 fn shown_is_where_each_value_comes_from_and_no_secret() {
     let config = from_file(OURS, "--port 80 --console json", &[]).unwrap();
