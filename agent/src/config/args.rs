@@ -94,7 +94,7 @@ pub struct Run {
     #[arg(long, value_name = "PID", help_heading = "Selectors")]
     pub pid: Vec<String>,
 
-    /// Trace processes whose executable matches, by full path or by file name
+    /// Trace processes whose executable matches, by full path or by file name, or by the name that it was started by
     #[arg(long, value_name = "GLOB", help_heading = "Selectors")]
     pub exe: Vec<String>,
 
@@ -120,7 +120,8 @@ pub struct Run {
     #[arg(long, value_name = "URL", help_heading = "Output")]
     pub otlp_endpoint: Option<String>,
 
-    /// Print traces to standard output; text if there is no endpoint, else off
+    /// Print traces to standard output; text if there is no endpoint, else off. A COMMAND writes there, too: a tool that
+    /// reads json is better given a file destination, or the COMMAND's output sent elsewhere
     #[arg(long, value_name = "text|json|off", help_heading = "Output")]
     pub console: Option<String>,
 

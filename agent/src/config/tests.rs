@@ -157,6 +157,13 @@ fn selectors_are_built() {
     assert!(selectors.exes.is_match("python3") && !selectors.exes.is_match("node"));
     assert!(selectors.cmds.is_match("node shop.js --port 1"));
     assert_eq!(config.command, ["sleep", "1"]);
+    // What a link leads to is what is found for a process.
+    let link = std::env::temp_dir().join(format!("spandrel-link-{me}"));
+    let target = std::fs::canonicalize("/proc/self/exe").unwrap();
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    let selectors = good(&format!("--exe {}", link.display()), &[]).selectors;
+    std::fs::remove_file(&link).unwrap();
+    assert!(selectors.exes.is_match(&target) && selectors.exes.is_match(&link));
 }
 
 #[test]

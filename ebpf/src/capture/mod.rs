@@ -14,7 +14,7 @@ mod withheld;
 
 use spandrel_common::{
     event::{CLOSE_OPAQUE, DIR_RX, DIR_TX, ROLE_CLIENT, ROLE_SERVER},
-    limits::{SEGMENTS, SNIFF, SNIFF_TURNS},
+    limits::{HEAD_SCAN, SEGMENTS, SNIFF, SNIFF_TURNS},
     stats::Counter,
 };
 
@@ -29,7 +29,7 @@ use crate::{
     causality::{self, piece::spandrel_next_piece, spandrel_answered, spandrel_called},
     conn::{BODY, CHUNKED, HTTP, IGNORED, SHIP, SNIFFING, START, State, TO_CLOSE},
     emit,
-    head::{self, Looks},
+    head::{self, Looks, spandrel_head},
     inject,
     kernel::{
         sock::{Memory, Sock, Tcp},
@@ -214,6 +214,13 @@ fn account<const TX: bool>(
             own.seq_known = 1;
         }
     }
+    moved.joined = 0;
+    if state.phase == SNIFFING
+        && let Some(total) = tcp.and_then(Tcp::total::<TX>)
+    {
+        // One more for a SYN.
+        moved.joined = u32::from(total > len + behind + u64::from(added) + 1);
+    }
     moved.other = across::<TX>(state, tcp);
     let (own, other) = state.flows::<TX>();
     moved.crossed = u32::from(moved.other != other.pos);
@@ -272,7 +279,8 @@ fn recognise<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
     let rest = moved.len - lead;
     let want = if rest < SNIFF as u64 { rest } else { SNIFF as u64 };
     let seen = moved.call.unseen == 0 && gather(moved.call.address, moved.call.vectors, lead, want) == want;
-    if seen && head::looks(scratch.view(), want) != Looks::Other {
+    let looks = if seen { head::looks(scratch.view(), want) } else { Looks::Other };
+    if looks != Looks::Other && (moved.joined == 0 || looks == Looks::Request && asks(lead, rest, scratch)) {
         state.phase = HTTP;
         state.turns = 0;
         state.role = if TX { ROLE_CLIENT } else { ROLE_SERVER };
@@ -286,6 +294,15 @@ fn recognise<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
     }
     give_up_slowly(state, scratch);
     false
+}
+
+/// Whether a whole request line is there. In the middle of a connection nothing less will do: a piece of a body may
+/// begin like one, and it is sent by the other side.
+#[inline(always)]
+fn asks(lead: u64, rest: u64, scratch: &mut Scratch) -> bool {
+    scratch.moved.request = 1;
+    spandrel_head(lead, if rest < HEAD_SCAN as u64 { rest } else { HEAD_SCAN as u64 });
+    scratch.found.line != 0 && head::is_request_line(scratch)
 }
 
 /// How many of the bytes belong to a header in front of the first request: see [`proxied`]. Where it ends is kept as
