@@ -373,25 +373,6 @@ fn batches_limits_and_the_agent_itself() {
     assert_eq!(bad("", &sizes).0.len(), 1);
 }
 
-/// A pipe that nobody writes to would be waited for, for ever.
-#[test]
-fn a_file_is_a_file() {
-    let folder = crate::export::testing::Folder::new("config");
-    let pipe = folder.pipe("pipe").display().to_string();
-    for path in [pipe.as_str(), "/dev/zero", "/tmp"] {
-        let mistakes = bad(&format!("--config {path}"), &[]);
-        assert_eq!((mistakes.code(), mistakes.0.len()), (exit::NOINPUT, 1), "{mistakes}");
-        assert!(mistakes.to_string().contains("regular file"), "{mistakes}");
-    }
-}
-
-/// A variable that several values come from is told once.
-#[test]
-fn one_mistake_is_told_once() {
-    let mistakes = bad("", &[("OTEL_ATTRIBUTE_COUNT_LIMIT", "many")]);
-    assert_eq!(mistakes.0.len(), 1, "{mistakes}");
-}
-
 #[test]
 fn headers_in_both_spellings() {
     let http = good(
@@ -541,32 +522,6 @@ fn nothing_in_a_sampler_or_an_exporter_is_ignored() {
     ] {
         let mistakes = from_file(&format!("file_format: \"1.1\"\n{text}"), "", &[]).unwrap_err();
         assert!(mistakes.0.iter().any(|mistake| mistake.place.contains(key)), "{text}: {mistakes}");
-    }
-}
-
-#[test]
-fn what_variables_hold_is_in_no_mistake() {
-    let text = "file_format: \"1.1\"\ntracer_provider: {processors: [{batch: {schedule_delay: \"${TOKEN}\", \
-                exporter: {otlp_http: {endpoint: \"${TOKEN}\", compression: \"${TOKEN}\"}}}}]}\n\
-                distribution: {spandrel: {listen: \"${TOKEN}\", profile: \"x${TOKEN}\"}}\n";
-    let mistakes = from_file(text, "", &[("TOKEN", "can\"ary\t99")]).unwrap_err().to_string();
-    assert!(!mistakes.contains("ary") && mistakes.contains("${TOKEN}"), "{mistakes}");
-    assert!(mistakes.contains(".yaml:3 (distribution.spandrel.listen)"), "{mistakes}");
-}
-
-#[test]
-fn rules_say_what_their_patterns_cannot() {
-    let rule = |rule: &str| {
-        let text =
-            format!("file_format: \"1.1\"\ndistribution: {{spandrel: {{sampling: {{rules: [{rule}]}}}}}}\n");
-        from_file(&text, "", &[])
-    };
-    let long = format!("{{path: \"{}\"}}", "a".repeat(300));
-    for bad in ["{path: \"/{a,b}*\"}", "{path: \"/[xy]*\"}", "{service: 'a\\*'}", "{method: get}", &long] {
-        assert_eq!(rule(bad).unwrap_err().0.len(), 1, "{bad}");
-    }
-    for good in ["{path: \"/a?b*\"}", "{method: GET}", "{method: purge}"] {
-        assert!(rule(good).is_ok(), "{good}");
     }
 }
 
