@@ -85,12 +85,14 @@ fn within_a_body(profile: &str) {
         let mut server =
             Program::start_told(script(&lab, PYTHON, "pieces.py", PIECES).args([hex(head), hex(tail)]));
         let stream = http::connect(http::local(server.port()));
+        let receive = |len: usize| {
+            std::io::Read::read_exact(&mut &stream, &mut vec![0; len]).expect("a piece of a response");
+        };
         ask(&stream, "/before");
-        http::receive(&stream);
+        receive(head.len());
         let mut agent = Agent::start(&traced(&lab, profile));
         server.tell("on");
-        let mut rest = vec![0; tail.len()];
-        std::io::Read::read_exact(&mut &stream, &mut rest).expect("the rest");
+        receive(tail.len());
         for n in 0..3 {
             ask(&stream, &format!("/after/{n}"));
             http::receive(&stream);
