@@ -8,6 +8,7 @@ mod command;
 mod destinations;
 mod goroutines;
 mod reload;
+mod reread;
 mod rooms;
 mod scope;
 
@@ -27,6 +28,7 @@ use self::{
     capture::{Capture, Stop},
     command::Command,
     reload::Reloader,
+    reread::Rereader,
     scope::Scope,
 };
 use crate::{
@@ -51,7 +53,8 @@ use crate::{
 
 pub use self::{
     command::{TRAMPOLINE, trampoline},
-    reload::{Reread, reload},
+    reload::reload,
+    reread::Reread,
 };
 
 /// Threads of the runtime: one sends, one answers who asks for metrics meanwhile.
@@ -233,15 +236,16 @@ async fn serve(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
     let (mut shutdown_timeout, mut report) = (config.shutdown_timeout, config.report.clone());
     let code = match command {
         None => {
+            let reread = Rereader::new(reread);
             let mut reloader = Reloader { reread, current: config.clone(), changes, source: &source };
             // A terminal that is closed sends the same signal: then there is nobody left to reload for.
             let terminal = has_terminal();
             let reloads = config.sources.has_file();
             while stop.wait().await == SignalKind::hangup() && terminal == has_terminal() {
-                if reloads {
-                    reloader.reload(&mut pipeline).await;
-                } else {
+                if !reloads {
                     log::warn!("SIGHUP: there is no file to read again; start with --config to have one");
+                } else if reloader.reload(&mut pipeline, stop.ends()).await.is_break() {
+                    break;
                 }
             }
             (shutdown_timeout, report) = (reloader.current.shutdown_timeout, reloader.current.report);
@@ -374,9 +378,13 @@ impl Signals {
         })
     }
 
-    /// Waits for one that is an order to end in any case.
+    /// Waits for one that is an order to end in any case. A hangup stays to be waited for.
     async fn ends(&mut self) {
-        while self.wait().await == SignalKind::hangup() {}
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.quit.recv() => {}
+        }
     }
 
     /// Waits for one of them.

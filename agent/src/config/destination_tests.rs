@@ -6,6 +6,7 @@ use super::{
     Config, Console, Mistakes,
     destination::{FileConfig, PolicyConfig, StoreConfig, ToConfig},
     otlp::{Compression, Protocol},
+    settings::BatchConfig,
     tests::from_file,
 };
 use crate::{
@@ -94,6 +95,21 @@ fn each_exporter_of_the_standard_is_a_destination() {
     assert_eq!(config.batch.schedule_delay, Some(Duration::from_millis(10)));
     assert_eq!(config.more[0].name, "otlp-2");
     assert_eq!(config.more[0].batch.schedule_delay, Some(Duration::from_millis(20)));
+}
+
+/// The sizes of another exporter's batches are not those of the first destination.
+#[test]
+fn a_console_s_batch_is_its_own() {
+    let config = read(
+        "tracer_provider:
+  processors:
+    - batch: {schedule_delay: 20, max_queue_size: 100, max_export_batch_size: 10, exporter: {console: }}
+    - batch: {max_export_batch_size: 7, exporter: {otlp_http: {endpoint: 'http://one:4318/v1/traces'}}}
+",
+    )
+    .unwrap();
+    assert_eq!(config.batch, BatchConfig { max_export_batch_size: Some(7), ..BatchConfig::default() });
+    assert!(config.notes.iter().any(|note| note.contains("console")), "{:?}", config.notes);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::{
 use http::{HeaderName, HeaderValue, Uri, uri::Scheme};
 
 use super::{
+    file,
     mistake::{Findings, exit},
     pairs,
 };
@@ -255,15 +256,7 @@ pub(super) fn header(
 /// A path that can be read.
 pub(super) fn readable(place: &str, path: &str, findings: &mut Findings) -> Option<PathBuf> {
     let path = PathBuf::from(path);
-    // What is no file, like a pipe that nobody writes to, is not waited for.
-    let opened = std::fs::metadata(&path).and_then(|meta| {
-        if meta.is_file() {
-            std::fs::File::open(&path)
-        } else {
-            Err(std::io::Error::other("it is no regular file"))
-        }
-    });
-    match opened {
+    match file::open(&path) {
         Ok(_) => Some(path),
         Err(error) => {
             let what = format!("cannot read {}: {error}", path.display());

@@ -92,7 +92,7 @@ impl Payload {
     pub(crate) fn new(message: Vec<u8>, encoding: Encoding, protocol: Option<Protocol>) -> io::Result<Self> {
         let size = message.len();
         if protocol != Some(Protocol::Grpc) && matches!(encoding, Encoding::Protobuf | Encoding::Json) {
-            return Ok(Self { bytes: message.into(), prefix: 0, encoding, message: size });
+            return Ok(Self { bytes: exact(message), prefix: 0, encoding, message: size });
         }
         let room = if encoding == Encoding::Protobuf { size } else { size / 4 };
         let mut out = Vec::with_capacity(room + GRPC_PREFIX);
@@ -107,7 +107,7 @@ impl Payload {
                 field.copy_from_slice(&frame);
             }
         }
-        Ok(Self { bytes: out.into(), prefix, encoding, message: size })
+        Ok(Self { bytes: exact(out), prefix, encoding, message: size })
     }
 
     /// What goes over the wire.
@@ -144,6 +144,13 @@ impl Payload {
     pub fn body(&self) -> Bytes {
         self.bytes.slice(self.prefix.min(self.bytes.len())..)
     }
+}
+
+/// The bytes without the room behind them. A payload may wait long in a queue, which counts its length alone: room
+/// that is made by a guess, before it is known how well a message compresses, would be memory that nobody counts.
+fn exact(mut bytes: Vec<u8>) -> Bytes {
+    bytes.shrink_to_fit();
+    bytes.into()
 }
 
 /// Cuts an `ExportTraceServiceRequest` in two: the first half of its spans, and the others, each under their own
@@ -234,6 +241,29 @@ mod tests {
         }
         assert!(Encoding::Gzip.unpack(b"no gzip").is_err());
         assert!(Encoding::Zstd.unpack(b"no zstd").is_err());
+    }
+
+    /// What waits in a queue takes what is counted for it.
+    #[test]
+    fn a_payload_takes_no_more_memory_than_its_length() {
+        let message = otlp::encode(&testing::spans(50));
+        for (encoding, protocol) in [
+            (Encoding::Protobuf, Some(Protocol::Grpc)),
+            (Encoding::Protobuf, Some(Protocol::HttpProtobuf)),
+            (Encoding::Gzip, Some(Protocol::Grpc)),
+            (Encoding::Gzip, Some(Protocol::HttpProtobuf)),
+            (Encoding::Zstd, Some(Protocol::HttpProtobuf)),
+            (Encoding::Zstd, None),
+            (Encoding::Json, None),
+        ] {
+            // As one that grew while it was written.
+            let mut grown = Vec::with_capacity(2 * message.len());
+            grown.extend_from_slice(&message);
+            let payload = Payload::new(grown, encoding, protocol).unwrap();
+            let len = payload.len();
+            let held = payload.bytes.try_into_mut().unwrap().capacity();
+            assert_eq!(held, len, "{encoding:?} {protocol:?}");
+        }
     }
 
     #[test]
