@@ -90,7 +90,7 @@ impl Asker {
 }
 
 /// What was not asked only to be known.
-fn meant(span: &&Span) -> bool {
+fn meant(span: &Span) -> bool {
     !span.path().starts_with("/hello")
 }
 
@@ -119,9 +119,9 @@ fn python_through_nginx() {
     for n in 0..10 {
         asker.ask(port, &format!("/bytes/{n}"));
     }
-    agent.wait_for("40 spans", |spans| spans.iter().filter(meant).count() >= 40);
+    agent.wait_for("40 spans", |spans| spans.iter().filter(|span| meant(span)).count() >= 40);
     let mut one = agent.stop();
-    one.spans.retain(|span| meant(&span));
+    one.spans.retain(meant);
     assert_joined("python and nginx", &one, 100);
     let traces: BTreeSet<_> = one.spans.iter().map(|span| span.trace_id.as_str()).collect();
     assert_eq!(traces.len(), 10, "{:#?}", one.spans);
@@ -241,7 +241,7 @@ fn the_header_names_the_span_and_its_decision() {
     let heads = heads.iter().filter(|head| !head.starts_with("GET /hello"));
     let sent: Vec<_> = heads.take(COUNT).map(|head| parent(&head)).collect();
     let finished = agent.stop();
-    let told = finished.clients().into_iter().filter(meant);
+    let told = finished.clients().into_iter().filter(|span| meant(span));
     let told: BTreeSet<_> = told.map(|span| (span.trace_id.clone(), span.span_id.clone())).collect();
     let kept: BTreeSet<_> = sent
         .iter()
@@ -291,7 +291,7 @@ fn a_trace_goes_on_through_a_service_as_it_came() {
     }
     drop(relay);
     let finished = agent.stop();
-    let told = finished.clients().into_iter().filter(meant);
+    let told = finished.clients().into_iter().filter(|span| meant(span));
     let told: Vec<_> = told.map(|span| (span.trace_id.clone(), span.span_id.clone())).collect();
     assert_eq!(told, trace_ids);
 }

@@ -76,10 +76,10 @@ while connection.recv(65536):
 
 /// The rest of a body looks like anything: who asks and who answers is told by the next request, not by it.
 fn within_a_body(profile: &str) {
-    require!(PYTHON);
     const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n";
     const LENGTH: &str = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nb";
-    let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+    require!(PYTHON);
+    let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     for (head, tail) in [(CHUNKED, "\r\n"), (LENGTH, "odylines"), (LENGTH, "GET / no")] {
         let lab = Lab::new();
         let mut server =
