@@ -220,7 +220,7 @@ fn request<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scr
     }
     let (own, _) = state.flows::<TX>();
     own.quiet = 0;
-    if framing == Framing::UNCLEAR || state.pipelined != 0 {
+    if framing == Framing::UNCLEAR {
         return ship::<TX>(state, offset, starts | HEAD, scratch);
     }
     let framing = if framing == Framing::ABSENT { Framing::EMPTY } else { framing };

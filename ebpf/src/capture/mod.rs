@@ -183,8 +183,9 @@ fn account<const TX: bool>(
         }
     }
     moved.base = own.pos;
+    let first = TX && own.last_ns == 0;
     moved.joined = 0;
-    if state.phase == SNIFFING
+    if (first || state.phase == SNIFFING)
         && let Some(total) = tcp.and_then(Tcp::total::<TX>)
     {
         // One more for a SYN.
@@ -248,7 +249,9 @@ fn sent(state: &mut State, tcp: Option<Tcp<impl Memory>>, before: u64, moved: &m
     let (mut first_ns, mut last_ns) = (moved.now, moved.now);
     moved.wait_ns = 0;
     let ahead = read::swap(&raw mut state.ahead.pos, 0);
-    moved.late = u32::from(ahead > moved.base);
+    // If others were sent before the first that a hook sees, it were they that the receive found.
+    let known = state.tx.last_ns != 0 || moved.joined == 0;
+    moved.late = u32::from(known && ahead > moved.base);
     let mut before = before;
     if moved.late != 0 {
         moved.other = state.ahead.other;
@@ -357,7 +360,7 @@ fn recognise<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
 }
 
 /// Whether the first bytes that were ever received are a response, and none were seen to be sent: the hook of the call
-/// that sent the request is still to run.
+/// that sent the request is still to run, or that call is older than this program.
 #[inline(always)]
 fn answers_ahead(state: &mut State, len: u64, scratch: &Scratch) -> bool {
     let moved = &scratch.moved;
