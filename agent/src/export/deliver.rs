@@ -481,9 +481,7 @@ impl Destination {
     /// What is to be sent, and the spans of a batch on disk that need nothing any more.
     async fn load(&self, body: &Body) -> io::Result<(Payload, Settled)> {
         match (body, &self.spill) {
-            (Body::Memory(payload) | Body::Part(payload, ..), _) => {
-                Ok((payload.clone(), Settled::default()))
-            }
+            (Body::Memory(payload) | Body::Part(payload, ..), _) => Ok((payload.clone(), Settled::default())),
             (Body::Disk(slot), Some(spill)) => {
                 let (spill, slot) = (Arc::clone(spill), *slot);
                 let read = tokio::task::spawn_blocking(move || spill.read(slot)).await;

@@ -142,8 +142,7 @@ mod tests {
     fn what_comes_twice_or_is_too_much_changes_nothing() {
         let folder = Folder::new("parts-twice");
         let (spill, _) = Spill::open(&folder.path("q"), LIMIT).unwrap();
-        let whole =
-            Whole::new(spill.append(Encoding::Protobuf, 10, b"whole").unwrap(), Settled::none(10));
+        let whole = Whole::new(spill.append(Encoding::Protobuf, 10, b"whole").unwrap(), Settled::none(10));
         whole.settle(8, 7, &spill);
         whole.settle(8, 2, &spill);
         whole.settle(20, 2, &spill);

@@ -171,7 +171,9 @@ async fn deliver(
             }
             Ok(verdict @ Verdict::TooLarge(_)) => {
                 let halves = client::halves(&part);
-                match halves.and_then(|[(first, n), (second, _)]| Some((first, second, numbers.split_at_checked(n)?))) {
+                match halves
+                    .and_then(|[(first, n), (second, _)]| Some((first, second, numbers.split_at_checked(n)?)))
+                {
                     Some((first, second, (left, right))) => parts.extend([(second, right), (first, left)]),
                     None => delivery.reason = said(verdict),
                 }
@@ -204,12 +206,7 @@ fn resource_spans(encoding: Encoding, body: &[u8], settled: &Settled) -> io::Res
 }
 
 /// Notes that these spans of a batch need nothing any more.
-fn mark(
-    segment: &mut Segment,
-    record: &Record,
-    settled: &mut Settled,
-    spans: &[usize],
-) -> io::Result<()> {
+fn mark(segment: &mut Segment, record: &Record, settled: &mut Settled, spans: &[usize]) -> io::Result<()> {
     let changed = settled.settle(spans.iter().copied());
     if settled.waiting().next().is_none() {
         segment.done(record.offset)?;

@@ -30,9 +30,8 @@ fn read(segment: &[u8]) {
         };
         // The state and the spans' bits are not under the checksum, and bytes without a meaning are.
         let message_end = HEADER + message.len();
-        let own = |at: &usize| {
-            *at != STATE as usize && *at != 7 && !(24..HEADER).contains(at) && *at < message_end
-        };
+        let own =
+            |at: &usize| *at != STATE as usize && *at != 7 && !(24..HEADER).contains(at) && *at < message_end;
         assert!(record.spans == 0 || record.waiting() > 0);
         assert_eq!(record.done, found.get(STATE as usize) == Some(&DONE));
         assert_eq!(found.len(), again.len());
