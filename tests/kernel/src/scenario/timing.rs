@@ -78,9 +78,9 @@ pub(crate) fn apart(stage: &mut Stage) -> io::Result<()> {
                 Tx::Write.send(client, 0, &http::request(path, 0, ""))?;
                 answers.recv().map_err(io::Error::other)?;
             }
-            [serving, receiving]
-                .into_iter()
-                .try_for_each(|thread| thread.join().map_err(|_panic| io::Error::other("a thread panicked"))?)
+            [serving, receiving].into_iter().try_for_each(|thread| {
+                thread.join().map_err(|_panic| io::Error::other("a thread panicked"))?
+            })
         })?;
         rounds
             .iter()
