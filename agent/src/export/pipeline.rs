@@ -346,6 +346,10 @@ pub(super) mod tests;
 mod delivery_tests;
 
 #[cfg(test)]
+#[path = "full_disk_tests.rs"]
+mod full_disk_tests;
+
+#[cfg(test)]
 #[path = "secret_tests.rs"]
 mod secret_tests;
 
