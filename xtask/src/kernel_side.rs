@@ -19,7 +19,8 @@ use self::{
 const NEWER: [&str; 5] =
     ["sock_send_length", "sock_recv_length", "inject_again", "inject_socket", "inject_message"];
 
-/// Looks through the object in `file`. An empty one, for work without a kernel side, has nothing to say.
+/// Looks through the object in `file`, and describes its deepest chain of calls. An empty one, for work without a kernel
+/// side, passes.
 pub(crate) fn check(file: &Path) -> Result<String> {
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     if bytes.is_empty() {

@@ -3,8 +3,8 @@
 
 use std::pin::{Pin, pin};
 
-use super::aside::Aside;
 use super::{
+    aside::Aside,
     config::{Caps, Config, Console, Destination},
     console,
     deliver::Way,
