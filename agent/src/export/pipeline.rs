@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::{runtime::Handle, sync::oneshot, task::JoinSet};
 
 use super::{
     budget::Budget,
@@ -329,10 +329,7 @@ impl Pipeline {
             };
             tokio::time::timeout(LEAVE, left).await.ok();
         }
-        let stores: Vec<_> = routes.iter().filter_map(|route| route.watched().spill).collect();
-        let end = tokio::task::spawn_blocking(move || stores.iter().for_each(|spill| spill.end()));
-        // A disk that hangs does not hold up the end.
-        tokio::time::timeout(LEAVE, end).await.ok();
+        lines.iter().map(Line::end_stores).collect::<JoinSet<_>>().join_all().await;
         routes.iter().zip(before).map(|(route, before)| route.farewell(before)).collect()
     }
 }
@@ -348,6 +345,10 @@ mod delivery_tests;
 #[cfg(test)]
 #[path = "full_disk_tests.rs"]
 mod full_disk_tests;
+
+#[cfg(test)]
+#[path = "hanging_disk_tests.rs"]
+mod hanging_disk_tests;
 
 #[cfg(test)]
 #[path = "secret_tests.rs"]

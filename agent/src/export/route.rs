@@ -51,10 +51,10 @@ impl Route {
     pub(super) fn take(&self, mut spans: Vec<Span>, own: bool) {
         match (self.policy, &self.destination) {
             (Policy::Traces, _) => self.pick(&mut spans, own),
-            // On disk the queue makes room for itself.
-            (Policy::Oldest, Some(destination)) if destination.spill.is_none() => {
+            // On disk the queue makes room for itself; in memory is what waits there, or cannot be written.
+            (Policy::Oldest, Some(destination)) => {
                 while let Some(cause) = self.room.lacks(spans.iter().map(footprint))
-                    && destination.evict(cause)
+                    && destination.evict_from_memory(cause)
                 {}
             }
             (Policy::Newest | Policy::Oldest, _) => {}
@@ -78,7 +78,7 @@ impl Route {
 
     fn pick(&self, spans: &mut Vec<Span>, own: bool) {
         // The queue in memory and the one on disk fill apart from each other.
-        let spill = self.destination.as_ref().and_then(|destination| destination.spill.as_ref());
+        let spill = self.destination.as_ref().and_then(|destination| destination.spill());
         let disk = spill.map_or(0.0, |spill| spill.bytes() as f64 / spill.limit().max(1) as f64);
         let share = (1.0 - self.room.fill().max(disk)) / (1.0 - PICK_FROM);
         if share < 1.0 {
@@ -95,8 +95,8 @@ impl Route {
             room: Arc::clone(&self.room),
             counters: destination.map(|destination| Arc::clone(&destination.counters)),
             queue: destination.map(|destination| Arc::clone(&destination.queue)),
-            spill: destination.and_then(|destination| destination.spill.clone()),
-            dead_letters: destination.and_then(|destination| destination.dead.clone()),
+            spill: destination.and_then(|destination| destination.spill().cloned()),
+            dead_letters: destination.and_then(|destination| destination.dead().cloned()),
         }
     }
 
