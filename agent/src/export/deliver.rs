@@ -376,7 +376,7 @@ impl Destination {
                     let left = patience.end(limit, Duration::ZERO).saturating_sub(begun.elapsed());
                     // With the same credentials it must not be sent again; with others it is another request.
                     if way.transport.renews() {
-                        self.complaints.trouble(format_args!(
+                        self.complaints.refuses(format_args!(
                             "refused with {code}: {message}; waiting for the files with its credentials to change"
                         ));
                         let renewed = way.transport.renewed(generation, left);

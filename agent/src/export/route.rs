@@ -6,7 +6,7 @@ use super::{
     config::{Destination as Config, Filter, Policy},
     console,
     deliver::Destination,
-    pipeline::{Farewell, Message, Watched, footprint},
+    pipeline::{Farewell, Message, Total, Watched, footprint},
     room::{Claim, Room},
 };
 use crate::{span::Span, stats::Drop as Cause};
@@ -112,6 +112,15 @@ impl Route {
         Settled { sent: account.exported(), saved, spilled, lost: dropped.saturating_sub(saved) }
     }
 
+    fn total(&self) -> Total {
+        let account = self.room.account();
+        // Nobody misses these.
+        let meant = [Cause::Spilled, Cause::Filtered];
+        let causes = Cause::ALL.iter().filter(|cause| !meant.contains(cause));
+        let dropped = causes.map(|cause| (*cause, account.dropped(*cause))).filter(|(_, spans)| *spans > 0);
+        Total { sent: account.exported(), dropped: dropped.collect(), saved: account.saved() }
+    }
+
     /// Gives up what is still held, and says what came of everything since `before`.
     pub(super) fn farewell(&self, before: Settled) -> Farewell {
         self.room.abandon();
@@ -122,6 +131,7 @@ impl Route {
             saved: now.saved - before.saved,
             spilled: now.spilled - before.spilled,
             lost: now.lost.saturating_sub(before.lost),
+            total: self.total(),
         }
     }
 }
