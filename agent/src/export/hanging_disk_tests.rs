@@ -16,8 +16,8 @@ use crate::export::{
     testing::{Answer, Backend, Folder, Wire},
 };
 
-fn spill(folder: &Folder) -> Option<Store> {
-    Some(Store { folder: folder.path("q"), max_bytes: 1 << 20 })
+fn store(folder: &Folder) -> Store {
+    Store { folder: folder.path("q"), max_bytes: 1 << 20 }
 }
 
 fn disk(rig: &Rig, number: usize) -> DiskQueue {
@@ -46,7 +46,7 @@ async fn what_comes_meanwhile_is_sent_from_memory() {
             .zip(["a", "b"])
             .map(|(backend, name)| one(backend, |one| one.name = name.into()))
             .collect(),
-        spill: spill(&folder),
+        spill: Some(store(&folder)),
         ..Config::default()
     });
     rig.send(10);
@@ -75,7 +75,9 @@ async fn what_comes_meanwhile_is_sent_from_memory() {
     }
     assert_eq!(watched[0].counters.as_ref().unwrap().spill_errors.load(Relaxed), 3);
     assert_eq!(rig.end(LONG).await, (50, vec![]));
-    backends.iter().for_each(|backend| assert_once(backend, 50));
+    for backend in &backends {
+        assert_once(backend, 50);
+    }
     drop((watched, disks));
     assert_eq!(folder.names(), Vec::<String>::new());
 }
@@ -98,7 +100,7 @@ async fn what_is_on_it_waits_and_holds_up_nothing() {
             destination.batch.spans = 10;
             destination.requests_in_flight = 2;
         })],
-        spill: spill(&folder),
+        spill: Some(store(&folder)),
         ..Config::default()
     });
     rig.send(100);
@@ -131,7 +133,7 @@ async fn the_end_does_not_wait_for_it() {
     let backend = Backend::start(Wire::Http, |_| Answer::http(503)).await;
     let rig = Rig::start(&Config {
         destinations: vec![one(&backend, |destination| destination.batch.spans = 10)],
-        spill: spill(&folder),
+        spill: Some(store(&folder)),
         ..Config::default()
     });
     rig.send(50);
@@ -162,7 +164,7 @@ async fn memory_has_its_bounds_and_its_policy() {
                 destination.queue.spans = 40;
                 destination.policy = policy;
             })],
-            spill: spill(&folder),
+            spill: Some(store(&folder)),
             ..Config::default()
         });
         let hangs = disk(&rig, 0).hang();
