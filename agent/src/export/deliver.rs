@@ -23,7 +23,7 @@ use super::{
     letters::Letters,
     parts::Whole,
     queue::{Body, Job, Queue},
-    retry::{Backoff, MAX_DEMAND, Patience},
+    retry::{Backoff, Patience},
     room::{Claim, Fate, Room},
     store::{
         dead::DeadLetters,
@@ -33,6 +33,7 @@ use super::{
         spill::{Error as SpillError, Slot, Spill},
     },
     transport::Transport,
+    why::{why_full, why_over},
 };
 use crate::stats::Drop as Cause;
 
@@ -562,26 +563,6 @@ impl Destination {
     }
 }
 
-/// Why a batch is not sent again, for people.
-fn why_over(after: Option<Duration>, limit: Duration) -> String {
-    match after {
-        Some(after) => {
-            format!(
-                "told to wait {after:.0?} more, and a batch may take {limit:?} and be silent for {MAX_DEMAND:?} besides"
-            )
-        }
-        None => "retries are used up".to_owned(),
-    }
-}
-
-/// Why there is no room, for people.
-fn why_full(cause: Cause) -> &'static str {
-    match cause {
-        Cause::MemoryFull => "the queues together hold all that they may (resource_caps.queue_bytes)",
-        _ => "the queue is full",
-    }
-}
-
 /// What comes of something, or `None` if the way to the destination changes before.
 async fn or_changed<T>(
     ways: &mut watch::Receiver<Arc<Way>>,
@@ -592,18 +573,5 @@ async fn or_changed<T>(
         done = something => Some(done),
         // Its sender is in the destination, which is there as long as this runs.
         _ = ways.changed() => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_was_told_to_wait_for_too_long_has_not_used_up_its_retries() {
-        let limit = Duration::from_secs(300);
-        assert_eq!(why_over(None, limit), "retries are used up");
-        let told = why_over(Some(Duration::from_secs(3600)), limit);
-        assert_eq!(told, "told to wait 3600s more, and a batch may take 300s and be silent for 600s besides");
     }
 }

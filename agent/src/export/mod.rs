@@ -49,6 +49,7 @@ pub mod telemetry;
 pub(crate) mod testing;
 pub mod text;
 mod transport;
+mod why;
 
 pub use config::Config;
 pub use pipeline::{Error, Pipeline, Sender, start};

@@ -11,6 +11,8 @@
 //! replaced is counted by rule. Lists of what may be shown, and templates for paths, are there on request.
 
 mod cards;
+#[cfg(test)]
+mod context_tests;
 mod escapes;
 mod glance;
 mod names;
