@@ -371,3 +371,34 @@ fn what_is_wrong_in_the_files_of_destinations_is_told_at_once() {
     assert_eq!(told.len(), 6, "{told:#?}");
     assert!(!folder.path("not").exists());
 }
+
+#[test]
+fn sizes_that_are_too_small_are_told_with_the_least() {
+    let mistakes = read(
+        "distribution:
+  spandrel:
+    spill: {path: /tmp/q, max_bytes: 4194303}
+    destinations:
+      - {name: a, exporter: {file: {path: /tmp/a.json, max_files: 0}}}
+      - {name: b, exporter: {file: {path: /tmp/b.json, max_bytes: 1048575, max_files: 1001}}}
+",
+    );
+    let mistakes = mistakes.unwrap_err().to_string();
+    for said in ["4194304 (4 MiB)", "1048576 (1 MiB)", "a.exporter.file.max_files", "from 1 to 1000"] {
+        assert!(mistakes.contains(said), "{said}: {mistakes}");
+    }
+}
+
+#[test]
+fn each_setting_is_on_a_line() {
+    let config = read(
+        "distribution:
+  spandrel:
+    destinations:
+      - {name: a, exporter: {file: {path: \"/tmp/a\\nb\\e[31m\\u2028.json\"}}}
+",
+    );
+    let text = super::show::text(&config.unwrap());
+    let row = text.lines().find(|line| line.contains("/tmp/a")).unwrap();
+    assert!(row.contains("/tmp/a\\nb\\u001b[31m\\u2028.json"), "{row}");
+}

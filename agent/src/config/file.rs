@@ -116,17 +116,31 @@ pub(super) fn parse(text: &str, file: &str, env: &dyn Env, findings: &mut Findin
     Some(settings)
 }
 
-/// `file_format`: another major version means something else; a newer minor one only adds.
+/// `file_format`: another major version means something else; a newer minor one only adds; a draft may differ from what it
+/// became.
 fn version(walk: &mut Walk<'_>, root: &mut Table<'_>) {
     let line = root.line;
     let Some(version) = walk.text(root, "file_format") else {
         walk.wrong("file_format", line, "is missing", "write file_format: \"1.1\" as the first line");
         return;
     };
-    let number = version.split_once('-').map_or(version.as_str(), |(number, _)| number);
-    match number.split_once('.').map(|(major, minor)| (major.parse::<u32>(), minor.parse::<u32>())) {
-        Some((Ok(1), Ok(0 | 1))) => {}
-        Some((Ok(1), Ok(_))) => {
+    let (number, draft) =
+        version.split_once('-').map_or((&*version, None), |(number, tag)| (number, Some(tag)));
+    // Signs and zeros in front are for numbers, not for versions.
+    let plain = |text: &&str| {
+        text.bytes().all(|byte| byte.is_ascii_digit()) && (*text == "0" || !text.starts_with('0'))
+    };
+    let minor = number.strip_prefix("1.").filter(plain).and_then(|minor| minor.parse::<u32>().ok());
+    match minor.filter(|_| draft != Some("")) {
+        Some(0 | 1) if draft.is_none() => {}
+        Some(0 | 1) => {
+            walk.findings.note(format!(
+                "{}: file_format {version} is a draft, and is read as {number}: what changed since is not seen; write \
+                 {number:?}",
+                walk.file
+            ));
+        }
+        Some(_) => {
             walk.findings.note(format!(
                 "{}: file_format {version} is newer than 1.1, the newest that this agent knows",
                 walk.file

@@ -77,7 +77,7 @@ fn check_queues(walk: &mut Walk<'_>, exporters: &Exporters) {
 fn store(walk: &mut Walk<'_>, table: &mut Table<'_>, key: &str) -> Option<StoreConfig> {
     let mut given = walk.sub(table, key)?;
     let size = |text: &str| text.parse().ok().filter(|size| *size >= SMALLEST_STORE);
-    let max_bytes = walk.value(&mut given, "max_bytes", "a number of bytes from 4194304 on", size);
+    let max_bytes = walk.value(&mut given, "max_bytes", "a number of bytes from 4194304 (4 MiB) on", size);
     let folder = walk.text(&mut given, "path").filter(|path| !path.is_empty()).map(PathBuf::from);
     if folder.as_ref().is_none_or(|folder| folder.is_relative()) {
         walk.wrong(
@@ -163,8 +163,8 @@ fn exporter(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Option<ToConfig> {
 
 fn file(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Option<FileConfig> {
     let size = |text: &str| text.parse().ok().filter(|size| *size >= SMALLEST_FILE);
-    let max_bytes = walk.value(table, "max_bytes", "a number of bytes from 1048576 on", size);
-    let max_files = walk.number_to(table, "max_files", 0, MOST_FILES).map(|number| number as usize);
+    let max_bytes = walk.value(table, "max_bytes", "a number of bytes from 1048576 (1 MiB) on", size);
+    let max_files = walk.number_to(table, "max_files", 1, MOST_FILES).map(|number| number as usize);
     let path = walk.text(table, "path").filter(|path| !path.is_empty()).map(PathBuf::from);
     if path.is_none() {
         walk.wrong(&table.at("path"), table.line, "is missing", "name the file to write");

@@ -115,7 +115,11 @@ pub(super) const OURS: &[Key] = &[
 
 pub(super) const STORE: &[Key] = &[
     required("path", Kind::Folder, "A folder, by its absolute path."),
-    key("max_bytes", Kind::Number(4 << 20, LARGEST), "What may lie there; 256 MiB by default."),
+    key(
+        "max_bytes",
+        Kind::Number(4 << 20, LARGEST),
+        "What may lie there: 4 MiB at least, 256 MiB by default.",
+    ),
 ];
 
 pub(super) const RESOURCE_CAPS: &[Key] = &[key(
@@ -168,8 +172,12 @@ const TLS: &[Key] = &[
 
 pub(super) const FILE: &[Key] = &[
     required("path", Kind::Text, "The file."),
-    key("max_bytes", Kind::Number(1 << 20, LARGEST), "Size at which it is renamed and begun anew."),
-    key("max_files", Kind::Number(0, MOST_FILES), "Renamed files that are kept."),
+    key(
+        "max_bytes",
+        Kind::Number(1 << 20, LARGEST),
+        "Size at which it is renamed and begun anew: 1 MiB at least, 64 MiB by default.",
+    ),
+    key("max_files", Kind::Number(1, MOST_FILES), "Renamed files that are kept; 4 by default."),
 ];
 
 pub(super) const FILTER: &[Key] = &[

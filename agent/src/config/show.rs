@@ -134,7 +134,7 @@ pub fn text(config: &Config) -> String {
         .into_iter()
         .map(|(key, value, names)| {
             let origin = config.sources.origin(&[&[key.as_str()], &names[..]].concat());
-            (key, value, origin)
+            (key, on_one_line(&value), origin)
         })
         .collect();
     let key_width = rows.iter().map(|(key, ..)| key.len()).max().unwrap_or(0);
@@ -146,7 +146,24 @@ pub fn text(config: &Config) -> String {
         writeln!(out, "{key:key_width$}  {value:value_width$}  # {origin}").ok();
     }
     for note in &config.notes {
-        writeln!(out, "# note: {note}").ok();
+        writeln!(out, "# note: {}", on_one_line(note)).ok();
+    }
+    out
+}
+
+/// A value on its line, whatever it holds: what would end the line, or move a terminal, is escaped as in YAML's texts.
+fn on_one_line(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    for c in value.chars() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            // Writing to memory cannot fail.
+            '\u{2028}' | '\u{2029}' => _ = write!(out, "\\u{:04x}", u32::from(c)),
+            c if c.is_control() => _ = write!(out, "\\u{:04x}", u32::from(c)),
+            c => out.push(c),
+        }
     }
     out
 }

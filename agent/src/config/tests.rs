@@ -472,6 +472,15 @@ fn what_is_given_and_not_supported_is_a_mistake_with_its_line() {
         "{mistakes}"
     );
     assert!(from_file("file_format: \"1.7\"\n", "", &[]).unwrap().notes[0].contains("newer"));
+    let draft = from_file("file_format: \"1.0-rc.1\"\n", "", &[]).unwrap();
+    assert!(draft.notes[0].contains("is a draft, and is read as 1.0"), "{:?}", draft.notes);
+    assert!(from_file("file_format: \"1.0\"\n", "", &[]).unwrap().notes.is_empty());
+    for unknown in
+        ["0.4", "1", "1.", "1.0.0", "1.x", "1.0-", "1.01", "+1.0", "1.+0", "2.0-rc.1", "10.0", " 1.0"]
+    {
+        let text = format!("file_format: \"{unknown}\"\n");
+        assert!(from_file(&text, "", &[]).is_err(), "{unknown}");
+    }
     let both = "file_format: \"1.1\"\npropagator: {composite: [tracecontext: , baggage: ]}\n";
     assert!(from_file(both, "", &[]).is_ok());
     assert_eq!(bad("", &[("OTEL_PROPAGATORS", "b3,tracecontext")]).0.len(), 1);

@@ -19,17 +19,21 @@ use super::{
     complain::Complaints,
     config::{Destination as Config, Policy},
     counters::{Code, Counters, State},
+    disk_queue::DiskQueue,
+    letters::Letters,
     parts::Whole,
     queue::{Body, Job, Queue},
-    retry::{Backoff, MAX_DEMAND, Patience},
+    retry::{Backoff, Patience},
     room::{Claim, Fate, Room},
     store::{
         dead::DeadLetters,
+        disk::Late,
         segment::Stored,
         settled::Settled,
         spill::{Error as SpillError, Slot, Spill},
     },
     transport::Transport,
+    why::{why_full, why_over},
 };
 use crate::stats::Drop as Cause;
 
@@ -47,8 +51,8 @@ pub(super) struct Destination {
     pub(super) counters: Arc<Counters>,
     pub(super) queue: Arc<Queue>,
     pub(super) room: Arc<Room>,
-    pub(super) spill: Option<Arc<Spill>>,
-    pub(super) dead: Option<Arc<DeadLetters>>,
+    pub(super) disk: Option<DiskQueue>,
+    pub(super) letters: Option<Letters>,
     /// The backend asked for silence until then, from everybody.
     quiet_until: Mutex<Option<Instant>>,
     complaints: Complaints,
@@ -98,21 +102,34 @@ impl Destination {
         counters: Arc<Counters>,
         spill: Option<Arc<Spill>>,
         dead: Option<Arc<DeadLetters>>,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let complaints = Complaints::new(way.about());
-        Self {
+        let queue = Arc::default();
+        let disk = spill.map(|spill| DiskQueue::new(spill, &queue)).transpose()?;
+        let letters = dead.map(Letters::new).transpose()?;
+        Ok(Self {
             way: watch::Sender::new(Arc::new(way)),
             counters,
-            queue: Arc::default(),
+            queue,
             room,
-            spill,
-            dead,
+            disk,
+            letters,
             quiet_until: Mutex::default(),
             complaints,
             worked: Notify::new(),
             closings: watch::Sender::default(),
             stop: watch::Sender::new(false),
-        }
+        })
+    }
+
+    /// The queue on disk, if there is one.
+    pub(super) fn spill(&self) -> Option<&Arc<Spill>> {
+        self.disk.as_ref().map(|disk| &disk.spill)
+    }
+
+    /// The dead letters, if there are any.
+    pub(super) fn dead(&self) -> Option<&Arc<DeadLetters>> {
+        self.letters.as_ref().map(|letters| &letters.dead)
     }
 
     /// How it is reached now.
@@ -159,9 +176,9 @@ impl Destination {
 
     /// Writes a batch to disk, if there is one for it, and lets it wait.
     pub(super) fn enqueue(&self, payload: Payload, mut claim: Claim) {
-        let body = match &self.spill {
+        let body = match &self.disk {
             None => Body::Memory(payload),
-            Some(spill) => match self.write(spill, &payload, claim.spans()) {
+            Some(disk) => match self.write(disk, &payload, claim.spans()) {
                 Ok(slot) => {
                     claim.store();
                     Body::Disk(slot)
@@ -179,6 +196,11 @@ impl Destination {
                     ));
                     Body::Memory(payload)
                 }
+                // This is said where it is known when it ends.
+                Err(SpillError::Late(Late)) => {
+                    self.counters.spill_errors.fetch_add(1, Relaxed);
+                    Body::Memory(payload)
+                }
             },
         };
         if let Body::Memory(payload) = &body {
@@ -188,9 +210,9 @@ impl Destination {
     }
 
     /// Writes, and makes room first if that is the policy.
-    fn write(&self, spill: &Spill, payload: &Payload, spans: usize) -> Result<Slot, SpillError> {
+    fn write(&self, disk: &DiskQueue, payload: &Payload, spans: usize) -> Result<Slot, SpillError> {
         loop {
-            match spill.append(payload.encoding(), spans, &payload.body()) {
+            match disk.append(payload, spans) {
                 Err(SpillError::Full(_))
                     if self.way().policy == Policy::Oldest && self.evict(Cause::QueueFull) => {}
                 result => return result,
@@ -204,11 +226,19 @@ impl Destination {
     }
 
     /// Drops the batch that waits longest, for a cause. False if none waits.
-    pub(super) fn evict(&self, cause: Cause) -> bool {
-        let Some(Job { body, claim, .. }) = self.queue.take() else { return false };
+    fn evict(&self, cause: Cause) -> bool {
+        self.queue.take().is_some_and(|job| self.drop_oldest(job, cause))
+    }
+
+    /// The same with those that are in memory and nowhere else.
+    pub(super) fn evict_from_memory(&self, cause: Cause) -> bool {
+        self.queue.take_from_memory().is_some_and(|job| self.drop_oldest(job, cause))
+    }
+
+    fn drop_oldest(&self, Job { body, claim, .. }: Job, cause: Cause) -> bool {
         self.complaints.lost(claim.spans(), format_args!("{}, the oldest go", why_full(cause)));
-        if let Some(spill) = &self.spill {
-            erase(spill, &body, claim.spans(), false);
+        if let Some(disk) = &self.disk {
+            disk.erase(&body, claim.spans(), false);
         }
         claim.settle(Fate::Dropped(cause));
         true
@@ -218,8 +248,15 @@ impl Destination {
     async fn deliver(&self, job: Job) {
         let Job { body, mut claim, since, too_large } = job;
         let (mut payload, settled) = match self.load(&body).await {
-            Ok(loaded) => loaded,
-            Err(error) => {
+            Ok(Ok(loaded)) => loaded,
+            Err(Late) => {
+                let job = Job { body, claim, since, too_large };
+                return match &self.disk {
+                    Some(disk) => disk.park(job),
+                    None => drop(job),
+                };
+            }
+            Ok(Err(error)) => {
                 self.complaints.lost(claim.spans(), format_args!("a batch on disk cannot be used: {error}"));
                 self.counters.spill_damaged.fetch_add(1, Relaxed);
                 self.forget(&body, claim.spans(), true).await;
@@ -340,7 +377,7 @@ impl Destination {
                     let left = patience.end(limit, Duration::ZERO).saturating_sub(begun.elapsed());
                     // With the same credentials it must not be sent again; with others it is another request.
                     if way.transport.renews() {
-                        self.complaints.trouble(format_args!(
+                        self.complaints.refuses(format_args!(
                             "refused with {code}: {message}; waiting for the files with its credentials to change"
                         ));
                         let renewed = way.transport.renewed(generation, left);
@@ -465,10 +502,9 @@ impl Destination {
 
     /// Settles a batch that cannot be delivered, in the dead letters if there are any.
     async fn bury(&self, payload: &Payload, claim: Claim, cause: Cause) {
-        let Some(dead) = self.dead.clone() else { return claim.settle(Fate::Dropped(cause)) };
-        let (payload, spans) = (payload.clone(), claim.spans());
-        let save = move || dead.save(payload.encoding(), spans, &payload.body());
-        match tokio::task::spawn_blocking(save).await.unwrap_or_else(|error| Err(io::Error::other(error))) {
+        let Some(letters) = &self.letters else { return claim.settle(Fate::Dropped(cause)) };
+        let spans = claim.spans();
+        match letters.save(payload, spans).await {
             Ok(()) => claim.settle(Fate::Saved(cause)),
             Err(error) => {
                 self.complaints
@@ -479,26 +515,41 @@ impl Destination {
     }
 
     /// What is to be sent, and the spans of a batch on disk that need nothing any more.
-    async fn load(&self, body: &Body) -> io::Result<(Payload, Settled)> {
-        match (body, &self.spill) {
+    async fn load(&self, body: &Body) -> Result<io::Result<(Payload, Settled)>, Late> {
+        let restored = |Stored { encoding, message, settled }| {
+            let payload = self.way().transport.restore_left(encoding, &message, &settled)?;
+            Ok((payload, settled))
+        };
+        Ok(match (body, &self.disk) {
             (Body::Memory(payload) | Body::Part(payload, ..), _) => Ok((payload.clone(), Settled::default())),
-            (Body::Disk(slot), Some(spill)) => {
-                let (spill, slot) = (Arc::clone(spill), *slot);
-                let read = tokio::task::spawn_blocking(move || spill.read(slot)).await;
-                let Stored { encoding, message, settled } = read.map_err(io::Error::other)??;
-                Ok((self.way().transport.restore_left(encoding, &message, &settled)?, settled))
-            }
+            (Body::Disk(slot), Some(disk)) => disk.read(*slot).await?.and_then(restored),
             (Body::Disk(_), None) => Err(io::ErrorKind::NotFound.into()),
-        }
+        })
     }
 
     /// A batch of so many spans need not be on disk any more.
     async fn forget(&self, body: &Body, spans: usize, damaged: bool) {
-        if let (Body::Disk(_) | Body::Part(..), Some(spill)) = (body, &self.spill) {
-            let (spill, body) = (Arc::clone(spill), body.clone());
-            // It only fails if the process ends.
-            tokio::task::spawn_blocking(move || erase(&spill, &body, spans, damaged)).await.ok();
+        if let (Body::Disk(_) | Body::Part(..), Some(disk)) = (body, &self.disk) {
+            disk.erased(body, spans, damaged).await;
         }
+    }
+
+    /// Brings to the disks what is still to be written there, unless they hang. `release`: somebody else may open the
+    /// folder of the queue then.
+    pub(super) async fn end_stores(&self, release: bool, limit: Duration) {
+        let disk = async {
+            match &self.disk {
+                None => {}
+                Some(disk) if release => disk.release(limit).await,
+                Some(disk) => disk.end(limit).await,
+            }
+        };
+        let letters = async {
+            if let Some(letters) = &self.letters {
+                letters.end(limit).await;
+            }
+        };
+        tokio::join!(disk, letters);
     }
 
     fn quiet(&self) -> Option<Instant> {
@@ -512,35 +563,6 @@ impl Destination {
     }
 }
 
-/// Takes a batch of so many spans, or a part of one, off the disk.
-fn erase(spill: &Spill, body: &Body, spans: usize, damaged: bool) {
-    match body {
-        Body::Memory(_) => {}
-        Body::Disk(slot) => spill.done(*slot, damaged),
-        Body::Part(_, whole, from) => whole.settle(*from, spans, spill),
-    }
-}
-
-/// Why a batch is not sent again, for people.
-fn why_over(after: Option<Duration>, limit: Duration) -> String {
-    match after {
-        Some(after) => {
-            format!(
-                "told to wait {after:.0?} more, and a batch may take {limit:?} and be silent for {MAX_DEMAND:?} besides"
-            )
-        }
-        None => "retries are used up".to_owned(),
-    }
-}
-
-/// Why there is no room, for people.
-fn why_full(cause: Cause) -> &'static str {
-    match cause {
-        Cause::MemoryFull => "the queues together hold all that they may (resource_caps.queue_bytes)",
-        _ => "the queue is full",
-    }
-}
-
 /// What comes of something, or `None` if the way to the destination changes before.
 async fn or_changed<T>(
     ways: &mut watch::Receiver<Arc<Way>>,
@@ -551,18 +573,5 @@ async fn or_changed<T>(
         done = something => Some(done),
         // Its sender is in the destination, which is there as long as this runs.
         _ = ways.changed() => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_was_told_to_wait_for_too_long_has_not_used_up_its_retries() {
-        let limit = Duration::from_secs(300);
-        assert_eq!(why_over(None, limit), "retries are used up");
-        let told = why_over(Some(Duration::from_secs(3600)), limit);
-        assert_eq!(told, "told to wait 3600s more, and a batch may take 300s and be silent for 600s besides");
     }
 }

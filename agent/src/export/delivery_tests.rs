@@ -494,13 +494,26 @@ async fn the_deadline_of_a_shutdown_saves_what_it_can() {
         rig.send(100);
         let stats = Arc::clone(&rig.stats);
         let mut all = rig.pipeline.shutdown(Duration::from_millis(200)).await;
-        let Farewell { saved, spilled, lost, sent, .. } = all.remove(0);
+        let Farewell { saved, spilled, lost, sent, total, .. } = all.remove(0);
         assert_eq!((saved, spilled, lost, sent), (expected.0, expected.1, expected.2, 0), "{name}");
+        assert_eq!((total.sent, total.saved), (0, saved), "{name}");
+        let dropped: u64 = total.dropped.iter().map(|(_, spans)| spans).sum();
+        assert_eq!(dropped, 100 - spilled, "{total}");
         assert_eq!(stats.dropped(Cause::Spilled), expected.1);
         drop(rig.sender);
         assert_eq!(kept(&folder, &format!("dead-{name}")) as u64, expected.0);
         assert_eq!(kept(&folder, &format!("spill-{name}")) as u64, expected.1);
     }
+}
+
+#[test]
+fn what_a_whole_life_came_to_is_told_by_cause() {
+    let total =
+        Total { sent: 7, dropped: vec![(Cause::QueueFull, 3), (Cause::Unauthorized, 1000)], saved: 500 };
+    assert_eq!(
+        total.to_string(),
+        "in all 7 spans were sent and 1003 were not: queue_full 3, unauthorized 1000; 500 of them are among the dead letters"
+    );
 }
 
 /// A backend that is gone, a restart, and the backend again: every span arrives, none that was acknowledged comes

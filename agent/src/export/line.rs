@@ -115,7 +115,7 @@ impl Line {
         let share = common.budget.share();
         let room = Room::continuing(config.queue.spans, config.queue.bytes, share, ledger, account);
         let counters = before.and_then(|before| before.counters.clone()).unwrap_or_default();
-        let destination = Arc::new(Destination::new(way, room, counters, spill, dead));
+        let destination = Arc::new(Destination::new(way, room, counters, spill, dead)?);
         recover(&destination, &config.name, &found);
         let (to, batcher) = batch(&destination, config.batch)?;
         let route = Route::new(config, Arc::clone(&destination), to);
@@ -208,6 +208,12 @@ impl Line {
         self.destination.leave_all().await;
     }
 
+    /// Brings to the disks what is still to be written there, unless they hang.
+    pub(super) fn end_stores(&self) -> impl Future<Output = ()> + use<> {
+        let destination = Arc::clone(&self.destination);
+        async move { destination.end_stores(false, LEAVE).await }
+    }
+
     /// What it holds is sent for as long as one of its batches may take, in the background; then it is left. Must be
     /// called inside a tokio runtime.
     pub(super) fn end(mut self) -> Ending {
@@ -239,16 +245,7 @@ impl Line {
                 // A disk that hangs does not hold it up for ever.
                 tokio::time::timeout(LEAVE, self.leave()).await.ok();
             }
-            let (spill, dead) = (self.destination.spill.clone(), self.destination.dead.clone());
-            let release = move || {
-                if let Some(spill) = spill {
-                    spill.release();
-                }
-                if let Some(dead) = dead {
-                    dead.end();
-                }
-            };
-            tokio::time::timeout(LEAVE, tokio::task::spawn_blocking(release)).await.ok();
+            self.destination.end_stores(true, LEAVE).await;
             self.route.farewell(before).say();
             None
         });

@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    fmt,
     sync::{
         Arc,
         mpsc::{self, Receiver, RecvTimeoutError},
@@ -9,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::{runtime::Handle, sync::oneshot, task::JoinSet};
 
 use super::{
     budget::Budget,
@@ -166,17 +167,47 @@ pub struct Farewell {
     pub spilled: u64,
     /// Spans that are lost since then.
     pub lost: u64,
+    /// What its whole life came to.
+    pub total: Total,
+}
+
+/// What became of all spans that a destination wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Total {
+    pub sent: u64,
+    /// Those that it did not get, by cause. What is on disk for the next start is not among them.
+    pub dropped: Vec<(Cause, u64)>,
+    /// How many of these are among the dead letters.
+    pub saved: u64,
+}
+
+impl fmt::Display for Total {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: u64 = self.dropped.iter().map(|(_, spans)| spans).sum();
+        write!(f, "in all {} spans were sent and {all} were not", self.sent)?;
+        for (at, (cause, spans)) in self.dropped.iter().enumerate() {
+            write!(f, "{}{} {spans}", if at == 0 { ": " } else { ", " }, cause.label())?;
+        }
+        if self.saved > 0 {
+            write!(f, "; {} of them are among the dead letters", self.saved)?;
+        }
+        Ok(())
+    }
 }
 
 impl Farewell {
     /// Logs it, if there is anything to say.
     pub fn say(&self) {
-        let Self { name, sent, saved, spilled, lost } = self;
+        let Self { name, sent, saved, spilled, lost, total } = self;
         if saved + lost + spilled > 0 {
             log::warn!(
                 "{name}: at the end {sent} spans were sent, {saved} saved as dead letters, {spilled} are on disk for \
                  the next start, {lost} are lost"
             );
+        }
+        // Each loss was said when it began, and may have gone on without a word.
+        if !total.dropped.is_empty() {
+            log::warn!("{name}: {total}");
         }
     }
 }
@@ -329,10 +360,7 @@ impl Pipeline {
             };
             tokio::time::timeout(LEAVE, left).await.ok();
         }
-        let stores: Vec<_> = routes.iter().filter_map(|route| route.watched().spill).collect();
-        let end = tokio::task::spawn_blocking(move || stores.iter().for_each(|spill| spill.end()));
-        // A disk that hangs does not hold up the end.
-        tokio::time::timeout(LEAVE, end).await.ok();
+        lines.iter().map(Line::end_stores).collect::<JoinSet<_>>().join_all().await;
         routes.iter().zip(before).map(|(route, before)| route.farewell(before)).collect()
     }
 }
@@ -348,6 +376,10 @@ mod delivery_tests;
 #[cfg(test)]
 #[path = "full_disk_tests.rs"]
 mod full_disk_tests;
+
+#[cfg(test)]
+#[path = "hanging_disk_tests.rs"]
+mod hanging_disk_tests;
 
 #[cfg(test)]
 #[path = "secret_tests.rs"]

@@ -11,9 +11,12 @@
 //! replaced is counted by rule. Lists of what may be shown, and templates for paths, are there on request.
 
 mod cards;
+#[cfg(test)]
+mod context_tests;
 mod escapes;
 mod glance;
 mod names;
+mod pairs;
 mod path;
 mod patterns;
 mod scan;
@@ -262,18 +265,45 @@ impl Redactor {
         self.allowed_query.as_ref().is_none_or(|allowed| allowed.has(key))
     }
 
-    /// The value of a captured header field as it may be shown.
+    /// The lines of a captured header field as they may be shown. Those of one field are one value (RFC 9110, section 5.3):
+    /// what begins in one may go on in the next.
     pub(super) fn header<'a>(
         &self,
         name: &str,
         sanitize: bool,
-        value: Cow<'a, str>,
+        lines: Vec<Cow<'a, str>>,
         stats: &Stats,
-    ) -> Cow<'a, str> {
+    ) -> Vec<Cow<'a, str>> {
         if sanitize || self.headers.has(name.as_bytes()) {
-            stats.redacted(Redaction::SecretHeader);
-            return Cow::Borrowed("[REDACTED]");
+            let hidden = |_| {
+                stats.redacted(Redaction::SecretHeader);
+                Cow::Borrowed("[REDACTED]")
+            };
+            return lines.into_iter().map(hidden).collect();
         }
+        if lines.len() < 2 {
+            return lines.into_iter().map(|line| self.line(line, stats)).collect();
+        }
+        // A blank parts words, and neither ends a quoted text nor is it missed in one.
+        let whole = find(&lines.join(" "), self);
+        let mut from = 0;
+        let lines = lines.into_iter().map(|line| {
+            let (start, end) = (from, from + line.len());
+            from = end + 1;
+            let inside = whole.iter().filter(|part| part.start < end && start < part.end);
+            let clipped = inside.map(|part| Found {
+                start: part.start.max(start) - start,
+                end: part.end.min(end) - start,
+                rule: part.rule,
+            });
+            let shown = Self::hide(&line, clipped.collect(), stats).map_or(line, Cow::Owned);
+            self.line(shown, stats)
+        });
+        lines.collect()
+    }
+
+    /// A line of a captured header field by itself.
+    fn line<'a>(&self, value: Cow<'a, str>, stats: &Stats) -> Cow<'a, str> {
         if self.allowed_query.is_some() {
             let mut found = self.queries(value.as_bytes());
             if !found.is_empty() {

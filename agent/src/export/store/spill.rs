@@ -18,6 +18,7 @@ use std::{
 };
 
 use super::{
+    disk::Late,
     record,
     segment::{Segment, Stored, list, make_folder},
     settled::Settled,
@@ -46,13 +47,16 @@ pub struct Slot {
 
 /// Why a batch is not on disk.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The limit is reached.
     #[error("the limit of {0} bytes is reached")]
     Full(u64),
     /// The disk.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// The disk hangs.
+    #[error(transparent)]
+    Late(#[from] Late),
 }
 
 /// A batch of an earlier process.
@@ -141,6 +145,11 @@ impl Spill {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Bytes on disk. Never waits.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)
@@ -152,7 +161,7 @@ impl Spill {
     }
 
     /// Writes a batch at the end.
-    pub fn append(&self, encoding: Encoding, spans: usize, message: &[u8]) -> Result<Slot, Error> {
+    pub(crate) fn append(&self, encoding: Encoding, spans: usize, message: &[u8]) -> Result<Slot, Error> {
         let mut segments = self.lock();
         let size = record::size(message.len(), spans);
         if segments.bytes + size > self.limit || segments.batches >= MAX_BATCHES {
@@ -202,6 +211,11 @@ impl Spill {
     pub fn release(&self) {
         self.end();
         self.lock().all.clear();
+    }
+
+    /// Whoever drops it does not wait for the disk: it was waited for once, as long as that is worth.
+    pub fn let_go(&self) {
+        self.ended.store(true, Relaxed);
     }
 
     /// Reads a batch.
@@ -278,7 +292,6 @@ impl Segments {
 
 impl Drop for Spill {
     fn drop(&mut self) {
-        // A disk that hangs has been waited for once.
         if !self.ended.load(Relaxed) {
             self.end();
         }

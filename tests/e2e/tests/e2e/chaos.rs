@@ -333,6 +333,7 @@ fn a_token_is_renewed() {
     let finished = agent.stop();
     assert_eq!(assert_ledger(&finished, &backend), 2 * COUNT as u64);
     assert!(!finished.stderr.contains("canary"), "{}", finished.stderr);
+    assert_eq!(finished.stderr.matches("works again").count(), 1, "{}", finished.stderr);
 }
 
 /// A mounted file system of so many bytes; it goes with its owner.

@@ -11,6 +11,7 @@ mod addresses;
 mod capabilities;
 mod chaos;
 mod chaos_collector;
+mod chaos_disk;
 mod chaos_system;
 mod collector;
 mod curl;
