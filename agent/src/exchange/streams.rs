@@ -333,7 +333,8 @@ fn without_version(head: &Head) -> Head {
     let (line, rest) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
     let version = line.windows(6).rposition(|text| text == b" HTTP/").unwrap_or(line.len());
     let mut text = Zeroizing::new(Vec::with_capacity(bytes.len()));
-    text.extend_from_slice(line.get(..version).unwrap_or(line));
+    text.extend_from_slice(line.get(..version).unwrap_or(line).trim_ascii_end());
+    text.push(b'\r');
     text.extend_from_slice(rest);
     Head::copy(&text, head.truncated)
 }

@@ -178,20 +178,25 @@ pub extern "C" fn spandrel_frames(state: *mut State, tx: u32, from: u64) -> u32 
     frames.newest = own.shipped;
     frames.requests = none as u32;
     frames.lost = 1;
-    frames.seeks = u32::from(own.mode != FRAMES);
+    let known = state.phase == HTTP2;
+    frames.known = u64::from(known);
+    frames.seeks = u32::from(!known || own.mode != FRAMES);
     frames.evidence = none as u32;
     frames.says = none as u32;
     frames.found = none as u32;
-    if own.mode == SEEK && own.until >= base {
-        frames.evidence = u32::from(own.evidence) & ((1 << SAYS) - 1);
-        frames.says = u32::from(own.evidence) >> SAYS;
-    } else if own.mode != FRAMES {
-        frames.left = none;
-        frames.have = none as u32;
+    if frames.seeks != 0 {
         frames.ship = none as u32;
+        // Of another protocol, so far, only these fields are used.
+        let goes_on = own.evidence != 0 && own.until >= base && (!known || own.mode == SEEK);
+        if goes_on {
+            frames.evidence = u32::from(own.evidence) & ((1 << SAYS) - 1);
+            frames.says = u32::from(own.evidence) >> SAYS;
+        } else {
+            frames.left = none;
+            frames.have = none as u32;
+        }
     }
-    frames.known = u64::from(state.phase == HTTP2);
-    if state.phase == HTTP2 {
+    if known {
         frames.says = if scratch.moved.request != 0 { REQUESTS } else { RESPONSES };
     }
     if frames.have != 0 {
@@ -221,26 +226,31 @@ fn finish(state: &mut State, tx: u32, scratch: &mut Scratch) -> u32 {
     if scratch.frames.out != 0 {
         spandrel_tell_frames(state, tx);
     }
+    let known = state.phase == HTTP2;
     let own = if tx != 0 { &mut state.tx } else { &mut state.rx };
     let frames = &scratch.frames;
     if frames.lost != 0 {
         if frames.seeks == 0 {
             emit::count(Counter::FramesLost);
         }
-        own.mode = SEEK;
         own.until = scratch.moved.base + frames.len;
         own.evidence = 0;
         own.chunk_phase = 0;
-        own.quiet = 1;
+        if known {
+            own.mode = SEEK;
+            own.quiet = 1;
+        }
         return 0;
     }
-    own.mode = if frames.seeks != 0 { SEEK } else { FRAMES };
     own.evidence = (frames.evidence | frames.says << SAYS) as u8;
     own.until = scratch.moved.base + frames.at + frames.left;
     own.chunk_size = frames.header[0];
     own.chunk_phase = frames.have as u8;
-    own.quiet = u8::from(frames.ship == 0);
-    own.shipped = frames.newest;
+    if known {
+        own.mode = if frames.seeks != 0 { SEEK } else { FRAMES };
+        own.quiet = u8::from(frames.ship == 0);
+        own.shipped = frames.newest;
+    }
     0
 }
 
@@ -258,6 +268,7 @@ fn found(state: &mut State, tx: u32, scratch: &mut Scratch) {
         return;
     }
     other.fresh = 0;
+    other.mode = SEEK;
     state.phase = HTTP2;
     state.role = if client { ROLE_CLIENT } else { ROLE_SERVER };
     state.announced = 0;

@@ -298,8 +298,6 @@ fn recognise<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
         let (own, other) = state.flows::<TX>();
         own.sent = moved.base + lead;
         other.sent = other.pos;
-        own.mode = START;
-        other.mode = START;
         return true;
     }
     if seen {

@@ -36,13 +36,11 @@ fn files(profile: &str) {
     let mut agent = Agent::start(&traced(&lab, profile));
     let (_server, port) = served(&lab);
     let url = |name: &str| format!("http://127.0.0.1:{port}/{name}");
-    let curl = || {
-        let mut curl = curl(&lab);
-        curl.arg("--http2-prior-knowledge");
-        curl
-    };
-    run(curl().args(["empty", "small?a=b", "large", "none", "bad"].map(url))).success();
-    run(curl().arg("--head").arg(url("large"))).success();
+    // One at a time: curl 7.88 asks for several over prior knowledge as it should not, and gives up.
+    for asked in ["empty", "small?a=b", "large", "none", "bad"] {
+        run(curl(&lab).arg("--http2-prior-knowledge").arg(url(asked))).success();
+    }
+    run(curl(&lab).args(["--http2-prior-knowledge", "--head"]).arg(url("large"))).success();
     agent.wait_for("12 spans", |spans| spans.len() >= 12);
     let finished = agent.stop();
     assert_counts(&finished, 6, 6);
