@@ -180,7 +180,7 @@ pub fn say(line: String) {
 
 /// How many lines were never written, because nobody read those before them.
 pub fn lines_lost() -> u64 {
-    WRITER.get().map_or(0, Writer::lost)
+    WRITER.get().map_or(0, Writer::lost_so_far)
 }
 
 /// Waits for what was said to be written, but not for long: nobody may read it.

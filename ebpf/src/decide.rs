@@ -39,10 +39,13 @@ pub fn decide(state: &mut State, pos: u64, scratch: &Scratch) -> u32 {
     u32::from(state.context.sampled())
 }
 
-/// Whether what is dropped is told of, because rules are tried on it.
-#[inline(always)]
-pub fn is_dry_run() -> bool {
-    POLICY.get(0).is_some_and(Policy::is_dry_run)
+/// 1 if what is dropped is told of, because rules are tried on it.
+///
+/// A global function: it has a stack frame of its own.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_dry_run() -> u32 {
+    u32::from(POLICY.get(0).is_some_and(Policy::is_dry_run))
 }
 
 /// Whether durations of what is dropped are wanted.

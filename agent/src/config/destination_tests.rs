@@ -276,7 +276,7 @@ fn all_queues_together_have_a_cap() {
     assert_eq!(config.caps.queue_bytes, 100_000_000);
     let text = super::show::text(&config);
     let row = text.lines().find(|line| line.contains("resource_caps.queue_bytes")).unwrap();
-    assert!(row.contains("100000000") && row.contains("file"), "{row}");
+    assert!(row.contains("100000000") && row.ends_with(".yaml:4"), "{row}");
     // What can never be reached is a mistake.
     let mistakes = given("", 60_000_000).unwrap_err().to_string();
     assert!(mistakes.contains(":6 ") && mistakes.contains("a.max_queue_bytes"), "{mistakes}");

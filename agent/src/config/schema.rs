@@ -369,8 +369,8 @@ mod tests {
                 // Its values depend on each other and on files; what is empty is not given.
                 Kind::Standard(keys) => {
                     let names = keys.iter().filter(|key| key.name != "endpoint").map(|key| key.name);
-                    let empty: String = names.map(|name| format!(", {name}: ")).collect();
-                    writeln!(out, " {{endpoint: \"http://h:4318\"{empty}}}").unwrap();
+                    let empty = names.collect::<Vec<_>>().join(": , ");
+                    writeln!(out, " {{endpoint: \"http://h:4318\", {empty}: }}").unwrap();
                 }
                 Kind::Map(keys) => {
                     out.push('\n');

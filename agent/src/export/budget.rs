@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(others.each_ref().map(|one| grab(one, 1000)), [100; 3]);
         assert_eq!((first.left(), others[0].left()), (0, 0));
         first.set(50);
-        assert_eq!((first.left(), others[0].left()), (50, 400));
+        assert_eq!((first.left(), others[0].left()), (450, 400));
         // Who is gone keeps nothing from others.
         others[1].set_open(false);
         others[1].set(0);

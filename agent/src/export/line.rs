@@ -213,8 +213,12 @@ impl Line {
             }
             let (spill, dead) = (self.destination.spill.clone(), self.destination.dead.clone());
             let release = move || {
-                spill.iter().for_each(|spill| spill.release());
-                dead.iter().for_each(|dead| dead.end());
+                if let Some(spill) = spill {
+                    spill.release();
+                }
+                if let Some(dead) = dead {
+                    dead.end();
+                }
             };
             tokio::time::timeout(LEAVE, tokio::task::spawn_blocking(release)).await.ok();
             self.route.farewell(before).say();

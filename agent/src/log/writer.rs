@@ -2,12 +2,9 @@
 //! end of the agent.
 
 use std::{
+    collections::VecDeque,
     io::Write,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-        mpsc::{self, Receiver, SyncSender},
-    },
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
@@ -15,26 +12,25 @@ use std::{
 /// Lines that wait at most, of some 200 bytes each: a start at the level `debug` says as many at once.
 const MAX_WAITING: usize = 4096;
 
-/// What is to be written.
-struct Item {
-    /// Lines before it that were lost.
-    lost: u64,
-    what: What,
-}
-
-enum What {
-    Line(String),
-    /// Told when everything before it is written.
-    Flush(SyncSender<()>),
-}
-
 /// The way to the thread.
-#[derive(Clone)]
-pub(super) struct Writer {
-    to: SyncSender<Item>,
-    /// Lines that were lost since a line was handed over that says so.
-    lost: Arc<AtomicU64>,
-    all_lost: Arc<AtomicU64>,
+#[derive(Clone, Default)]
+pub(super) struct Writer(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Each with how many were lost before it.
+    waiting: VecDeque<(u64, String)>,
+    /// One that was taken out is being written.
+    writing: bool,
+    /// Lines that were lost since the last one that waits.
+    lost: u64,
+    all_lost: u64,
 }
 
 impl Writer {
@@ -43,52 +39,66 @@ impl Writer {
         out: impl Write + Send + 'static,
         gap: impl Fn(u64) -> String + Send + 'static,
     ) -> std::io::Result<Self> {
-        let (to, from) = mpsc::sync_channel(MAX_WAITING);
-        thread::Builder::new().name("spandrel-log".to_owned()).spawn(move || write(out, &from, gap))?;
-        Ok(Self { to, lost: Arc::default(), all_lost: Arc::default() })
+        let writer = Self::default();
+        let thread = writer.clone();
+        thread::Builder::new().name("spandrel-log".to_owned()).spawn(move || thread.run(out, gap))?;
+        Ok(writer)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is held.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hands a line over. It is lost, and counted, if there is no room for it.
     pub(super) fn line(&self, line: String) {
-        if !self.hand_over(What::Line(line)) {
-            self.lost.fetch_add(1, Relaxed);
-            self.all_lost.fetch_add(1, Relaxed);
+        let mut state = self.lock();
+        if state.waiting.len() >= MAX_WAITING {
+            state.lost += 1;
+            state.all_lost += 1;
+            return;
         }
+        let lost = std::mem::take(&mut state.lost);
+        state.waiting.push_back((lost, line));
+        drop(state);
+        self.0.changed.notify_all();
     }
 
     /// How many lines were lost so far.
-    pub(super) fn lost(&self) -> u64 {
-        self.all_lost.load(Relaxed)
+    pub(super) fn lost_so_far(&self) -> u64 {
+        self.lock().all_lost
     }
 
     /// Waits until everything is written, as long as `patience` lasts.
     pub(super) fn flush(&self, patience: Duration) {
-        let (done, written) = mpsc::sync_channel(1);
-        if self.hand_over(What::Flush(done)) {
-            // Nobody can be told of what is not written.
-            written.recv_timeout(patience).ok();
+        let busy = |state: &mut State| state.writing || !state.waiting.is_empty();
+        // Nobody can be told of what is not written.
+        drop(self.0.changed.wait_timeout_while(self.lock(), patience, busy));
+    }
+
+    fn run(self, mut out: impl Write, gap: impl Fn(u64) -> String) {
+        loop {
+            let (lost, line) = self.next();
+            // There is nobody to tell that it cannot be written.
+            if lost > 0 {
+                writeln!(out, "{}", gap(lost)).ok();
+            }
+            writeln!(out, "{line}").ok();
         }
     }
 
-    fn hand_over(&self, what: What) -> bool {
-        let lost = self.lost.swap(0, Relaxed);
-        let handed = self.to.try_send(Item { lost, what }).is_ok();
-        if !handed {
-            self.lost.fetch_add(lost, Relaxed);
-        }
-        handed
-    }
-}
-
-fn write(mut out: impl Write, from: &Receiver<Item>, gap: impl Fn(u64) -> String) {
-    for Item { lost, what } in from {
-        // There is nobody to tell that it cannot be written.
-        if lost > 0 {
-            writeln!(out, "{}", gap(lost)).ok();
-        }
-        match what {
-            What::Line(line) => writeln!(out, "{line}").unwrap_or_default(),
-            What::Flush(done) => done.send(()).unwrap_or_default(),
+    /// The line before is written: waits for one.
+    fn next(&self) -> (u64, String) {
+        let mut state = self.lock();
+        loop {
+            if let Some(next) = state.waiting.pop_front() {
+                state.writing = true;
+                return next;
+            }
+            if std::mem::take(&mut state.writing) {
+                self.0.changed.notify_all();
+            }
+            state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
@@ -97,7 +107,6 @@ fn write(mut out: impl Write, from: &Receiver<Item>, gap: impl Fn(u64) -> String
 mod tests {
     use std::{
         io::{self, Read as _},
-        sync::{Condvar, Mutex},
         time::Instant,
     };
 
@@ -105,11 +114,18 @@ mod tests {
 
     /// Writes nothing until it may.
     #[derive(Clone, Default)]
-    struct Stuck(Arc<(Mutex<(bool, Vec<u8>)>, Condvar)>);
+    struct Stuck(Arc<Gate>);
+
+    #[derive(Default)]
+    struct Gate {
+        /// Whether it is open, and what went through.
+        state: Mutex<(bool, Vec<u8>)>,
+        changed: Condvar,
+    }
 
     impl Write for Stuck {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let (state, changed) = &*self.0;
+            let Gate { state, changed } = &*self.0;
             let mut state = changed.wait_while(state.lock().unwrap(), |state| !state.0).unwrap();
             state.1.write(bytes)
         }
@@ -129,9 +145,10 @@ mod tests {
         }
         writer.flush(Duration::from_millis(10));
         assert!(begun.elapsed() < Duration::from_secs(5));
-        let lost = writer.lost.load(Relaxed);
+        // One more than may wait may be on its way.
+        let lost = writer.lost_so_far();
         assert!((99..=100).contains(&lost), "{lost}");
-        let (state, changed) = &*stuck.0;
+        let Gate { state, changed } = &*stuck.0;
         state.lock().unwrap().0 = true;
         changed.notify_all();
         writer.flush(Duration::from_secs(20));
@@ -141,5 +158,6 @@ mod tests {
         state.lock().unwrap().1.as_slice().read_to_string(&mut text).unwrap();
         assert!(text.starts_with("0\n1\n2\n"), "{text}");
         assert!(text.ends_with(&format!("\n{lost} lost\nafter\n")), "{text}");
+        assert_eq!(writer.lost_so_far(), lost);
     }
 }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     call::gather,
-    causality::{piece::spandrel_first_piece, spandrel_answered, spandrel_inbound, spandrel_outbound},
+    causality::{self, piece::spandrel_first_piece, spandrel_answered, spandrel_outbound},
     chunk::{self, How},
     conn::{BODY, CHUNKED, IGNORED, METHOD_CONNECT, METHOD_HEAD, SHIP, START, State, TO_CLOSE, WITHHELD},
     decide::{self, DROP, KEEP, UNCLEAR},
@@ -184,7 +184,7 @@ fn request<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scr
     }
     state.method = head::method(bytes);
     if state.measuring != 0 {
-        withheld::overtaken(state);
+        withheld::spandrel_overtaken(state);
     }
     let withheld_before = state.flows::<TX>().1.mode == WITHHELD;
     if moved.crossed != 0 {
@@ -210,30 +210,29 @@ fn request<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scr
         other.sent = other.pos;
     }
 
-    let mut decision = DECISION_OPEN;
+    // Written at once: what is carried along needs stack.
+    scratch.data.decision = DECISION_OPEN;
     let kept = context::<TX>(state, at, scratch);
     // What may become a tunnel is followed to see whether it does.
     let tunnel = scratch.found.upgrade != 0 || state.method == METHOD_CONNECT;
     if framing != Framing::UNCLEAR && state.pipelined == 0 && !tunnel {
         match kept {
-            KEEP => decision = DECISION_SAMPLED,
-            DROP if decide::is_dry_run() => decision = DECISION_DROPPED,
+            KEEP => scratch.data.decision = DECISION_SAMPLED,
+            DROP if decide::spandrel_dry_run() != 0 => scratch.data.decision = DECISION_DROPPED,
             // About a process that may yet turn out not to be selected, nothing is counted here.
             DROP if filter::state(moved.ids.tgid) == SELECT_PENDING => {}
             // It may be text in a body that is not followed: what comes behind it is not withheld for its sake.
             DROP if starts == 0 => {}
             DROP => {
                 emit::count(Counter::RequestsUnsampled);
-                let done = withhold::<TX>(state, moved, offset, end, framing);
                 withheld::begin::<TX>(state);
-                return done;
+                return withhold::<TX>(state, moved, offset, end, framing);
             }
             _ => {}
         }
     }
     let (own, _) = state.flows::<TX>();
     own.quiet = 0;
-    scratch.data.decision = decision;
     if framing == Framing::UNCLEAR || state.pipelined != 0 {
         return ship::<TX>(state, offset, starts | HEAD, scratch);
     }
@@ -257,7 +256,7 @@ fn context<const TX: bool>(state: &mut State, at: u64, scratch: &Scratch) -> u32
     // Of what came before, nothing more is to be told.
     spandrel_answered(state);
     let kept = if plain { decide::decide(state, at, scratch) } else { UNCLEAR };
-    spandrel_inbound(state, at, kept);
+    causality::inbound(state, at, kept, scratch);
     if found.end == 0 {
         spandrel_first_piece(state, at, scratch.moved.len - (at - scratch.moved.base));
     }
@@ -269,8 +268,10 @@ fn context<const TX: bool>(state: &mut State, at: u64, scratch: &Scratch) -> u32
 fn withhold<const TX: bool>(state: &mut State, moved: Moved, offset: u64, end: u64, framing: Framing) -> u64 {
     let at = moved.base + offset;
     let rest = moved.len - offset;
-    let (own, other) = state.flows::<TX>();
-    other.mode = WITHHELD;
+    if state.measuring == 0 {
+        state.flows::<TX>().1.mode = WITHHELD;
+    }
+    let (own, _) = state.flows::<TX>();
     own.quiet = 1;
     match framing {
         Framing::CHUNKED => {

@@ -25,14 +25,13 @@ use crate::{
 /// A request was withheld, whose head is in the scratch slot.
 #[inline(always)]
 pub fn begin<const TX: bool>(state: &mut State) {
-    if decide::is_measured() {
-        spandrel_withheld(state, u32::from(TX));
-        // One after the other, for the stack.
+    // One after the other, for the stack.
+    if spandrel_withheld(state, u32::from(TX)) != 0 {
         spandrel_announce(state);
     }
 }
 
-/// See [`begin`]. A global function: what it needs of the stack is given back.
+/// See [`begin`]. Returns 1 if durations are wanted. A global function: what it needs of the stack is given back.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn spandrel_withheld(state: *mut State, tx: u32) -> u32 {
@@ -40,6 +39,9 @@ extern "C" fn spandrel_withheld(state: *mut State, tx: u32) -> u32 {
     const LOWER: u64 = 0x20_2020_2020;
     const NAME: u64 = 0xff_ffff_ffff;
     let (Some(state), Some(scratch)) = (State::given(state), scratch::held()) else { return 0 };
+    if !decide::is_measured() {
+        return 0;
+    }
     let bytes = scratch.view();
     let line = scratch.found.line;
     let event = &mut state.withheld;
@@ -60,7 +62,7 @@ extern "C" fn spandrel_withheld(state: *mut State, tx: u32) -> u32 {
     flow.mode = START;
     flow.quiet = 1;
     read::swap(&raw mut state.measuring, 1);
-    0
+    1
 }
 
 /// Copies as many bytes as there is room for; none, if they cannot be read.
@@ -189,13 +191,16 @@ fn answer<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch)
 }
 
 /// The next request begins.
-#[inline(always)]
-pub fn overtaken(state: &mut State) {
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_overtaken(state: *mut State) -> u32 {
+    let Some(state) = State::given(state) else { return 0 };
     let end = if state.withheld.status == 0 { WITHHELD_UNSEEN } else { WITHHELD_COMPLETE };
     let last_ns = state.responses().last_ns;
     over(state, end, 0, last_ns);
     // It may go on: what belongs to it is withheld.
     state.responses().mode = WITHHELD;
+    0
 }
 
 /// The connection ends, in one or both directions, by a `CLOSE_*`.
@@ -209,8 +214,7 @@ pub fn closed(state: &mut State, reason: u8, errno: u32) {
     // The end of the connection is the end of the response.
     let delimits = match reason {
         CLOSE_PEER => client,
-        CLOSE_LOCAL => !client,
-        CLOSE_GONE => !client,
+        CLOSE_LOCAL | CLOSE_GONE => !client,
         _ => false,
     };
     // Something came, and not even the status was to be seen.

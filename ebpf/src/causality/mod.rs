@@ -28,8 +28,19 @@ use crate::{
         task::{self, Ids},
     },
     maps::{self, POLICY},
-    read, scratch,
+    read,
+    scratch::{self, Scratch},
 };
+
+/// See [`spandrel_inbound`]; the head is in the scratch slot.
+#[inline(always)]
+pub fn inbound(state: &mut State, pos: u64, kept: u32, scratch: &Scratch) {
+    // Beside the other and not below it, for the stack.
+    if kept != UNCLEAR && scratch.found.states != 0 && state.context.rule == Rule::Carried as u8 {
+        tracestate::spandrel_tracestate(state);
+    }
+    spandrel_inbound(state, pos, kept);
+}
 
 /// The head of the request at `pos` of a server connection was received. `kept` is the decision about it (see
 /// [`crate::decide`]); if that is unclear, so is the request's context.
@@ -37,14 +48,12 @@ use crate::{
 /// A global function, like all here: the verifier checks it once, whoever calls it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn spandrel_inbound(state: *mut State, pos: u64, kept: u32) -> u32 {
+extern "C" fn spandrel_inbound(state: *mut State, pos: u64, kept: u32) -> u32 {
     let (Some(state), Some(scratch)) = (State::given(state), scratch::held()) else { return 0 };
     let ids = task::ids();
     if kept == UNCLEAR {
         state.context.known = 0;
         state.context.pos = pos;
-    } else if scratch.found.states != 0 && state.context.rule == Rule::Carried as u8 {
-        tracestate::spandrel_tracestate(state);
     }
     state.context.owner = (u64::from(ids.tgid) << 32) | u64::from(ids.tid);
     if read::swap(&raw mut state.open, 1) == 0 && globals::rule(Rule::Single) {

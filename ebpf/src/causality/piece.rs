@@ -5,7 +5,7 @@ use spandrel_common::{limits::HEAD_SCAN, stats::Counter};
 
 use crate::{
     call::gather,
-    causality::{spandrel_answered, spandrel_inbound},
+    causality::{self, spandrel_answered},
     conn::State,
     decide::{self, UNCLEAR},
     emit, head,
@@ -75,7 +75,7 @@ pub extern "C" fn spandrel_next_piece(state: *mut State) -> u32 {
         spandrel_answered(state);
         let kept = decide::decide(state, pos, scratch);
         if kept != UNCLEAR {
-            spandrel_inbound(state, pos, kept);
+            causality::inbound(state, pos, kept, scratch);
         }
     }
     0

@@ -29,7 +29,7 @@ const CAPACITY: usize = 65_536;
 /// A pipe that is full. It stays so as long as the reader is there and reads nothing.
 fn full() -> (PipeReader, PipeWriter) {
     let (reader, mut writer) = io::pipe().expect("a pipe");
-    writer.write_all(&[b'\n'; CAPACITY]).expect("a pipe of 64 KiB");
+    writer.write_all(&vec![b'\n'; CAPACITY]).expect("a pipe of 64 KiB");
     (reader, writer)
 }
 
