@@ -4,7 +4,10 @@
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use spandrel::{
-    export::room::{Claim, Fate, Held, Room},
+    export::{
+        budget::Budget,
+        room::{Claim, Fate, Held, Room},
+    },
     stats::{Drop as Cause, Stats},
 };
 
@@ -16,7 +19,8 @@ pub fn queue(data: &[u8]) {
     let [spans, bytes, steps @ ..] = data else { return };
     let (max_spans, max_bytes) = (usize::from(*spans) % 24 + 1, usize::from(*bytes) * 4 + 1);
     let stats = Arc::<Stats>::default();
-    let room = Room::new(max_spans, max_bytes, Arc::clone(&stats));
+    let share = Budget::new(usize::MAX).share();
+    let room = Room::continuing(max_spans, max_bytes, share, Arc::clone(&stats), Arc::default());
     let mut claims: Vec<Claim> = Vec::new();
     let (mut own, mut wanted) = (0, 0);
     for step in steps.chunks_exact(2).take(STEPS) {

@@ -4,12 +4,15 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::TcpListener,
+    process::Command,
     sync::mpsc::{self, Receiver},
     thread,
 };
 
 use spandrel_test_support::{
-    Agent, Finished, Kind, Lab, Options, Program, Span, http, process::run, require, skip,
+    Agent, Finished, Kind, Lab, Options, Program, Span, http,
+    process::{command, run},
+    require, skip,
 };
 
 use crate::{
@@ -90,20 +93,31 @@ fn curl_and_python_through_nginx() {
     assert_eq!(traces.len(), 10, "{:#?}", one.spans);
 }
 
+/// A shop's client asks once, and goes on when the agent has told that request: until it knows a program, it writes
+/// nothing into what that one sends, and these clients live for some hundredths of a second.
+fn joins(mut agent: Agent, what: &str, shop: impl Fn() -> Command, count: usize) {
+    let server = Program::start(&mut shop());
+    let mut client = Program::start_told(shop().args([&server.port().to_string(), "25", "told"]));
+    agent.wait_for("the first request", |spans| spans.len() >= 2);
+    client.tell("on");
+    client.finish().success();
+    agent.wait_for("all spans", |spans| spans.len() >= 2 * (1 + count));
+    let finished = agent.stop();
+    drop(server);
+    assert_joined(what, &finished, 60);
+}
+
 #[test]
 fn node_joins() {
     require_profile!("socket");
     require!("node", "nginx");
     let lab = Lab::new();
-    let mut agent = Agent::start(&writing(&lab));
+    let agent = Agent::start(&writing(&lab));
     if !possible(&agent) {
         skip!("{}", agent.stderr());
     }
     let shop = || script(&lab, "node", "nodeshop.js", include_str!("../../programs/nodeshop.js"));
-    let server = Program::start(&mut shop());
-    run(shop().args([server.port().to_string(), "25".to_owned()])).success();
-    agent.wait_for("all spans", |spans| spans.len() >= 2 * 78);
-    assert_joined("node", &agent.stop(), 40);
+    joins(agent, "node", shop, 78);
 }
 
 #[test]
@@ -111,16 +125,12 @@ fn go_joins() {
     require_profile!("socket");
     require!("go");
     let lab = Lab::new();
-    let mut shop = go_program(&lab);
-    let mut agent = Agent::start(&writing(&lab));
+    let shop = go_program(&lab);
+    let agent = Agent::start(&writing(&lab));
     if !possible(&agent) {
         skip!("{}", agent.stderr());
     }
-    let server = Program::start(&mut shop);
-    run(shop.args([server.port().to_string(), "25".to_owned()])).success();
-    agent.wait_for("all spans", |spans| spans.len() >= 2 * 53);
-    // What is in haste on the first connection of a program that has just started is not written to.
-    assert_joined("go", &agent.stop(), 40);
+    joins(agent, "go", || command(shop.get_program()), 53);
 }
 
 #[test]
