@@ -7,16 +7,20 @@
 //!
 //! What a call moved is looked at through a window that is copied from the program's memory; what is told is gathered
 //! in front of it. The walk knows nothing of streams but which one is the newest, to count what gets lost.
+//!
+//! This file begins and ends the walk of a call; [`walk`] takes its steps; [`window`] is what it looks through.
+
+mod walk;
+mod window;
 
 use spandrel_common::{
     event::{DATA_START, DECISION_OPEN, DIR_RX, DIR_TX, PROTOCOL_HTTP2, ROLE_CLIENT, ROLE_SERVER},
-    http2::{
-        FRAME_HEADER, HEADERS, PADDED, PREFACE, PRIORITISED, PRIORITY_FIELDS, Told, plausible, strict, told,
-    },
-    limits::{ANNOUNCE_EVERY_NS, FRAME_STEPS, FRAME_WINDOW, HEAD_CAPTURE, IOVECS},
+    http2::PREFACE,
+    limits::{ANNOUNCE_EVERY_NS, FRAME_STEPS},
     stats::Counter,
 };
 
+use self::walk::{STRIDE, spandrel_stride};
 use super::tell::{TELL_CONN, TELL_MORE, TELL_REQUEST, spandrel_tell};
 use crate::{
     causality,
@@ -73,14 +77,6 @@ pub struct Frames {
     known: u64,
 }
 
-impl Frames {
-    /// The walk's place in the window.
-    #[inline(always)]
-    fn place(&self) -> u32 {
-        (self.at - self.window) as u32 & (FRAME_WINDOW as u32 - 1)
-    }
-}
-
 /// Of [`Frames::says`]: it carries requests.
 const REQUESTS: u32 = 1;
 /// It carries responses.
@@ -88,23 +84,14 @@ const RESPONSES: u32 = 2;
 /// Where that is kept beside the number of frames in [`Flow::evidence`].
 const SAYS: u32 = 6;
 
-/// Frames in a row that prove a direction's place, on a connection that is not known, and on one that is. One frame
-/// header that is right by chance, in random bytes, is one of some ten millions.
-const PROVEN: u32 = 3;
-const PROVEN_AGAIN: u32 = 2;
-
 /// Of a step: go on.
 const GO: u32 = 0;
 /// The call is over.
 const STOP: u32 = 1;
 /// What was gathered has to be told first.
 const FULL: u32 = 2;
-
-/// Bytes that one event tells. A frame header more would not go beyond what the verifier is told by a mask.
-const ROOM: u64 = HEAD_CAPTURE as u64 - 16;
-
-/// What comes behind the bytes of a preface that fill a frame header.
-const PREFACE_REST: u64 = 15;
+/// The window has to be filled first.
+const BLIND: u32 = 3;
 
 /// The connection speaks HTTP/2: its preface begins at the position `base` of the direction that `TX` names. The next byte of
 /// the other one is a frame's first.
@@ -275,273 +262,6 @@ fn found(state: &mut State, tx: u32, scratch: &mut Scratch) {
     if !client {
         causality::opaque(Sock(scratch.sk), scratch.moved.ids);
     }
-}
-
-/// Steps that are taken in one turn.
-const STRIDE: u32 = 64;
-
-/// Takes some steps. Returns what the last one said.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn spandrel_stride() -> u32 {
-    for _ in 0..STRIDE {
-        let end = spandrel_frame();
-        if end != GO {
-            return end;
-        }
-    }
-    GO
-}
-
-/// One step of the walk: a frame's header and what the window has of its payload, or more of a payload, or a byte of a
-/// header that was cut.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn spandrel_frame() -> u32 {
-    let Some(scratch) = scratch::held() else { return STOP };
-    let frames = &mut scratch.frames;
-    if frames.at >= frames.len {
-        frames.lost = 0;
-        return STOP;
-    }
-    let rest = frames.len - frames.at;
-    if frames.left > 0 && frames.ship == 0 {
-        let some = if frames.left < rest { frames.left } else { rest };
-        frames.at += some;
-        frames.left -= some;
-        return GO;
-    }
-    if ROOM - frames.out < FRAME_HEADER as u64 {
-        return FULL;
-    }
-    let seen = frames.window + frames.filled;
-    let short = seen < frames.at + FRAME_HEADER as u64 && seen < frames.len;
-    if (short || frames.at < frames.window) && spandrel_window_of_frames() == 0 {
-        return STOP;
-    }
-    if frames.left > 0 {
-        return payload(scratch, 0);
-    }
-    let seen = frames.window + frames.filled - frames.at;
-    if frames.have == 0 && seen >= FRAME_HEADER as u64 {
-        let place = frames.place();
-        let bytes = scratch.window_view();
-        let header = (bytes.word(place), bytes.byte(place + 8));
-        let peeks = seen > FRAME_HEADER as u64 + PRIORITY_FIELDS as u64;
-        return match judge(scratch, header, if peeks { place } else { NOWHERE }) {
-            WRONG => STOP,
-            UNTOLD => {
-                scratch.frames.at += FRAME_HEADER as u64;
-                GO
-            }
-            _ => payload(scratch, FRAME_HEADER as u64),
-        };
-    }
-    piece(scratch)
-}
-
-/// Takes one byte of a header that was cut.
-#[inline(always)]
-fn piece(scratch: &mut Scratch) -> u32 {
-    let byte = scratch.window_view().byte(scratch.frames.place());
-    let frames = &mut scratch.frames;
-    frames.at += 1;
-    frames.have += 1;
-    if frames.have < FRAME_HEADER as u32 {
-        let before = if frames.have == 1 { 0 } else { frames.header[0] };
-        frames.header[0] = before | u64::from(byte) << (8 * (frames.have - 1) & 63);
-        return GO;
-    }
-    frames.header[1] = u64::from(byte);
-    let header = (frames.header[0], byte);
-    match judge(scratch, header, NOWHERE) {
-        WRONG => return STOP,
-        UNTOLD => {}
-        _ => {
-            let out = read::opaque(scratch.frames.out) & (HEAD_CAPTURE as u64 - 1);
-            let to = scratch.room().wrapping_add(out as usize);
-            if !read::copy(to, FRAME_HEADER as u32, (&raw const scratch.frames.header).cast()) {
-                return STOP;
-            }
-            scratch.frames.out += FRAME_HEADER as u64;
-        }
-    }
-    GO
-}
-
-/// Of a header: it is none.
-const WRONG: u32 = 0;
-/// Its frame is passed over.
-const UNTOLD: u32 = 1;
-/// It is told.
-const TOLD: u32 = 2;
-
-/// In place of a place in the window.
-const NOWHERE: u32 = u32::MAX;
-
-/// Begins the frame of which the header is given: eight bytes, the first in the lowest bits, and one. If it is in the window
-/// with what is behind it, its place there is given, too.
-#[inline(always)]
-fn judge(scratch: &mut Scratch, (header, last): (u64, u8), place: u32) -> u32 {
-    let len = (header as u32).swap_bytes() >> 8;
-    let kind = (header >> 24) as u8;
-    let stream = ((header >> 40) as u32 | u32::from(last) << 24).swap_bytes();
-    let reserved = stream >> 31;
-    let stream = stream & 0x7fff_ffff;
-    let bytes = scratch.window_view();
-    let frames = &mut scratch.frames;
-    // Of the header, so many bytes lie before the walk's place.
-    let behind = u64::from(frames.have);
-    frames.have = 0;
-    if len == PREFACE_LEN && kind == b' ' {
-        frames.left = PREFACE_REST;
-        frames.ship = 0;
-        return UNTOLD;
-    }
-    if !plausible(kind, len, stream) {
-        return WRONG;
-    }
-    if frames.seeks != 0 {
-        let flags = (header >> 32) as u8;
-        if !strict(kind, flags, len) || reserved != 0 {
-            return WRONG;
-        }
-        if frames.evidence < (1 << SAYS) - 1 {
-            frames.evidence += 1;
-        }
-        if place != NOWHERE && kind == HEADERS && frames.says == 0 && flags & PADDED == 0 {
-            let more = if flags & PRIORITISED != 0 { PRIORITY_FIELDS } else { 0 };
-            frames.says = says(u32::from(bytes.byte(place + (FRAME_HEADER + more) as u32)));
-        }
-        let enough = if frames.known != 0 { PROVEN_AGAIN } else { PROVEN };
-        if frames.evidence < enough || frames.says == 0 {
-            frames.left = u64::from(len);
-            frames.ship = 0;
-            return UNTOLD;
-        }
-        frames.seeks = 0;
-        frames.found = 1;
-        frames.from = frames.at.wrapping_sub(behind);
-        frames.newest = 0;
-    }
-    let told = told(kind);
-    frames.left = u64::from(len);
-    frames.ship = u32::from(matches!(told, Told::Whole));
-    if matches!(told, Told::Nothing) {
-        return UNTOLD;
-    }
-    if frames.begun == 0 {
-        frames.begun = 1;
-        frames.rest = frames.out;
-    }
-    if frames.says == REQUESTS && kind == HEADERS && stream > frames.newest {
-        frames.newest = stream;
-        frames.requests += 1;
-    }
-    TOLD
-}
-
-/// Whose fields begin with this byte (RFC 7541, section 6 and appendix A): a request's with one of its pseudo-header
-/// fields by their places in the static table, a response's with its status. 0 if it does not tell.
-#[inline(always)]
-fn says(first: u32) -> u32 {
-    let place = if first & 0x80 != 0 {
-        first & 0x7f
-    } else if first & 0x40 != 0 {
-        first & 0x3f
-    } else if first & 0x20 != 0 {
-        0
-    } else {
-        first & 0xf
-    };
-    match place {
-        1..=7 => REQUESTS,
-        8..=14 => RESPONSES,
-        _ => 0,
-    }
-}
-
-/// `PRI`, read as the length of a frame.
-const PREFACE_LEN: u32 = (b'P' as u32) << 16 | (b'R' as u32) << 8 | b'I' as u32;
-
-/// Gathers `front` bytes of a header and as much of the payload behind as the window has and there is room for.
-#[inline(always)]
-fn payload(scratch: &mut Scratch, front: u64) -> u32 {
-    let frames = &mut scratch.frames;
-    let seen = frames.window + frames.filled - frames.at - front;
-    let room = ROOM - frames.out - front;
-    let some = if frames.ship == 0 { 0 } else { frames.left };
-    let some = if some < seen { some } else { seen };
-    let some = if some < room { some } else { room };
-    let len = read::at_most(front + some, 2 * FRAME_WINDOW as u64 - 1);
-    let place = frames.place();
-    let out = read::opaque(frames.out) & (HEAD_CAPTURE as u64 - 1);
-    frames.at += len;
-    frames.out += len;
-    frames.left -= some;
-    let from = scratch.window().wrapping_add(place as usize);
-    let to = scratch.room().wrapping_add(out as usize);
-    if read::copy(to, len as u32, from) { GO } else { STOP }
-}
-
-/// Fills the window from the walk's place on. Returns how many bytes are in it.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn spandrel_window_of_frames() -> u64 {
-    let Some(scratch) = scratch::held() else { return 0 };
-    let call = scratch.moved.call;
-    let frames = &mut scratch.frames;
-    frames.window = frames.at;
-    frames.filled = 0;
-    if call.unseen != 0 {
-        return 0;
-    }
-    if call.vectors > 0 {
-        read::repeat(IOVECS, |_| spandrel_vector_of_frames());
-        return scratch.frames.filled;
-    }
-    let rest = frames.len - frames.at;
-    let want = if rest < FRAME_WINDOW as u64 { rest } else { FRAME_WINDOW as u64 };
-    let want = read::at_most(want, 2 * FRAME_WINDOW as u64 - 1);
-    let from = call.address + frames.at;
-    if !read::user_bytes(scratch.window(), want as u32, from) {
-        return 0;
-    }
-    scratch.frames.filled = want;
-    want
-}
-
-/// Fills the window further from one vector. The next window begins where this one ends, so that every vector is passed
-/// once. Returns 1 to end.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn spandrel_vector_of_frames() -> u32 {
-    let Some(scratch) = scratch::held() else { return 1 };
-    let call = scratch.moved.call;
-    let frames = &mut scratch.frames;
-    let at = frames.at + frames.filled;
-    if frames.filled >= FRAME_WINDOW as u64 || at >= frames.len || frames.vector >= u64::from(call.vectors) {
-        return 1;
-    }
-    let Some([base, len]) = read::user::<[u64; 2]>(call.address + 16 * frames.vector) else { return 1 };
-    let skip = at - frames.vector_at;
-    if skip >= len {
-        frames.vector += 1;
-        frames.vector_at += len;
-        return 0;
-    }
-    let (room, left, rest) = (FRAME_WINDOW as u64 - frames.filled, len - skip, frames.len - at);
-    let piece = if left < room { left } else { room };
-    let piece = if piece < rest { piece } else { rest };
-    let piece = read::at_most(piece, 2 * FRAME_WINDOW as u64 - 1);
-    let to = read::opaque(frames.filled) & (FRAME_WINDOW as u64 - 1);
-    frames.filled += piece;
-    let to = scratch.window().wrapping_add(to as usize);
-    if read::user_bytes(to, piece as u32, base + skip) {
-        return 0;
-    }
-    scratch.frames.filled -= piece;
-    1
 }
 
 /// Tells what was gathered: everything up to the walk's place.
