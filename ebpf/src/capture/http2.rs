@@ -24,8 +24,8 @@ use self::walk::{STRIDE, spandrel_stride};
 use super::tell::{TELL_CONN, TELL_MORE, TELL_REQUEST, spandrel_tell};
 use crate::{
     causality,
-    conn::{FRAMES, Flow, HTTP2, SEEK, State},
-    emit,
+    conn::{FRAMES, Flow, HTTP2, IGNORED, SEEK, State},
+    emit, head,
     kernel::sock::Sock,
     read,
     scratch::{self, Scratch},
@@ -93,31 +93,67 @@ const FULL: u32 = 2;
 /// The window has to be filled first.
 const BLIND: u32 = 3;
 
-/// The connection speaks HTTP/2: its preface begins at the position `base` of the direction that `TX` names. The next byte of
-/// the other one is a frame's first.
-#[inline(always)]
-pub fn begin<const TX: bool>(state: &mut State, base: u64, scratch: &Scratch) {
-    state.phase = HTTP2;
-    state.role = if TX { ROLE_CLIENT } else { ROLE_SERVER };
-    state.announced = 0;
-    let (own, other) = state.flows::<TX>();
-    follow(own, base + PREFACE.len() as u64);
-    let pos = other.pos;
-    follow(other, pos);
-    if !TX {
+/// The connection speaks HTTP/2: its preface begins at the position `base` of a direction (what is sent, if `tx` is not
+/// 0). The next byte of the other one is a frame's first.
+///
+/// A global function, as the next two are, for the stack of those that call it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_preface(state: *mut State, tx: u32, base: u64) -> u32 {
+    let (Some(state), Some(scratch)) = (State::given(state), scratch::held()) else { return 0 };
+    state.role = if tx != 0 { ROLE_CLIENT } else { ROLE_SERVER };
+    turn(state, tx, base + PREFACE.len() as u64);
+    if tx == 0 {
         // To which of its streams an outbound request belongs, no rule of causality can tell.
         causality::opaque(Sock(scratch.sk), scratch.moved.ids);
     }
+    0
 }
 
-/// The connection speaks HTTP/2 behind a response that ends at the position `until` of the direction that `TX` names.
-/// That response was the answer to an upgrade; the one that was asked for comes as the first stream's.
+/// The preface begins at `offset` of a call, with a byte that was held, if the connection has carried nothing yet.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_held_preface(state: *mut State, tx: u32, offset: u64) -> u32 {
+    let (Some(state), Some(scratch)) = (State::given(state), scratch::held()) else { return 0 };
+    if state.announced != 0 {
+        return 0;
+    }
+    let moved = &mut scratch.moved;
+    let base = moved.base + offset;
+    if moved.held != 0 {
+        moved.held = 0;
+        moved.base += 1;
+        moved.len -= 1;
+    }
+    spandrel_preface(state, tx, base);
+    1
+}
+
+/// A response was told that is an HTTP/1 connection's last: it agrees to something else. If that is HTTP/2, the one that
+/// was asked for comes as the first stream's.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_tunnel(state: *mut State, tx: u32) -> u32 {
+    let (Some(state), Some(scratch)) = (State::given(state), scratch::held()) else { return 0 };
+    if head::status(scratch.view()) != SWITCHING || !head::upgrades_to_http2(scratch) {
+        state.phase = IGNORED;
+        return 0;
+    }
+    state.interim = 0;
+    let until = if tx != 0 { state.tx.sent } else { state.rx.sent };
+    turn(state, tx, until);
+    0
+}
+
+/// The status code that agrees to an upgrade.
+const SWITCHING: u32 = 101;
+
+/// Frames follow: in one direction from a position on, in the other one from the next byte on.
 #[inline(always)]
-pub fn turn<const TX: bool>(state: &mut State, until: u64) {
+fn turn(state: &mut State, tx: u32, until: u64) {
     state.phase = HTTP2;
     state.announced = 0;
-    state.interim = 0;
-    let (own, other) = state.flows::<TX>();
+    let (own, other) = if tx != 0 { (&mut state.tx, &mut state.rx) } else { (&mut state.rx, &mut state.tx) };
     follow(own, until);
     let pos = other.pos;
     follow(other, pos);

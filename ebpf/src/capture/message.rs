@@ -10,7 +10,7 @@ use spandrel_common::{
 };
 
 use super::{
-    http2,
+    http2::{spandrel_held_preface, spandrel_tunnel},
     tell::{HEAD, tell},
     withheld,
 };
@@ -102,8 +102,7 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
     let starts =
         if moved.request != 0 { looks == Looks::Request } else { got >= 12 && head::is_response(bytes) };
     if !starts {
-        if looks == Looks::Preface && state.announced == 0 {
-            preface::<TX>(state, offset, scratch);
+        if looks == Looks::Preface && spandrel_held_preface(state, u32::from(TX), offset) != 0 {
             return 0;
         }
         if looks == Looks::Short && rest == 1 && hold::<TX>(state, scratch) {
@@ -140,17 +139,6 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
         request::<TX>(state, offset, framing, scratch)
     } else {
         response::<TX>(state, offset, framing, scratch)
-    }
-}
-
-/// The preface of HTTP/2 begins at `offset`, with a byte that was held.
-#[inline(always)]
-fn preface<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) {
-    http2::begin::<TX>(state, scratch.moved.base + offset, scratch);
-    if scratch.moved.held != 0 {
-        scratch.moved.held = 0;
-        scratch.moved.base += 1;
-        scratch.moved.len -= 1;
     }
 }
 
@@ -297,7 +285,6 @@ fn withhold<const TX: bool>(state: &mut State, moved: Moved, offset: u64, end: u
 /// A response starts at `offset`; its head was searched.
 #[inline(always)]
 fn response<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scratch: &mut Scratch) -> u64 {
-    let at = scratch.moved.base + offset;
     let bytes = scratch.view();
     let end = u64::from(scratch.found.end);
     let status = head::status(bytes);
@@ -315,11 +302,7 @@ fn response<const TX: bool>(state: &mut State, offset: u64, framing: Framing, sc
     let framing = if tunnel || empty { Framing::EMPTY } else { framing };
     let done = told::<TX>(state, offset, end, framing, scratch);
     if tunnel {
-        if status == 101 && head::upgrades_to_http2(scratch) {
-            http2::turn::<TX>(state, at + end);
-        } else {
-            state.phase = IGNORED;
-        }
+        spandrel_tunnel(state, u32::from(TX));
         return 0;
     }
     done

@@ -22,7 +22,7 @@ use spandrel_common::{
 
 pub use self::{http2::Frames, tell::closed};
 use self::{
-    http2::spandrel_frames,
+    http2::{spandrel_frames, spandrel_preface},
     message::{spandrel_step_rx, spandrel_step_tx},
     proxied::spandrel_proxied,
     withheld::{spandrel_withheld_rx, spandrel_withheld_tx},
@@ -288,7 +288,7 @@ fn recognise<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
     let seen = moved.call.unseen == 0 && gather(moved.call.address, moved.call.vectors, lead, want) == want;
     let looks = if seen { head::looks(scratch.view(), want) } else { Looks::Other };
     if looks == Looks::Preface {
-        http2::begin::<TX>(state, moved.base + lead, scratch);
+        spandrel_preface(state, u32::from(TX), moved.base + lead);
         return true;
     }
     if looks != Looks::Other {
