@@ -38,6 +38,7 @@ const DOUBT_NS: u64 = 1_000_000_000;
 
 /// `REFUSED_STREAM` (RFC 9113, section 7), which is what GOAWAY says of streams that it does not count.
 const REFUSED: u32 = 7;
+const REFUSAL: Outcome = Outcome::Reset { by: Side::Response, code: REFUSED };
 
 /// A request whose response is not complete.
 #[derive(Debug)]
@@ -60,8 +61,11 @@ pub(crate) struct Streams {
     open: BTreeMap<u64, Open>,
     /// Bytes of their heads.
     heads: usize,
-    /// The newest stream that the client has opened.
+    /// The first stream since when no request was missed, and the newest that the client has opened.
+    oldest: Option<u64>,
     newest: u64,
+    /// The server does nothing about streams above this one.
+    refused: Option<u64>,
     early: VecDeque<(Step, u64)>,
     /// Some stream may be in doubt.
     doubts: bool,
@@ -98,7 +102,7 @@ impl Streams {
             gap: exchange.gap,
             doubt: None,
         };
-        self.newest = 1;
+        (self.oldest, self.newest) = (Some(1), 1);
         self.heads = open.heads();
         self.open.insert(1, open);
     }
@@ -129,10 +133,10 @@ impl Streams {
             }
             Step::Refused { side, above } => {
                 if side == Side::Response {
-                    let refused = Outcome::Reset { by: side, code: REFUSED };
+                    self.refused = Some(self.refused.map_or(above, |before| before.min(above)));
                     for (_, open) in self.open.split_off(&above.saturating_add(1)) {
                         self.heads = self.heads.saturating_sub(open.heads());
-                        out.push(finish(open, connection, (refused, last_ns)));
+                        out.push(finish(open, connection, (REFUSAL, last_ns)));
                     }
                 }
                 Taken::Other
@@ -190,6 +194,14 @@ impl Streams {
             trailers: None,
             doubt: None,
         };
+        self.oldest.get_or_insert(stream);
+        if self.refused.is_some_and(|above| stream > above) {
+            // It crossed the word that said so.
+            let start_ns = open.begin.start_ns;
+            self.heads = self.heads.saturating_sub(open.heads());
+            out.push(finish(open, connection, (REFUSAL, start_ns)));
+            return Taken::Request;
+        }
         self.open.insert(stream, open);
         if !self.early.is_empty() {
             self.overtaken(connection, out);
@@ -233,7 +245,9 @@ impl Streams {
     ) -> Taken {
         let Some(open) = self.open.get_mut(&stream) else {
             let answer = matches!(&step, Step::Fields { fields, .. } if fields.status.is_some());
-            return if answer { Taken::Orphan } else { Taken::Other };
+            // Of one whose request was seen, and which is over, the other side may not have heard yet that it is.
+            let over = self.oldest.is_some_and(|oldest| (oldest..=self.newest).contains(&stream));
+            return if answer && !over { Taken::Orphan } else { Taken::Other };
         };
         let end = match step {
             Step::Fields { fields, end, .. } => {
@@ -259,6 +273,9 @@ impl Streams {
 
     /// Bytes of a side are missing.
     pub(crate) fn gap(&mut self, side: Side, now_ns: u64) {
+        if side == Side::Request {
+            self.oldest = None;
+        }
         for open in self.open.values_mut() {
             match side {
                 Side::Request => open.gap |= !open.sent,

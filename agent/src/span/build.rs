@@ -146,6 +146,11 @@ impl<'a> Request<'a> {
         request
     }
 
+    /// What was asked for is among the fields that are not known.
+    fn is_placeless(&self, exchange: &Exchange) -> bool {
+        exchange.protocol == Protocol::Http2 && exchange.gap && self.line.target.is_empty()
+    }
+
     /// A parameter of `Forwarded`, else the first element of its older relative.
     fn through(&self, parameter: &str, older: Option<&'a [u8]>) -> Option<&'a [u8]> {
         let newer = self.forwarded.and_then(|value| forwarded(value, parameter));
@@ -441,7 +446,9 @@ impl Builder {
             .or(request.host)
             .map(authority)
             .filter(|authority| !authority.host.is_empty());
-        out.clean(attr::URL_PATH, path);
+        if !request.is_placeless(exchange) {
+            out.clean(attr::URL_PATH, path);
+        }
         if let Some(query) = target.query {
             out.clean(attr::URL_QUERY, self.redactor.query(query, &self.stats));
         }
@@ -483,8 +490,10 @@ impl Builder {
             (None, Addr::Ip(addr)) => Place::Peer(addr),
             (None, Addr::Unix) => Place::Nowhere,
         };
-        let url = full_url(&scheme, place, path, target, &self.redactor, &self.stats);
-        out.clean(attr::URL_FULL, url);
+        if !request.is_placeless(exchange) {
+            let url = full_url(&scheme, place, path, target, &self.redactor, &self.stats);
+            out.clean(attr::URL_FULL, url);
+        }
         endpoint(out, named, &scheme, exchange.connection.peer);
         peer(out, exchange.connection.peer);
     }

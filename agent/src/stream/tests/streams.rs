@@ -122,9 +122,24 @@ fn broken_off_streams() {
     assert_eq!(told(&mut wire), "3 0 Reset { by: Request, code: 8 }, 1 0 Reset { by: Response, code: 2 }");
     wire.resp(&frame(GOAWAY, 0, 0, &[0, 0, 0, 5, 0, 0, 0, 0], 8));
     assert_eq!(told(&mut wire), "7 0 Reset { by: Response, code: 7 }");
+    // It left before the client had read that.
+    wire.req(&get(9));
+    assert_eq!(told(&mut wire), "9 0 Reset { by: Response, code: 7 }");
     wire.close(CLOSE_PEER, 0);
     assert_eq!(told(&mut wire), "5 0 PeerClosed");
-    wire.ledger(4);
+    wire.ledger(5);
+}
+
+#[test]
+fn answers_to_what_is_over() {
+    let mut wire = wire(ROLE_SERVER);
+    begin(&mut wire, Side::Response, &ok(1));
+    begin(&mut wire, Side::Request, &[get(3), frame(RST_STREAM, 0, 3, &[0, 0, 0, 8], 4)].concat());
+    wire.resp(&ok(3));
+    assert_eq!(told(&mut wire), "3 0 Reset { by: Request, code: 8 }");
+    // Only the first one answers a request that was missed.
+    assert_eq!(wire.counted(Count::OrphanResponses), 1);
+    wire.ledger(1);
 }
 
 #[test]

@@ -52,6 +52,10 @@ fn a_request_of_which_not_all_is_known() {
     let span = build(&exchange);
     assert_eq!((&*span.name, &*attribute(&span, "http.request.method")), ("HTTP", "_OTHER"));
     assert_eq!(attribute(&span, "spandrel.gap"), "true");
+    assert_eq!(attribute(&span, "url.path"), "");
+    let mut exchange = stream(Role::Client, &["POST ", "host: example.com"]);
+    exchange.gap = true;
+    check_attributes(&exchange, &[("url.full", ""), ("server.address", "example.com")]);
 }
 
 #[test]
