@@ -43,7 +43,9 @@ const TOOLS: &[Tool] = &[
     Tool { needs: "ab", package: "apache2-utils", why: "load over connections that close" },
     Tool { needs: "haproxy", package: "haproxy", why: "an event-driven proxy that splices" },
     Tool { needs: "bpftool", package: "bpftool", why: "shows what an agent left in the kernel" },
-    Tool { needs: "mvn", package: "maven", why: "fetches a servlet container" },
+    Tool { needs: "mvn", package: "maven", why: "fetches a servlet container, and gRPC for Java" },
+    Tool { needs: "npm", package: "npm", why: "fetches gRPC for Node" },
+    Tool { needs: "h2load", package: "nghttp2-client", why: "load over many streams of a connection" },
     Tool { needs: "ip", package: "iproute2", why: "network namespaces" },
     Tool { needs: "unshare", package: "util-linux", why: "namespaces" },
 ];

@@ -17,6 +17,7 @@ mod curl;
 mod demo;
 mod durations;
 mod failures;
+mod grpc;
 mod guest;
 mod http2;
 mod load;

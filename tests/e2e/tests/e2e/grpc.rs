@@ -1,0 +1,261 @@
+//! gRPC without TLS by the libraries of four languages: every kind of call, and every way in which one ends, is the span
+//! that the conventions ask for, on both ends.
+
+use std::{collections::BTreeMap, path::PathBuf, process::Command, time::Duration};
+
+use spandrel_test_support::{
+    Agent, Finished, Lab, Program, Span,
+    process::{command, run, run_in},
+    require, skip,
+};
+
+use crate::{
+    cache::cached,
+    common::{nginx, profiles, script, traced},
+};
+
+profiles!(go, node, python, java, proxied);
+
+/// Calls at once, behind one of each kind.
+const COUNT: usize = 30;
+
+/// Spans on each end.
+const CALLS: usize = COUNT + 12;
+
+/// How long a package may take to come.
+const FETCH: Duration = Duration::from_secs(300);
+
+/// What each of the programs asks for, and what becomes of it.
+const EXPECTED: [(&str, &str); 12] = [
+    ("Unary", "OK"),
+    ("Large", "OK"),
+    ("Empty", "OK"),
+    ("Collect", "OK"),
+    ("List", "OK"),
+    ("Chat", "OK"),
+    ("Missing", "NOT_FOUND"),
+    ("Broken", "INTERNAL"),
+    ("Gone", "UNIMPLEMENTED"),
+    ("Never", "DEADLINE_EXCEEDED"),
+    ("Cancel", "CANCELLED"),
+    ("Early", "CANCELLED"),
+];
+
+/// What of these is an error for a server.
+const SERVER_ERRORS: [&str; 3] = ["INTERNAL", "UNIMPLEMENTED", "DEADLINE_EXCEEDED"];
+
+/// Traces a server and a client, which both are the program that `cart` starts.
+fn check(lab: &Lab, profile: &str, cart: impl Fn() -> Command) {
+    let mut agent = Agent::start(&traced(lab, profile));
+    let server = Program::start(&mut cart());
+    run_in(cart().args([server.port().to_string(), COUNT.to_string()]), Duration::from_secs(60)).success();
+    agent.wait_for("all spans", |spans| spans.len() >= 2 * CALLS);
+    let finished = agent.stop();
+    finished.assert_complete();
+    for span in &finished.spans {
+        span.assert_lacks(&["spandrel.gap"]);
+    }
+    assert_calls(&finished.clients(), false, false);
+    assert_calls(&finished.servers(), true, true);
+    for span in finished.clients() {
+        span.assert_has(&[("server.address", "127.0.0.1".into()), ("server.port", server.port().into())]);
+    }
+    assert_same_streams(&finished);
+}
+
+/// Each call once, as [`EXPECTED`] says. `hears`: the end is told that the client has given up, if that comes before its own
+/// clock says so.
+#[track_caller]
+fn assert_calls(spans: &[&Span], served: bool, hears: bool) {
+    assert_eq!(spans.len(), CALLS, "{spans:#?}");
+    let mut found: BTreeMap<&str, Vec<&Span>> = BTreeMap::new();
+    for span in spans {
+        span.assert_has(&[("rpc.system.name", "grpc".into())]);
+        let key =
+            if span.str("rpc.method_original").is_some() { "rpc.method_original" } else { "rpc.method" };
+        let method = span.str(key).and_then(|method| method.strip_prefix("shop.Cart/")).expect("a method");
+        // A method that a server does not have is no name for a span.
+        let known = !(served && method == "Gone");
+        assert_eq!(span.name, if known { format!("shop.Cart/{method}") } else { "grpc".to_owned() });
+        found.entry(method).or_default().push(span);
+    }
+    for (method, expected) in EXPECTED {
+        let found = found.remove(method).unwrap_or_default();
+        assert_eq!(found.len(), if method == "Unary" { 1 + COUNT } else { 1 }, "{method}");
+        for span in found {
+            let status = span.str("rpc.status_code").expect("a status");
+            let allowed: &[&str] = match method {
+                "Never" if hears => &[expected, "CANCELLED"],
+                // A client's library may end its messages before it breaks the stream off.
+                "Early" if hears => &[expected, "OK"],
+                _ => &[expected],
+            };
+            assert!(allowed.contains(&status), "{span:#?}");
+            let error = if served { SERVER_ERRORS.contains(&status) } else { status != "OK" };
+            assert_eq!((span.error, span.str("error.type")), (error, error.then_some(status)), "{span:#?}");
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// What a client asks for is what its server is asked: the call on the wire takes as long, within what both ends need.
+#[track_caller]
+fn assert_same_streams(finished: &Finished) {
+    let times = |spans: Vec<&Span>, method: &str| {
+        let name = format!("shop.Cart/{method}");
+        let span = spans.into_iter().find(|span| span.name == name).expect("a span");
+        (span.start_ns, span.end_ns)
+    };
+    for method in ["Large", "Collect", "List", "Chat"] {
+        let (client, server) = (times(finished.clients(), method), times(finished.servers(), method));
+        assert!(client.0 <= server.0 && server.0 <= client.1, "{method}: {client:?} {server:?}");
+    }
+}
+
+/// grpc-go.
+const GO: &str = "v1.85.0";
+
+fn go_program(lab: &Lab) -> Result<PathBuf, String> {
+    lab.write("go/go.mod", format!("module cart\n\ngo 1.24\n\nrequire google.golang.org/grpc {GO}\n"));
+    lab.write("go/cart.go", include_str!("../../programs/cart.go"));
+    let binary = lab.path("cart");
+    let build = ["build".into(), "-o".into(), binary.as_os_str().to_owned()];
+    for arguments in [&["mod".into(), "tidy".into()][..], &build] {
+        let mut go = command("go");
+        go.args(arguments).current_dir(lab.path("go"));
+        let output = run_in(go.env("GOTOOLCHAIN", "local").env("GOFLAGS", "-mod=mod -buildvcs=false"), FETCH);
+        if !output.status.success() {
+            return Err(format!("grpc-go cannot be had: {}", output.stderr.trim()));
+        }
+    }
+    Ok(binary)
+}
+
+fn go(profile: &str) {
+    require!("go");
+    let lab = Lab::new();
+    match go_program(&lab) {
+        Ok(binary) => check(&lab, profile, || command(&binary)),
+        Err(why) => skip!("{why}"),
+    }
+}
+
+/// @grpc/grpc-js.
+const NODE: &str = "1.14.7";
+
+fn node(profile: &str) {
+    require!("node", "npm");
+    let library = cached(&format!("grpc-js-{NODE}"), |folder| {
+        let mut npm = command("npm");
+        npm.args(["install", "--no-audit", "--no-fund", "--prefix"]).arg(folder);
+        let output = run_in(npm.arg(format!("@grpc/grpc-js@{NODE}")), FETCH);
+        let why = || format!("grpc-js cannot be had: {}", output.stderr.trim());
+        output.status.success().then_some(()).ok_or_else(why)
+    });
+    let library = match library {
+        Ok(library) => library,
+        Err(why) => skip!("{why}"),
+    };
+    let lab = Lab::new();
+    check(&lab, profile, || {
+        let mut cart = script(&lab, "node", "cart.js", include_str!("../../programs/cart.js"));
+        cart.env("NODE_PATH", library.join("node_modules"));
+        cart
+    });
+}
+
+/// grpcio, the C core.
+const PYTHON: &str = "1.85.1";
+
+fn python(profile: &str) {
+    require!("python3");
+    let library = cached(&format!("grpcio-{PYTHON}"), |folder| {
+        let mut pip = command("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--target"]).arg(folder);
+        let output = run_in(pip.arg(format!("grpcio=={PYTHON}")), FETCH);
+        let why = || format!("grpcio cannot be had: {}", output.stderr.trim());
+        output.status.success().then_some(()).ok_or_else(why)
+    });
+    let library = match library {
+        Ok(library) => library,
+        Err(why) => skip!("{why}"),
+    };
+    let lab = Lab::new();
+    check(&lab, profile, || {
+        let mut cart = script(&lab, "python3", "cart.py", include_str!("../../programs/cart.py"));
+        cart.env("PYTHONPATH", &library);
+        cart
+    });
+}
+
+/// grpc-java, with the Netty that it brings.
+const JAVA: &str = "1.85.1";
+
+fn java(profile: &str) {
+    require!("javac", "mvn");
+    let jars = cached(&format!("grpc-java-{JAVA}"), |folder| {
+        let dependency = |name: &str| {
+            format!(
+                "<dependency><groupId>io.grpc</groupId><artifactId>{name}</artifactId><version>{JAVA}</version></dependency>"
+            )
+        };
+        let pom = format!(
+            "<project><modelVersion>4.0.0</modelVersion><groupId>cart</groupId><artifactId>cart</artifactId>\
+             <version>1</version><dependencies>{}{}</dependencies></project>",
+            dependency("grpc-netty-shaded"),
+            dependency("grpc-stub"),
+        );
+        std::fs::write(folder.join("pom.xml"), pom).map_err(|error| error.to_string())?;
+        let mut mvn = command("mvn");
+        mvn.args(["-q", "-B", "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"]);
+        mvn.arg(format!("-DoutputDirectory={}", folder.display())).current_dir(folder);
+        let output = run_in(&mut mvn, FETCH);
+        let why = || format!("grpc-java cannot be had from Maven: {}", output.stdout.trim());
+        output.status.success().then_some(()).ok_or_else(why)
+    });
+    let jars = match jars {
+        Ok(jars) => jars.join("*"),
+        Err(why) => skip!("{why}"),
+    };
+    let lab = Lab::new();
+    let source = lab.write("Cart.java", include_str!("../../programs/Cart.java"));
+    run_in(command("javac").arg("-cp").arg(&jars).arg("-d").arg(lab.path("classes")).arg(source), FETCH)
+        .success();
+    check(&lab, profile, || {
+        let mut cart = command("java");
+        cart.arg("-cp").arg(format!("{}:{}", jars.display(), lab.text("classes"))).arg("Cart");
+        cart
+    });
+}
+
+/// nginx between a client and a server: four spans a call, one on each end of two connections.
+fn proxied(profile: &str) {
+    require!("go", "nginx");
+    let lab = Lab::new();
+    let binary = match go_program(&lab) {
+        Ok(binary) => binary,
+        Err(why) => skip!("{why}"),
+    };
+    let mut agent = Agent::start(&traced(&lab, profile));
+    let server = Program::start(&mut command(&binary));
+    let config = format!(
+        "client_max_body_size 10m; upstream cart {{ server 127.0.0.1:{}; keepalive 4; }}
+         server {{ listen LISTEN http2; location / {{ grpc_pass grpc://cart; }} }}",
+        server.port()
+    );
+    let (_nginx, port) = nginx(&lab, &config);
+    run(command(&binary).args([port.to_string(), COUNT.to_string()])).success();
+    agent.wait_for("all spans", |spans| spans.len() >= 4 * CALLS);
+    let finished = agent.stop();
+    finished.assert_complete();
+    for service in ["cart", "nginx"] {
+        let of =
+            |spans: Vec<&Span>| -> usize { spans.iter().filter(|span| span.service() == service).count() };
+        assert_eq!((of(finished.clients()), of(finished.servers())), (CALLS, CALLS), "{service}");
+        let spans = |spans: Vec<_>| -> Vec<_> {
+            spans.into_iter().filter(|span: &&Span| span.service() == service).collect()
+        };
+        assert_calls(&spans(finished.clients()), false, service == "nginx");
+        assert_calls(&spans(finished.servers()), true, true);
+    }
+}
