@@ -33,7 +33,8 @@ counters! {
     NoState = "no_state";
     /// Connections left alone because their bytes are not HTTP.
     NotHttp = "not_http";
-    /// HTTP/2 connections left alone because the walk from frame to frame lost its place (bytes that were not seen).
+    /// Directions of HTTP/2 connections in which the walk from frame to frame lost its place, because bytes were not seen. It is
+    /// looked for again.
     FramesLost = "http2_frames_lost";
     /// Calls whose content was not seen, by cause.
     UnseenSplice = "unseen_splice";
