@@ -17,9 +17,15 @@ pub const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
 pub const NETWORK_PEER_ADDRESS: &str = "network.peer.address";
 pub const NETWORK_PEER_PORT: &str = "network.peer.port";
 pub const NETWORK_PROTOCOL_VERSION: &str = "network.protocol.version";
+/// Older: the status code's number.
+pub const RPC_GRPC_STATUS_CODE: &str = "rpc.grpc.status_code";
 pub const RPC_METHOD: &str = "rpc.method";
 pub const RPC_METHOD_ORIGINAL: &str = "rpc.method_original";
+/// Older: what stands before the last slash of [`RPC_METHOD`].
+pub const RPC_SERVICE: &str = "rpc.service";
 pub const RPC_STATUS_CODE: &str = "rpc.status_code";
+/// Older name of the next one.
+pub const RPC_SYSTEM: &str = "rpc.system";
 pub const RPC_SYSTEM_NAME: &str = "rpc.system.name";
 pub const SERVER_ADDRESS: &str = "server.address";
 pub const SERVER_PORT: &str = "server.port";

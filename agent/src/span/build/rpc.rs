@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use super::{Builder, Request, endpoint, peer};
 use crate::{
     exchange::{Exchange, Outcome, Protocol, Role},
-    protocol::{Side, message::Head},
+    protocol::message::Head,
     span::{
         Status, Value,
         address::authority,
@@ -52,8 +52,8 @@ const UNAVAILABLE: &str = "UNAVAILABLE";
 const DATA_LOSS: &str = "DATA_LOSS";
 const UNAUTHENTICATED: &str = "UNAUTHENTICATED";
 
-/// How much longer than its timeout a call may have taken that its client broke off because of it, seen from where the
-/// request moved: nanoseconds. A timer of the client started a little before that.
+/// How much shorter than its timeout a call may have been that was broken off because of it, seen from where the request
+/// moved: nanoseconds. A timer of the client started a little before that.
 const EARLY_NS: u64 = 5_000_000;
 
 /// Whether a request is a gRPC call.
@@ -73,6 +73,9 @@ impl Builder {
         let role = exchange.connection.role;
         let status = status(exchange, request);
         out.push(attr::RPC_SYSTEM_NAME, Value::Static(attr::RPC_GRPC));
+        if self.policy.older_rpc {
+            older(out, status.as_deref());
+        }
         let target = request.line.target;
         let method = target.strip_prefix(b"/").unwrap_or(target);
         let mut name = Cow::Borrowed(attr::RPC_GRPC);
@@ -84,6 +87,11 @@ impl Builder {
                 out.clean(attr::RPC_METHOD_ORIGINAL, method);
             } else {
                 name = Cow::Owned(method.clone().into_owned());
+                if self.policy.older_rpc
+                    && let Some((service, _)) = method.rsplit_once('/')
+                {
+                    out.clean(attr::RPC_SERVICE, service.to_owned());
+                }
                 out.clean(attr::RPC_METHOD, method);
             }
         }
@@ -111,6 +119,15 @@ impl Builder {
             );
         }
         (name, verdict)
+    }
+}
+
+/// The names before 1.45 that no newer one took over. (`rpc.method` was the method's alone.)
+fn older(out: &mut Attributes<'_>, status: Option<&str>) {
+    out.push(attr::RPC_SYSTEM, Value::Static(attr::RPC_GRPC));
+    let number = status.and_then(|status| CODES.iter().position(|code| *code == status));
+    if let Some(number) = number.and_then(|number| i64::try_from(number).ok()) {
+        out.int(attr::RPC_GRPC_STATUS_CODE, number);
     }
 }
 
@@ -166,10 +183,10 @@ fn status(exchange: &Exchange, request: &Request<'_>) -> Option<Cow<'static, str
             Some(429 | 502 | 503 | 504) => UNAVAILABLE,
             _ => UNKNOWN,
         },
-        // RFC 9113, section 7.
-        Outcome::Reset { by, code } => match code {
+        // RFC 9113, section 7. A server whose own clock ends a call cancels it, too, and its client knows the reason.
+        Outcome::Reset { code, .. } => match code {
             7 => UNAVAILABLE,
-            8 if by == Side::Request && timed_out(exchange, request) => DEADLINE_EXCEEDED,
+            8 if timed_out(exchange, request) => DEADLINE_EXCEEDED,
             8 => CANCELLED,
             11 => RESOURCE_EXHAUSTED,
             12 => PERMISSION_DENIED,

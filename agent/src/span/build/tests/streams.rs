@@ -90,6 +90,22 @@ fn a_call() {
     );
 }
 
+#[test]
+fn older_names_of_calls() {
+    let policy = SpanPolicy { older_rpc: true, ..SpanPolicy::default() };
+    let call = call(Role::Client, Some("200\r\n"), Some("grpc-status: 5\r\n"), Outcome::Complete);
+    let span = builder(policy, Policy::DEFAULT).build(&call, Arc::default()).unwrap();
+    for (key, value) in [
+        ("rpc.system", "grpc"),
+        ("rpc.service", "a.B"),
+        ("rpc.grpc.status_code", "5"),
+        ("rpc.method", "a.B/C"),
+        ("rpc.status_code", "NOT_FOUND"),
+    ] {
+        assert_eq!(attribute(&span, key), value);
+    }
+}
+
 /// Status code and error of a call, for a client and for a server.
 #[track_caller]
 fn check_status(answer: Option<&str>, trailers: Option<&str>, outcome: Outcome, expect: [[&str; 2]; 2]) {
@@ -132,7 +148,7 @@ fn statuses() {
 
 #[test]
 fn deadlines() {
-    let cancel = Outcome::Reset { by: Side::Request, code: 8 };
+    let cancel = |by| Outcome::Reset { by, code: 8 };
     for (timeout, took_ns, expect) in [
         ("50m", 50_000_000, "DEADLINE_EXCEEDED"),
         ("50m", 46_000_000, "DEADLINE_EXCEEDED"),
@@ -145,9 +161,12 @@ fn deadlines() {
     ] {
         let timeout = format!("grpc-timeout: {timeout}");
         let lines = ["POST /a.B/C", "content-type: application/grpc", &timeout];
-        let mut exchange = Exchange { response: None, outcome: cancel, ..stream(Role::Server, &lines) };
-        exchange.end_ns = exchange.start_ns + took_ns;
-        check_attributes(&exchange, &[("rpc.status_code", expect)]);
+        for by in [Side::Request, Side::Response] {
+            let mut exchange =
+                Exchange { response: None, outcome: cancel(by), ..stream(Role::Server, &lines) };
+            exchange.end_ns = exchange.start_ns + took_ns;
+            check_attributes(&exchange, &[("rpc.status_code", expect)]);
+        }
     }
 }
 
