@@ -198,6 +198,7 @@ impl Capture {
         if let Err(error) = self.kernel.set_policy(kernel_sampler) {
             log::error!("reload: the kernel side keeps its sampler: {error}");
         }
+        self.rest.registry.redact(&policy.redaction);
         self.rest.builder.set_policy(policy, sampler, rules);
         if let Some(selectors) = selectors {
             let reselected =

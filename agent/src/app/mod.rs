@@ -142,7 +142,9 @@ async fn serve(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
         export::start(&exporter, Arc::clone(&stats), &tokio::runtime::Handle::current())
             .map_err(|error| fail(exit::UNAVAILABLE)(&error))?;
 
-    let mut registry = Registry::new(config.selectors.clone(), &config.resource);
+    let redaction = rooms::span_policy(config).redaction;
+    let mut registry =
+        Registry::new(config.selectors.clone(), &config.resource, redaction, Arc::clone(&stats));
     let scope = Scope::of(&config.selectors);
     let sampler = rooms::kernel_sampler(config);
     let options = Options {

@@ -106,7 +106,8 @@ pub struct Run {
     #[arg(long, value_name = "PORT", help_heading = "Selectors")]
     pub port: Vec<String>,
 
-    /// Trace processes in this control group or below it
+    /// Trace processes in this control group or below it: those that are there when the agent starts, or when they
+    /// execute a program
     #[arg(long, value_name = "PATH", help_heading = "Selectors")]
     pub cgroup: Vec<String>,
 

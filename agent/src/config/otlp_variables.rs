@@ -6,8 +6,10 @@ use super::{
     otlp::{self, Compression, DEFAULT_TIMEOUT, Given, OtlpConfig, OtlpOptions, Protocol, Signal},
 };
 
-const PROTOCOLS: [(&str, Option<Protocol>); 3] =
-    [("http/protobuf", Some(Protocol::HttpProtobuf)), ("grpc", Some(Protocol::Grpc)), ("http/json", None)];
+const PROTOCOLS: [(&str, Protocol); 2] =
+    [("http/protobuf", Protocol::HttpProtobuf), ("grpc", Protocol::Grpc)];
+/// What the specification names besides.
+const NOT_SENT: &str = "http/json";
 const COMPRESSIONS: [(&str, Compression); 3] =
     [("gzip", Compression::Gzip), ("none", Compression::None), ("zstd", Compression::Zstd)];
 
@@ -75,11 +77,11 @@ fn either(vars: &Reader<'_>, signal: Signal, what: &str) -> Option<(String, Stri
 }
 
 fn protocol(signal: Signal, vars: &mut Reader<'_>) -> Option<Protocol> {
-    let (name, _) = either(vars, signal, "PROTOCOL")?;
-    let protocol = vars.word(&name, &PROTOCOLS)?;
-    if protocol.is_none() {
+    let (name, value) = either(vars, signal, "PROTOCOL")?;
+    if value.eq_ignore_ascii_case(NOT_SENT) {
         let advice = "use http/protobuf on the same endpoint";
-        vars.wrong(&name, "http/json", "is not sent by this agent", advice);
+        vars.wrong(&name, NOT_SENT, "is not sent by this agent", advice);
+        return None;
     }
-    protocol
+    vars.word(&name, &PROTOCOLS)
 }

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     export::telemetry,
-    span::redact::{Names, SECRET_NAMES},
+    span::redact::{Names, Policy, Redactor, SECRET_NAMES},
+    stats::Stats,
 };
 
 /// Where values may come from.
@@ -436,10 +437,12 @@ fn names(list: &[String]) -> String {
 }
 
 fn resource_of(resource: &super::settings::ResourceConfig) -> String {
-    let secrets = Names::new(SECRET_NAMES);
+    let (secrets, redactor) = (Names::new(SECRET_NAMES), Redactor::new(Policy::default()));
+    let uncounted = Stats::default();
     let name = resource.service_name.iter().map(|name| format!("service.name={name}"));
     let others = resource.attributes.iter().map(|(key, value)| {
-        let value = if secrets.has(key.as_bytes()) { "(hidden)" } else { value };
+        let value = redactor.text(value, &uncounted);
+        let value = if secrets.has(key.as_bytes()) { "(hidden)" } else { &value };
         format!("{key}={value}")
     });
     names(&name.chain(others).collect::<Vec<_>>())

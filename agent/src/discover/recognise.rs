@@ -6,7 +6,7 @@ use std::{
     fs::File,
     io::{BufRead as _, BufReader, Read as _},
     os::unix::fs::MetadataExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use spandrel_common::{limits::PROCESSES, runtime::Runtime};
@@ -83,11 +83,11 @@ fn recognise(pid: u32) -> Runtime {
     if let Some(runtime) = by_name(&facts) {
         return runtime;
     }
-    let executable = PathBuf::from(format!("/proc/{pid}/exe"));
+    let executable = look.path("exe");
     if go::version(&executable).is_some() {
         return Runtime::Go;
     }
-    if let Some(runtime) = mapped(pid) {
+    if let Some(runtime) = mapped(&look.path("maps")) {
         return runtime;
     }
     match File::open(&executable) {
@@ -126,7 +126,7 @@ fn by_name(facts: &Facts) -> Option<Runtime> {
 }
 
 /// By a library that only one runtime has.
-fn mapped(pid: u32) -> Option<Runtime> {
+fn mapped(maps: &Path) -> Option<Runtime> {
     const LIBRARIES: [(&str, Runtime); 7] = [
         ("/libjvm.so", Runtime::Jvm),
         ("/libcoreclr.so", Runtime::DotNet),
@@ -136,7 +136,7 @@ fn mapped(pid: u32) -> Option<Runtime> {
         ("/libruby", Runtime::Ruby),
         ("/libphp", Runtime::Php),
     ];
-    let maps = BufReader::new(File::open(format!("/proc/{pid}/maps")).ok()?);
+    let maps = BufReader::new(File::open(maps).ok()?);
     maps.split(b'\n').take(MAX_MAPS).map_while(Result::ok).find_map(|line| {
         let line = String::from_utf8_lossy(&line).into_owned();
         LIBRARIES.iter().find(|(name, _)| line.contains(name)).map(|(_, runtime)| *runtime)

@@ -11,6 +11,7 @@
 //! replaced is counted by rule. Lists of what may be shown, and templates for paths, are there on request.
 
 mod cards;
+mod escapes;
 mod glance;
 mod names;
 mod path;
@@ -18,13 +19,14 @@ mod patterns;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod value;
 
 use std::borrow::Cow;
 
 use self::{
     glance::may_hold,
     path::{OVERFLOW, Templates},
-    scan::scan,
+    scan::{Found, find, in_order},
 };
 pub use self::{
     names::{Names, SECRET_HEADERS, SECRET_NAMES},
@@ -146,19 +148,47 @@ impl Redactor {
         }
     }
 
+    /// The choices.
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// Text from the wire as it may be shown.
     pub fn text<'a>(&self, text: impl Into<Cow<'a, str>>, stats: &Stats) -> Cow<'a, str> {
         let text = text.into();
         if !may_hold(text.as_bytes()) {
             return text;
         }
-        let found = scan(&text, self);
+        match Self::hide(&text, find(&text, self), stats) {
+            Some(shown) => Cow::Owned(shown),
+            None => text,
+        }
+    }
+
+    /// A query as it may be shown. Here a value goes up to the next `&`, whatever it holds.
+    pub fn query<'a>(&self, query: &'a str, stats: &Stats) -> Cow<'a, str> {
+        let mut found = Vec::new();
+        let mut at = 0;
+        for part in query.as_bytes().split(|byte| *byte == b'&') {
+            let end = at + part.len();
+            found.extend(self.secret(part).map(|(start, rule)| Found { start: at + start, end, rule }));
+            at = end + 1;
+        }
         if found.is_empty() {
-            return text;
+            return self.text(query, stats);
+        }
+        found.extend(find(query, self));
+        Self::hide(query, found, stats).map_or(Cow::Borrowed(query), Cow::Owned)
+    }
+
+    /// A text without what was found in it, which is counted. `None` if nothing was found.
+    fn hide(text: &str, found: Vec<Found>, stats: &Stats) -> Option<String> {
+        if found.is_empty() {
+            return None;
         }
         let mut out = String::with_capacity(text.len() + found.len() * REDACTED.len());
         let mut shown = 0;
-        for part in found {
+        for part in in_order(found) {
             out.push_str(text.get(shown..part.start).unwrap_or_default());
             out.push_str(REDACTED);
             if part.rule == Redaction::UrlCredentials {
@@ -168,28 +198,7 @@ impl Redactor {
             stats.redacted(part.rule);
         }
         out.push_str(text.get(shown..).unwrap_or_default());
-        Cow::Owned(out)
-    }
-
-    /// A query as it may be shown. Here a value goes up to the next `&`, whatever it holds.
-    pub fn query<'a>(&self, query: &'a str, stats: &Stats) -> Cow<'a, str> {
-        let first = query.as_bytes().split(|byte| *byte == b'&').position(|part| self.secret(part).is_some());
-        let Some(first) = first else { return self.text(query, stats) };
-        let mut out = String::with_capacity(query.len() + REDACTED.len());
-        for (i, part) in query.split('&').enumerate() {
-            if i > 0 {
-                out.push('&');
-            }
-            let secret = if i < first { None } else { self.secret(part.as_bytes()) };
-            match secret.and_then(|(at, rule)| Some((part.get(..at)?, rule))) {
-                Some((shown, rule)) => {
-                    out.extend([shown, REDACTED]);
-                    stats.redacted(rule);
-                }
-                None => out.push_str(part),
-            }
-        }
-        self.text(out, stats)
+        Some(out)
     }
 
     /// Where the first value of a part of a query begins that may not be shown. Some servers part parameters by
@@ -227,6 +236,15 @@ impl Redactor {
         if sanitize || self.headers.has(name.as_bytes()) {
             stats.redacted(Redaction::SecretHeader);
             return Cow::Borrowed("[REDACTED]");
+        }
+        self.text(value, stats)
+    }
+
+    /// The value of an attribute that a program declares for itself as it may be shown.
+    pub fn attribute<'a>(&self, name: &str, value: &'a str, stats: &Stats) -> Cow<'a, str> {
+        if self.names.has(name.as_bytes()) && !value.is_empty() {
+            stats.redacted(Redaction::SecretName);
+            return Cow::Borrowed(REDACTED);
         }
         self.text(value, stats)
     }

@@ -124,8 +124,14 @@ pub(super) fn aws_id(bytes: &[u8], start: usize) -> Option<usize> {
     (whole && AWS.iter().any(|prefix| id.starts_with(prefix)) && id.iter().all(upper)).then_some(end)
 }
 
-/// A secret access key of AWS: 40 characters of base64 that stand alone, with all kinds of them.
-pub(super) fn aws_secret(bytes: &[u8], start: usize) -> Option<usize> {
+/// Whether a text has an access key id of AWS.
+pub(super) fn holds_aws_id(bytes: &[u8]) -> bool {
+    memchr::memchr_iter(b'A', bytes).any(|at| aws_id(bytes, at).is_some())
+}
+
+/// A secret access key of AWS: 40 characters of base64 that stand alone, with all kinds of them. `beside` an id less
+/// is asked of them.
+pub(super) fn aws_secret(bytes: &[u8], start: usize, beside: bool) -> Option<usize> {
     let end = start + 40;
     let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     let key = bytes.get(start..end)?;
@@ -133,11 +139,14 @@ pub(super) fn aws_secret(bytes: &[u8], start: usize) -> Option<usize> {
     if goes_on || !key.iter().all(|byte| is_base64(*byte)) {
         return None;
     }
-    let has = |kind: fn(&u8) -> bool| key.iter().filter(|byte| kind(byte)).count() >= 4;
+    let count = |kind: fn(&u8) -> bool| key.iter().filter(|byte| kind(byte)).count();
+    let (upper, lower) = (count(u8::is_ascii_uppercase), count(u8::is_ascii_lowercase));
+    if beside {
+        return (upper > 0 && lower > 0).then_some(end);
+    }
     // A path may have 40 such characters; it has more slashes than a key has by chance.
-    let slashes = key.split(|byte| *byte == b'/').count() - 1;
-    let mixed = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit);
-    (mixed && slashes <= 2).then_some(end)
+    let mixed = upper >= 4 && lower >= 4 && count(u8::is_ascii_digit) >= 4;
+    (mixed && count(|byte| *byte == b'/') <= 2).then_some(end)
 }
 
 /// Whether a prefix of [`ISSUERS`] begins like this: few words go on from there.

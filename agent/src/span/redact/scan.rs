@@ -3,7 +3,11 @@
 use super::{
     Redactor,
     cards::card,
-    patterns::{aws_id, aws_secret, email, issued, jwt, scheme},
+    escapes::{LAYERS, Layer, escape},
+    glance::may_hold,
+    names::LONGEST_NAME,
+    patterns::{aws_id, aws_secret, email, holds_aws_id, issued, jwt, scheme},
+    value::{blanks, slashes, trim_end, value},
 };
 use crate::{span::semconv::REDACTED, stats::Redaction};
 
@@ -60,14 +64,42 @@ const CLASSES: [Class; 256] = {
 /// Texts that are shorter hold nothing that is looked for by its form.
 const SHORTEST: usize = 8;
 
-/// A quoted name is looked for so far back. Longer names are none that people give.
-const LONGEST_NAME: usize = 128;
+/// Everything in a text, and in what its percent-encoding stands for, that may not be shown: in order, without
+/// overlaps.
+pub(super) fn find(text: &str, rules: &Redactor) -> Vec<Found> {
+    let mut found = scan(text.as_bytes(), rules);
+    let mut layer = Layer::of(text.as_bytes());
+    for _ in 0..LAYERS {
+        let Some(shown) = layer else { break };
+        if may_hold(&shown.bytes) {
+            let place =
+                |part: Found| Found { start: shown.place(part.start), end: shown.place(part.end), ..part };
+            found.extend(scan(&shown.bytes, rules).into_iter().map(place));
+        }
+        layer = shown.next();
+    }
+    found
+}
 
-/// Everything in a text that may not be shown, in order, without overlaps. One pass: every look ahead and behind
-/// is bounded or ends at what this pass has found before, so that no text takes more than linear time.
-pub(super) fn scan(text: &str, rules: &Redactor) -> Vec<Found> {
-    let bytes = text.as_bytes();
-    let mut pass = Pass { bytes, rules, name: 0, part: 0 };
+/// Parts in order; those that overlap are made one, by the rule of the first.
+pub(super) fn in_order(mut found: Vec<Found>) -> Vec<Found> {
+    // Of those that begin together the first that was found is the first.
+    found.sort_by_key(|part| part.start);
+    found.dedup_by(|part, before| {
+        let overlaps = part.start < before.end;
+        if overlaps {
+            before.end = before.end.max(part.end);
+        }
+        overlaps
+    });
+    found
+}
+
+/// Everything in a text as it stands that may not be shown, in order, without overlaps. One pass: every look ahead and
+/// behind is bounded or ends at what this pass has found before, so that no text takes more than linear time.
+pub(super) fn scan(bytes: &[u8], rules: &Redactor) -> Vec<Found> {
+    let beside = rules.policy.values.aws_keys && holds_aws_id(bytes);
+    let mut pass = Pass { bytes, rules, name: 0, part: 0, beside };
     let mut found: Vec<Found> = Vec::new();
     let mut at = 0;
     // Whether a word can begin here.
@@ -117,13 +149,6 @@ pub(super) fn scan(text: &str, rules: &Redactor) -> Vec<Found> {
     found
 }
 
-/// The byte that a percent-encoding stands for, if there is one at `at`.
-fn escape(bytes: &[u8], at: usize) -> Option<u8> {
-    let [b'%', high, low] = bytes.get(at..at + 3)? else { return None };
-    let hex = |digit: &u8| char::from(*digit).to_digit(16).map(|value| value as u8);
-    Some(hex(high)? << 4 | hex(low)?)
-}
-
 fn class(byte: u8) -> Class {
     CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Plain)
 }
@@ -132,9 +157,9 @@ fn is_word(byte: u8) -> bool {
     matches!(class(byte), Class::Letter | Class::Digit | Class::Underscore)
 }
 
-/// What names of parameters are made of.
+/// What names of parameters are made of. A zero byte ends a text for some and is nothing to others.
 const fn is_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'[' | b']')
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'[' | b']' | 0)
 }
 
 const fn ends_authority(byte: u8) -> bool {
@@ -149,6 +174,8 @@ struct Pass<'a> {
     name: usize,
     /// Where the authority begins that may end here.
     part: usize,
+    /// Whether the text has an access key id of AWS, so that its secret may be near.
+    beside: bool,
 }
 
 impl Pass<'_> {
@@ -166,7 +193,13 @@ impl Pass<'_> {
         };
         quick
             .or_else(|| if values.issued { find(issued(bytes, at), Redaction::IssuedToken) } else { None })
-            .or_else(|| if values.aws_keys { find(aws_secret(bytes, at), Redaction::AwsKey) } else { None })
+            .or_else(|| {
+                if values.aws_keys {
+                    find(aws_secret(bytes, at, self.beside), Redaction::AwsKey)
+                } else {
+                    None
+                }
+            })
     }
 
     fn number(&self, at: usize) -> Option<Found> {
@@ -176,7 +209,7 @@ impl Pass<'_> {
         if let Some(end) = card {
             return Some(Found { start: at, end, rule: Redaction::CardNumber });
         }
-        let secret = if values.aws_keys { aws_secret(bytes, at) } else { None };
+        let secret = if values.aws_keys { aws_secret(bytes, at, self.beside) } else { None };
         secret.map(|end| Found { start: at, end, rule: Redaction::AwsKey })
     }
 
@@ -187,17 +220,35 @@ impl Pass<'_> {
 
     /// `name=value`, where the equals sign is at `at` and takes `width` bytes.
     fn assignment(&self, at: usize, width: usize) -> Option<Found> {
-        self.value_of(self.bytes.get(self.name..at)?, at + width)
+        let name = self.bytes.get(self.name..at)?;
+        let name = if name.is_empty() { self.name_before_blanks(at)? } else { name };
+        let from = at + width;
+        let spaces = self.bytes.get(from..)?.iter().take_while(|byte| **byte == b' ').count();
+        self.value_of(name, from + spaces)
+    }
+
+    /// The name that ends in front of the blanks at whose end `at` is.
+    fn name_before_blanks(&self, at: usize) -> Option<&[u8]> {
+        let near = self.bytes.get(at.saturating_sub(LONGEST_NAME)..at)?;
+        let mut name = near;
+        while let Some(shorter) = [&b" "[..], b"\t", b"+", b"%20", b"%09", b"%2B", b"%2b"]
+            .iter()
+            .find_map(|blank| name.strip_suffix(*blank))
+        {
+            name = shorter;
+        }
+        let blank = name.len() < near.len();
+        let start = name.iter().rposition(|byte| !is_name(*byte) && *byte != b'%').map_or(0, |at| at + 1);
+        name.get(start..).filter(|name| blank && !name.is_empty())
     }
 
     /// `"name":value`, where the colon is at `at`.
     fn quoted(&self, at: usize) -> Option<Found> {
-        let quote = *self.bytes.get(at.checked_sub(1)?).filter(|byte| matches!(byte, b'"' | b'\''))?;
-        let from = at.saturating_sub(LONGEST_NAME);
-        let inside = self.bytes.get(from..at - 1)?;
-        let start = inside.iter().rposition(|byte| *byte == quote).map(|at| at + 1)?;
-        let spaces = self.bytes.get(at + 1..)?.iter().take_while(|byte| **byte == b' ').count();
-        self.value_of(inside.get(start..)?, at + 1 + spaces)
+        let before = trim_end(self.bytes.get(at.saturating_sub(LONGEST_NAME)..at)?);
+        let (quote, inside) = before.split_last().filter(|(quote, _)| matches!(quote, b'"' | b'\''))?;
+        let inside = inside.get(..inside.len() - slashes(inside))?;
+        let start = inside.iter().rposition(|byte| byte == quote).map(|at| at + 1)?;
+        self.value_of(inside.get(start..)?, at + 1 + blanks(self.bytes, at + 1))
     }
 
     /// The value that begins at `from`, if its name is a secret's.
@@ -205,17 +256,8 @@ impl Pass<'_> {
         if !self.rules.names.has(name) {
             return None;
         }
-        let (from, end) = if let Some(quote @ (b'"' | b'\'')) = self.bytes.get(from) {
-            let inside = self.bytes.get(from + 1..)?;
-            let len = inside.iter().position(|byte| byte == quote).unwrap_or(inside.len());
-            (from + 1, from + 1 + len)
-        } else {
-            let stops = |byte: &u8| byte.is_ascii_whitespace() || b"&;,\"'<>#)}|".contains(byte);
-            let rest = self.bytes.get(from..)?;
-            (from, from + rest.iter().position(stops).unwrap_or(rest.len()))
-        };
-        let found = Found { start: from, end, rule: Redaction::SecretName };
-        (from < end && !self.hidden(from, end)).then_some(found)
+        let (start, end) = value(self.bytes, from)?;
+        (start < end && !self.hidden(start, end)).then_some(Found { start, end, rule: Redaction::SecretName })
     }
 
     /// The user name and password of a URL, or an e-mail address, around an at sign.

@@ -306,6 +306,29 @@ fn by_pid() {
     assert_eq!(span.resource.get("deployment.environment.name"), Some(&"test".into()));
 }
 
+/// By the end of a command line of a length that class paths have.
+#[test]
+fn by_the_end_of_a_long_command_line() {
+    require!(PYTHON, "curl");
+    let lab = Lab::new();
+    let (before, after) = ("at-the-end-before", "at-the-end-after");
+    let server = |last: &str| {
+        let mut program = script(&lab, PYTHON, "echo.py", include_str!("../../programs/echo.py"));
+        program.arg("-4").arg("long/".repeat(20_000)).arg(format!("{last}-{}", lab.tag()));
+        Program::start(&mut program)
+    };
+    let first = server(before);
+    let mut agent = Agent::start(&Options::new().args(["--cmd", &format!("*{}", lab.tag())]));
+    let second = server(after);
+    for port in [first.port(), second.port()] {
+        run(curl(&lab).arg(format!("http://127.0.0.1:{port}/long"))).success();
+    }
+    agent.wait_for("2 spans", |spans| spans.len() >= 2);
+    let finished = agent.stop();
+    let pids: Vec<_> = finished.servers().iter().map(|span| span.pid()).collect();
+    assert_eq!(pids, [first.pid(), second.pid()]);
+}
+
 /// Whoever is not selected is not traced, nor are the processes that it forks before the agent knows it.
 #[test]
 fn nobody() {

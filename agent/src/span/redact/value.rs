@@ -1,0 +1,134 @@
+//! Where the value behind a name begins and ends: a word, a quoted text, a list or an object.
+
+/// What stands around quotes in JSON, also where a form has encoded it.
+const fn is_blank(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == b'+'
+}
+
+/// How many blanks stand at `from`.
+pub(super) fn blanks(bytes: &[u8], from: usize) -> usize {
+    bytes.get(from..).unwrap_or_default().iter().take_while(|byte| is_blank(**byte)).count()
+}
+
+/// A text without the blanks at its end.
+pub(super) fn trim_end(bytes: &[u8]) -> &[u8] {
+    let len = bytes.iter().rposition(|byte| !is_blank(*byte)).map_or(0, |at| at + 1);
+    bytes.get(..len).unwrap_or_default()
+}
+
+/// How many backslashes stand at the end of a text.
+pub(super) fn slashes(bytes: &[u8]) -> usize {
+    bytes.iter().rev().take_while(|byte| **byte == b'\\').count()
+}
+
+/// The value that begins at `from`: its first byte and its end. Whatever is not closed goes on to the end of the text,
+/// which may have been cut.
+pub(super) fn value(bytes: &[u8], from: usize) -> Option<(usize, usize)> {
+    let rest = bytes.get(from..)?;
+    // In JSON that is itself a text of JSON quotes have backslashes in front.
+    let escapes = slashes_at(bytes, from);
+    match rest.get(escapes..)? {
+        [quote @ (b'"' | b'\''), ..] => {
+            let from = from + escapes + 1;
+            Some((from, text_end(bytes, from, *quote, escapes)))
+        }
+        [b'[' | b'{', inside @ ..] if escapes == 0 => {
+            let blanks = blanks(inside, 0);
+            let first = inside.get(blanks + slashes_at(inside, blanks));
+            let json = matches!(first, Some(b'"' | b'\'' | b'[' | b'{'));
+            Some((from, if json { list_end(bytes, from) } else { from + plain_list(rest) }))
+        }
+        _ => Some((from, from + rest.iter().position(|byte| stops(*byte)).unwrap_or(rest.len()))),
+    }
+}
+
+fn slashes_at(bytes: &[u8], at: usize) -> usize {
+    bytes.get(at..).unwrap_or_default().iter().take_while(|byte| **byte == b'\\').count()
+}
+
+/// What ends a value without quotes.
+const fn stops(byte: u8) -> bool {
+    byte.is_ascii_whitespace()
+        || matches!(byte, b'&' | b';' | b',' | b'"' | b'\'' | b'<' | b'>' | b'#' | b')' | b'}' | b'|')
+}
+
+/// The length of a list of words without quotes, its brackets included.
+fn plain_list(rest: &[u8]) -> usize {
+    let close = if rest.first() == Some(&b'[') { b']' } else { b'}' };
+    match rest.iter().position(|byte| *byte == close || *byte != b',' && stops(*byte)) {
+        Some(at) if rest.get(at) == Some(&close) => at + 1,
+        Some(at) => at,
+        None => rest.len(),
+    }
+}
+
+/// Where a quoted text ends whose first byte is at `from` and whose quotes have so many backslashes in front: before
+/// its last quote and the backslashes of that. Each backslash of a text is two in JSON, which makes one more of a quote.
+fn text_end(bytes: &[u8], from: usize, quote: u8, escapes: usize) -> usize {
+    let mut at = from;
+    while let Some(skipped) = bytes.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == quote)) {
+        let end = at + skipped;
+        let before = slashes(bytes.get(at..end).unwrap_or_default());
+        if before % (2 * (escapes + 1)) == escapes {
+            return end - escapes;
+        }
+        at = end + 1;
+    }
+    bytes.len()
+}
+
+/// Where a list or an object ends that begins at `from`, its brackets included.
+fn list_end(bytes: &[u8], from: usize) -> usize {
+    let (mut at, mut depth) = (from, 0_usize);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    return at + 1;
+                }
+            }
+            b'"' | b'\'' => {
+                let escapes = slashes(bytes.get(from..at).unwrap_or_default());
+                at = text_end(bytes, at + 1, *byte, escapes) + escapes;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_end_where_they_are_closed() {
+        for (text, expect) in [
+            ("a&b", "a"),
+            ("", ""),
+            ("12}", "12"),
+            (r#""a b","x"#, "a b"),
+            (r#""a\"b","x"#, r#"a\"b"#),
+            (r#""a\\","x"#, r"a\\"),
+            (r#"\"a\\\"b\",\"x"#, r#"a\\\"b"#),
+            (r#"\"a\\\\\",\"x"#, r"a\\\\"),
+            ("'a \"b' c", "a \"b"),
+            ("\"a b", "a b"),
+            (r#"["a","b]"],"x""#, r#"["a","b]"]"#),
+            (r#"[ ["a"], ["b"] ] x"#, r#"[ ["a"], ["b"] ]"#),
+            (r#"{"a":{"b":1},"c":2} x"#, r#"{"a":{"b":1},"c":2}"#),
+            (r#"[\"a\",\"b]\"],\"x"#, r#"[\"a\",\"b]\"]"#),
+            (r#"["a" x"#, r#"["a" x"#),
+            ("[a,b],c", "[a,b]"),
+            ("[1, 2]", "[1,"),
+            ("{a}", "{a}"),
+            ("[a&b]", "[a"),
+        ] {
+            let (from, end) = value(text.as_bytes(), 0).unwrap();
+            assert_eq!(&text[from..end], expect, "{text}");
+        }
+    }
+}
