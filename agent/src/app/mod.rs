@@ -226,15 +226,21 @@ async fn serve(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
     greet(config, &shared);
     tell(notify::READY);
 
+    let (mut shutdown_timeout, mut report) = (config.shutdown_timeout, config.report.clone());
     let code = match command {
         None => {
             let mut reloader = Reloader { reread, current: config.clone(), changes, source: &source };
             // A terminal that is closed sends the same signal: then there is nobody left to reload for.
             let terminal = has_terminal();
             let reloads = config.sources.has_file();
-            while stop.wait().await == SignalKind::hangup() && reloads && terminal == has_terminal() {
-                reloader.reload(&mut pipeline).await;
+            while stop.wait().await == SignalKind::hangup() && terminal == has_terminal() {
+                if reloads {
+                    reloader.reload(&mut pipeline).await;
+                } else {
+                    log::warn!("SIGHUP: there is no file to read again; start with --config to have one");
+                }
             }
+            (shutdown_timeout, report) = (reloader.current.shutdown_timeout, reloader.current.report);
             ExitCode::SUCCESS
         }
         Some(command) => command.run(&mut stop).await.map_err(|error| {
@@ -252,8 +258,8 @@ async fn serve(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
     // Who signals once more wants the end now.
     let over = async {
         tokio::select! {
-            () = tokio::time::sleep(config.shutdown_timeout) => {}
-            _ = stop.wait() => log::warn!("signalled again: what is not sent yet is left"),
+            () = tokio::time::sleep(shutdown_timeout) => {}
+            () = stop.ends() => log::warn!("signalled again: what is not sent yet is left"),
         }
     };
     pipeline.shutdown_before(over).await.iter().for_each(Farewell::say);
@@ -264,7 +270,7 @@ async fn serve(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
         // It flushes on threads of its own and may wait for them.
         tokio::task::spawn_blocking(move || own.shutdown()).await.ok();
     }
-    if let Some(path) = &config.report
+    if let Some(path) = &report
         && let Err(error) = Report::read(&source).write(path)
     {
         log::error!("cannot write the report {}: {error}", path.display());
@@ -333,6 +339,11 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
             quit: signal(SignalKind::quit())?,
         })
+    }
+
+    /// Waits for one that is an order to end in any case.
+    async fn ends(&mut self) {
+        while self.wait().await == SignalKind::hangup() {}
     }
 
     /// Waits for one of them.

@@ -105,6 +105,8 @@ impl Reloader<'_> {
         let old = &self.current;
         for (name, same) in [
             ("the profile", old.profile == new.profile),
+            ("the propagator", old.propagate == new.propagate),
+            ("causality", old.causality == new.causality),
             ("listen", old.listen == new.listen),
             ("the resource", old.resource == new.resource),
             ("meter_provider", old.metrics == new.metrics && old.measures == new.measures),

@@ -45,7 +45,10 @@ pub(super) fn read(path: &Path, place: &str, env: &dyn Env, findings: &mut Findi
 pub(super) fn parse(text: &str, file: &str, env: &dyn Env, findings: &mut Findings) -> Option<Settings> {
     let mut walk = Walk { file, findings };
     let document = match yaml::parse(text, env) {
-        Ok(document) => document,
+        Ok((document, filled)) => {
+            walk.findings.filled = filled;
+            document
+        }
         Err(problems) => {
             for problem in problems {
                 walk.wrong("", problem.line, problem.what, "correct the YAML there");
@@ -172,8 +175,12 @@ fn resource_of(walk: &mut Walk<'_>, table: &mut Table<'_>) -> ResourceConfig {
 fn propagators(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Propagators {
     let mut named = Vec::new();
     for item in walk.list(table, "composite").unwrap_or_default() {
-        let Some(propagator) = walk.table(item, table.at("composite")) else { continue };
-        named.extend(propagator.rest().map(|(name, node)| (name.to_owned(), node.line)));
+        let Some(mut propagator) = walk.table(item, table.at("composite")) else { continue };
+        let names: Vec<_> = propagator.rest().map(|(name, node)| (name.to_owned(), node.line)).collect();
+        for (name, _) in &names {
+            walk.marker(&mut propagator, name);
+        }
+        named.extend(names);
     }
     let line = table.line;
     if let Some(list) = walk.text(table, "composite_list") {

@@ -12,7 +12,10 @@ use super::{
     file_traces, otlp,
     otlp::Protocol,
     places,
-    schema::{DESTINATION, EXPORTER, FILE, FILTER, LARGEST, RESOURCE_CAPS, SMALLEST_QUEUES, STORE, TAKEN},
+    schema::{
+        DESTINATION, EXPORTER, FILE, FILTER, LARGEST, MOST_FILES, MOST_REQUESTS, RESOURCE_CAPS,
+        SMALLEST_QUEUES, STORE, TAKEN,
+    },
     settings::{BatchConfig, Exporters},
     walk::{Table, Walk},
 };
@@ -110,7 +113,9 @@ fn destination(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Option<Destination
     file_traces::batch_sizes(walk, table, &mut batch);
     let above_zero = |text: &str| text.parse::<usize>().ok().filter(|number| *number > 0);
     let mut size = |key| walk.value(table, key, "a number from 1 on", above_zero);
-    let (queue_bytes, requests_in_flight) = (size("max_queue_bytes"), size("requests_in_flight"));
+    let queue_bytes = size("max_queue_bytes");
+    let requests_in_flight = walk.number_to(table, "requests_in_flight", 1, MOST_REQUESTS);
+    let requests_in_flight = requests_in_flight.map(|number| number as usize);
     let message = |text: &str| text.parse::<usize>().ok().filter(|size| (1..=LARGEST_BATCH).contains(size));
     let batch_bytes = walk.value(table, "max_export_batch_bytes", "a number from 1 to 67108864", message);
     let policy = walk.value(table, "drop", "newest, oldest or traces", |text| match text {
@@ -156,7 +161,7 @@ fn exporter(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Option<ToConfig> {
 fn file(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Option<FileConfig> {
     let size = |text: &str| text.parse().ok().filter(|size| *size >= SMALLEST_FILE);
     let max_bytes = walk.value(table, "max_bytes", "a number of bytes from 1048576 on", size);
-    let max_files = walk.number(table, "max_files").and_then(|number| usize::try_from(number).ok());
+    let max_files = walk.number_to(table, "max_files", 0, MOST_FILES).map(|number| number as usize);
     let path = walk.text(table, "path").filter(|path| !path.is_empty()).map(PathBuf::from);
     if path.is_none() {
         walk.wrong(&table.at("path"), table.line, "is missing", "name the file to write");

@@ -45,17 +45,20 @@ fn sampler(walk: &mut Walk<'_>, node: &Node, path: &str) -> Option<SamplerConfig
     const KNOWN: &str = "use parent_based, trace_id_ratio_based, always_on or always_off";
     let mut table = walk.table(node, path.to_owned())?;
     let alone = |root| Some(SamplerConfig { root, parent_based: false });
-    let sampler = if table.take("always_on").is_some() {
+    let sampler = if walk.marker(&mut table, "always_on") {
         alone(Root::AlwaysOn)
-    } else if table.take("always_off").is_some() {
+    } else if walk.marker(&mut table, "always_off") {
         alone(Root::AlwaysOff)
     } else if let Some(mut ratio) = ratio_based(walk, &mut table) {
         let share = walk.value(&mut ratio, "ratio", "a share from 0 to 1", |text| {
             text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share))
         });
+        walk.unused(&ratio);
         alone(Root::Ratio(share.unwrap_or(1.0)))
     } else if let Some(mut based) = walk.sub(&mut table, "parent_based") {
-        parent_based(walk, &mut based)
+        let sampler = parent_based(walk, &mut based);
+        walk.unused(&based);
+        sampler
     } else {
         walk.wrong(path, node.line, "names no sampler that is known here", KNOWN);
         return None;
@@ -143,7 +146,7 @@ fn exporter(walk: &mut Walk<'_>, processor: &mut Table<'_>, batch: &BatchConfig,
         return walk.wrong(&processor.path, processor.line, "has no exporter: nothing is sent", advice);
     };
     walk.one_of(&table, &["otlp_http", "otlp_grpc", "console"]);
-    if table.take("console").is_some() {
+    if walk.marker(&mut table, "console") {
         settings.exporters.console = true;
     }
     if settings.exporters.otlp.is_none() && *batch != BatchConfig::default() {
@@ -202,6 +205,7 @@ pub(super) fn destination(
     for item in walk.list(table, "headers").unwrap_or_default() {
         let Some(mut header) = walk.table(item, table.at("headers")) else { continue };
         let (name, value) = (walk.text(&mut header, "name"), walk.text(&mut header, "value"));
+        walk.unused(&header);
         let new = otlp::header(&place, &name.unwrap_or_default(), &value.unwrap_or_default(), walk.findings);
         if let Some(new) = new {
             headers.retain(|(known, _)| *known != new.0);

@@ -491,12 +491,57 @@ fn mistakes_in_a_file_come_at_once_with_their_lines() {
         "10 (distribution.spandrel.select.prot)",
         "9 (distribution.spandrel.selct)",
         "2 (unknown)",
-        " distribution.spandrel.select.port 99999",
+        "10 (distribution.spandrel.select.port 99999)",
     ];
     assert_eq!(places, expected, "{mistakes}");
     let broken = from_file("file_format: [\n", "", &[]).unwrap_err();
     assert_eq!(broken.code(), exit::CONFIG);
     assert_eq!(from_file("", "", &[]).unwrap_err().0.len(), 1);
+}
+
+/// What is below a key that says all by its name, or beside one that is read, is never passed over.
+#[test]
+fn nothing_in_a_sampler_or_an_exporter_is_ignored() {
+    let exporter =
+        |text: &str| format!("tracer_provider: {{processors: [{{batch: {{exporter: {text}}}}}]}}\n");
+    let sampler = |text: &str| format!("tracer_provider: {{sampler: {text}}}\n");
+    for (text, key) in [
+        (sampler("{parent_based: {root: {trace_id_ratio_based: {ration: 0.01}}}}"), "ration"),
+        (sampler("{parent_based: {rooot: {always_off: }}}"), "rooot"),
+        (sampler("{always_on: {ratio: 0.1}}"), "always_on.ratio"),
+        (exporter("{console: {foo: bar}}"), "console.foo"),
+        (exporter("{otlp_http: {endpoint: \"http://h\", headers: [{name: a, valeu: b}]}}"), "valeu"),
+        ("propagator: {composite: [{tracecontext: {a: 1}}]}\n".to_owned(), "tracecontext.a"),
+    ] {
+        let mistakes = from_file(&format!("file_format: \"1.1\"\n{text}"), "", &[]).unwrap_err();
+        assert!(mistakes.0.iter().any(|mistake| mistake.place.contains(key)), "{text}: {mistakes}");
+    }
+}
+
+#[test]
+fn what_variables_hold_is_in_no_mistake() {
+    let text = "file_format: \"1.1\"\ntracer_provider: {processors: [{batch: {schedule_delay: \"${TOKEN}\", \
+                exporter: {otlp_http: {endpoint: \"${TOKEN}\", compression: \"${TOKEN}\"}}}}]}\n\
+                distribution: {spandrel: {listen: \"${TOKEN}\", profile: \"x${TOKEN}\"}}\n";
+    let mistakes = from_file(text, "", &[("TOKEN", "can\"ary\t99")]).unwrap_err().to_string();
+    assert!(!mistakes.contains("ary") && mistakes.contains("${TOKEN}"), "{mistakes}");
+    assert!(mistakes.contains(".yaml:3 (distribution.spandrel.listen)"), "{mistakes}");
+}
+
+#[test]
+fn rules_say_what_their_patterns_cannot() {
+    let rule = |rule: &str| {
+        let text =
+            format!("file_format: \"1.1\"\ndistribution: {{spandrel: {{sampling: {{rules: [{rule}]}}}}}}\n");
+        from_file(&text, "", &[])
+    };
+    let long = format!("{{path: \"{}\"}}", "a".repeat(300));
+    for bad in ["{path: \"/{a,b}*\"}", "{path: \"/[xy]*\"}", "{service: 'a\\*'}", "{method: get}", &long] {
+        assert_eq!(rule(bad).unwrap_err().0.len(), 1, "{bad}");
+    }
+    for good in ["{path: \"/a?b*\"}", "{method: GET}", "{method: purge}"] {
+        assert!(rule(good).is_ok(), "{good}");
+    }
 }
 
 proptest::proptest! {

@@ -90,6 +90,16 @@ impl Walk<'_> {
         self.table(node, table.at(key))
     }
 
+    /// Whether a key is there that says all by its name: there is nothing to be said below it.
+    pub(super) fn marker(&mut self, table: &mut Table<'_>, key: &str) -> bool {
+        let Some(node) = table.take(key) else { return false };
+        self.given(table, key, node);
+        if let Some(below) = self.table(node, table.at(key)) {
+            self.unused(&below);
+        }
+        true
+    }
+
     /// Text behind a key.
     pub(super) fn text(&mut self, table: &mut Table<'_>, key: &str) -> Option<String> {
         let node = table.take(key)?;

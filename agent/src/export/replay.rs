@@ -106,19 +106,20 @@ pub async fn send(folder: &Path, to: &Otlp) -> Result<Outcome, Error> {
         outcome.files += 1;
         outcome.damaged += scan.damaged;
         for record in scan.records.iter().filter(|record| !record.done) {
-            let spans = record.spans as usize;
-            match deliver(&client, &segment, record).await {
-                Ok(rejected) => {
-                    outcome.spans += spans - rejected.min(spans);
-                    // It would be sent again by the next replay: the user has to know.
-                    if let Err(error) = segment.done(record.offset) {
-                        outcome.reason = format!("{}: sent, but not marked: {error}", path.display());
-                    }
-                }
-                Err(reason) => {
-                    outcome.left += spans;
-                    outcome.reason = reason;
-                }
+            let delivery = match deliver(&client, &segment, record).await {
+                Ok(delivery) => delivery,
+                Err(reason) => Delivery { reason, ..Delivery::default() },
+            };
+            outcome.spans += delivery.sent;
+            outcome.left += record.spans as usize - delivery.taken.min(record.spans as usize);
+            if !delivery.reason.is_empty() {
+                outcome.reason.clone_from(&delivery.reason);
+            }
+            if delivery.taken > 0
+                && let Err(error) = keep(&mut segment, record, &delivery.left)
+            {
+                // It would be sent again by the next replay: the user has to know.
+                outcome.reason = format!("{}: sent, but not marked: {error}", path.display());
             }
         }
         if segment.waiting() == 0 {
@@ -128,8 +129,21 @@ pub async fn send(folder: &Path, to: &Otlp) -> Result<Outcome, Error> {
     Ok(outcome)
 }
 
-/// Sends one batch, in parts if it is too large; says how many of its spans the backend did not want.
-async fn deliver(client: &Client, segment: &Segment, record: &Record) -> Result<usize, String> {
+/// What came of one batch.
+#[derive(Debug, Default)]
+struct Delivery {
+    /// Spans that the backend has.
+    sent: usize,
+    /// Spans that it has answered for: those, and the ones that it did not want.
+    taken: usize,
+    /// What it did not take, in parts with the numbers of their spans.
+    left: Vec<(Vec<u8>, usize)>,
+    /// The last reason for that.
+    reason: String,
+}
+
+/// Sends one batch, in parts if it is too large. What is wrong with one part does not hold up the others.
+async fn deliver(client: &Client, segment: &Segment, record: &Record) -> Result<Delivery, String> {
     let (encoding, body) = segment.read(record.offset, record.len).map_err(|error| error.to_string())?;
     let message = match encoding {
         Encoding::Json => serde_json::from_slice::<TracesData>(&body)
@@ -137,21 +151,44 @@ async fn deliver(client: &Client, segment: &Segment, record: &Record) -> Result<
             .map_err(|error| error.to_string())?,
         other => other.unpack(&body).map_err(|error| error.to_string())?,
     };
-    let mut rejected_spans = 0;
-    let mut parts = vec![message];
-    while let Some(part) = parts.pop() {
-        match attempts(client, &part).await? {
-            Verdict::Accepted { rejected, .. } => {
-                rejected_spans += usize::try_from(rejected).unwrap_or(usize::MAX);
+    let mut delivery = Delivery::default();
+    let mut parts = vec![(message, record.spans as usize)];
+    while let Some((part, spans)) = parts.pop() {
+        match attempts(client, &part).await {
+            Ok(Verdict::Accepted { rejected, .. }) => {
+                delivery.sent += spans - usize::try_from(rejected).unwrap_or(spans).min(spans);
+                delivery.taken += spans;
+                continue;
             }
-            verdict @ Verdict::TooLarge(_) => match client::halves(&part) {
-                Some([(first, _), (second, _)]) => parts.extend([second, first]),
-                None => return Err(said(verdict)),
-            },
-            verdict => return Err(said(verdict)),
+            Ok(verdict @ Verdict::TooLarge(_)) => {
+                if let Some([first, second]) = client::halves(&part) {
+                    parts.extend([second, first]);
+                    continue;
+                }
+                delivery.reason = said(verdict);
+            }
+            Ok(verdict @ Verdict::Refused(_)) => delivery.reason = said(verdict),
+            // It would be the same with all others.
+            Ok(verdict) => {
+                delivery.reason = said(verdict);
+                delivery.left.push((part, spans));
+                delivery.left.extend(parts.drain(..).rev());
+                break;
+            }
+            Err(reason) => delivery.reason = reason,
         }
+        delivery.left.push((part, spans));
     }
-    Ok(rejected_spans)
+    Ok(delivery)
+}
+
+/// Marks a batch as sent, of which parts were: what is left of it comes behind the others first.
+fn keep(segment: &mut Segment, record: &Record, left: &[(Vec<u8>, usize)]) -> io::Result<()> {
+    for (part, spans) in left {
+        segment.append(Encoding::Protobuf, u32::try_from(*spans).unwrap_or(u32::MAX), part)?;
+    }
+    segment.sync()?;
+    segment.done(record.offset)
 }
 
 async fn attempts(client: &Client, message: &[u8]) -> Result<Verdict, String> {
@@ -237,6 +274,28 @@ mod tests {
         assert_eq!((outcome.spans, outcome.left), (5, 0), "{outcome:?}");
         assert_eq!(folder.names(), Vec::<String>::new());
         assert_eq!(send(&folder.path("dead"), &backend.otlp()).await.unwrap(), Outcome::default());
+    }
+
+    #[tokio::test]
+    async fn parts_that_were_taken_are_not_sent_again() {
+        let folder = Folder::new("replay-parts");
+        letters(&folder);
+        // The second span of each batch is too large by itself, and of the rest no two fit.
+        let large = |ids: &[Vec<u8>]| ids.len() > 1 || ids.iter().any(|id| id.last() == Some(&2));
+        let backend = Backend::start(Wire::Http, move |request| {
+            if large(&request.ids()) { Answer::http(413) } else { Answer::http(200) }
+        })
+        .await;
+        let outcome = send(&folder.path("dead"), &backend.otlp()).await.unwrap();
+        assert_eq!((outcome.spans, outcome.left), (7, 3), "{outcome:?}");
+        assert_eq!(backend.accepted().len(), 7);
+        let outcome = send(&folder.path("dead"), &backend.otlp()).await.unwrap();
+        assert_eq!((outcome.spans, outcome.left), (0, 3), "{outcome:?}");
+        assert_eq!(backend.accepted().len(), 7);
+        let backend = Backend::start(Wire::Http, |_| Answer::http(200)).await;
+        let outcome = send(&folder.path("dead"), &backend.otlp()).await.unwrap();
+        assert_eq!((outcome.spans, outcome.left), (3, 0), "{outcome:?}");
+        assert_eq!(folder.names(), Vec::<String>::new());
     }
 
     #[tokio::test]

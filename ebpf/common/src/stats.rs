@@ -27,6 +27,12 @@ counters! {
     RequestsUnsampled = "requests_unsampled";
     /// A hook ran while another one was using this CPU's scratch memory: the call was not captured.
     ScratchBusy = "scratch_busy";
+    /// Runs of hooks that the kernel left out, because the same hook was still running on that CPU in a task that another
+    /// one had interrupted, and that no second program stood in for. Calls of any process: at most so many of traced ones
+    /// were not seen.
+    HooksSkipped = "hooks_skipped";
+    /// Calls that the second program of a hook looked at, because the kernel had left out the first.
+    HooksRepeated = "hooks_repeated";
     /// User memory could not be read without a page fault.
     UserFault = "user_fault";
     /// The kernel had no memory for a socket's state, or the map was full: the call was not captured.

@@ -13,6 +13,7 @@ use crate::{
     conn::{self, BODY, FRESH, State},
     emit, filter, globals, inject,
     kernel::{
+        preempt,
         sock::{Raw, Sock, Tcp},
         task,
     },
@@ -33,15 +34,17 @@ const TCP_CLOSING: i32 = 11;
 pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     let sk: *const u8 = ctx.arg(0);
     let new: i32 = ctx.arg(2);
-    if new == TCP_LISTEN {
-        listening(Sock(sk as u64));
-    } else if new == TCP_SYN_SENT {
-        connecting(sk);
-    } else if ends(Sock(sk as u64), ctx.arg(1), new)
-        && let Some(state) = conn::on_socket(sk)
-    {
-        changed(state, Sock(sk as u64), new);
-    }
+    preempt::without(|| {
+        if new == TCP_LISTEN {
+            listening(Sock(sk as u64));
+        } else if new == TCP_SYN_SENT {
+            connecting(sk);
+        } else if ends(Sock(sk as u64), ctx.arg(1), new)
+            && let Some(state) = conn::on_socket(sk)
+        {
+            changed(state, Sock(sk as u64), new);
+        }
+    });
     0
 }
 
@@ -50,16 +53,18 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
 pub fn inet_sock_set_state_map(ctx: BtfTracePointContext) -> i32 {
     let sk: *const u8 = ctx.arg(0);
     let new: i32 = ctx.arg(2);
-    if new == TCP_LISTEN {
-        listening(Sock(sk as u64));
-    } else if ends(Sock(sk as u64), ctx.arg(1), new)
-        && let Some(state) = conn::in_map(sk as u64)
-    {
-        changed(state, Sock(sk as u64), new);
-        if new == TCP_CLOSE {
-            conn::forget(sk as u64);
+    preempt::without(|| {
+        if new == TCP_LISTEN {
+            listening(Sock(sk as u64));
+        } else if ends(Sock(sk as u64), ctx.arg(1), new)
+            && let Some(state) = conn::in_map(sk as u64)
+        {
+            changed(state, Sock(sk as u64), new);
+            if new == TCP_CLOSE {
+                conn::forget(sk as u64);
+            }
         }
-    }
+    });
     0
 }
 

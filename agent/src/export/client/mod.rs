@@ -135,7 +135,7 @@ impl Client {
             },
             Err(verdict) => verdict,
         };
-        (verdict.without(&live.headers), live.generation)
+        (verdict.without(&live.headers, self.config.endpoint.query()), live.generation)
     }
 
     /// Whether its credentials come from files, and so can get better.

@@ -33,6 +33,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("compat-call", foreign::compat_call),
     ("compat-program", foreign::compat_program),
     ("connects", flow::connects),
+    ("crowd", load::crowd),
     ("descriptors", identity::descriptors),
     ("dup", flow::dup),
     ("enclosed", timing::enclosed),
