@@ -45,8 +45,9 @@ pub(super) struct Conn {
     tgid: u32,
     transport: u8,
     pub(super) holding: Holding,
-    /// How it ended, by what was heard first.
+    /// How it ended, by what was heard first, and when that was.
     ended: Option<Outcome>,
+    ended_ns: u64,
     /// Its process is gone.
     orphan: bool,
     last_ns: u64,
@@ -64,6 +65,7 @@ impl Conn {
             transport: event.transport,
             holding: Holding::of(event.transport, event.local_addr),
             ended: None,
+            ended_ns: 0,
             orphan: false,
             last_ns: event.header.time_ns,
         }
@@ -93,6 +95,11 @@ impl Conn {
     /// Open exchanges.
     pub(super) fn open(&self) -> u64 {
         self.streams.open()
+    }
+
+    /// One side was closed.
+    pub(super) const fn is_closing(&self) -> bool {
+        self.ended.is_some()
     }
 
     /// The process that used it last is gone.
@@ -184,6 +191,9 @@ impl Conn {
     pub(super) fn close(&mut self, close: &event::Close, context: &mut Context<'_>) {
         let now_ns = close.header.time_ns;
         self.last_ns = self.last_ns.max(now_ns);
+        if self.ended.is_none() {
+            self.ended_ns = now_ns;
+        }
         match close.reason {
             CLOSE_PEER => {
                 self.ended.get_or_insert(Outcome::PeerClosed);
@@ -229,8 +239,13 @@ impl Conn {
         }
     }
 
-    /// Everything that is open ends.
+    /// Everything that is open ends. Of an end that was not seen, the last thing known is that one side was closed: TCP does
+    /// not tell when a program lets go of a connection on which both sides have said that they are done.
     pub(super) fn end(&mut self, end: (Outcome, u64), context: &mut Context<'_>) {
+        let end = match (end.0, self.ended) {
+            (Outcome::Unseen, Some(outcome)) => (outcome, self.ended_ns),
+            _ => end,
+        };
         self.streams.end_all(&self.info, end, context.out);
     }
 

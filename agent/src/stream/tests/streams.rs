@@ -2,8 +2,8 @@
 
 use spandrel_common::{
     event::{
-        CLOSE_ERROR, CLOSE_GONE, CLOSE_OPAQUE, CLOSE_PEER, DATA_START, PROTOCOL_HTTP1, PROTOCOL_HTTP2,
-        ROLE_CLIENT, ROLE_SERVER,
+        CLOSE_ERROR, CLOSE_GONE, CLOSE_LOCAL, CLOSE_OPAQUE, CLOSE_PEER, DATA_START, PROTOCOL_HTTP1,
+        PROTOCOL_HTTP2, ROLE_CLIENT, ROLE_SERVER,
     },
     http2::{DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, place},
 };
@@ -155,6 +155,21 @@ fn connections_end() {
         assert_eq!(told(&mut wire), expect);
         wire.ledger(1);
     }
+}
+
+#[test]
+fn half_closed_and_forgotten() {
+    let mut wire = wire(ROLE_CLIENT);
+    begin(&mut wire, Side::Request, &get(1));
+    wire.close(CLOSE_LOCAL, 0);
+    assert_eq!(told(&mut wire), "");
+    let closed_ns = wire.now;
+    let later = closed_ns + 5_000_000_000;
+    assert_eq!(wire.table.expire(later, 10_000_000_000, &mut wire.out), 0);
+    assert_eq!(wire.table.expire(later, 1_000_000_000, &mut wire.out), 1);
+    assert!(wire.out[0].end_ns <= closed_ns);
+    assert_eq!(told(&mut wire), "1 0 LocalClosed");
+    wire.ledger(1);
 }
 
 #[test]
