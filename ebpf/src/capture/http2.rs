@@ -92,6 +92,8 @@ const STOP: u32 = 1;
 const FULL: u32 = 2;
 /// The window has to be filled first.
 const BLIND: u32 = 3;
+/// A header is cut here.
+const CUT: u32 = 4;
 
 /// The connection speaks HTTP/2: its preface begins at the position `base` of a direction (what is sent, if `tx` is not
 /// 0). The next byte of the other one is a frame's first.
@@ -237,12 +239,14 @@ pub extern "C" fn spandrel_frames(state: *mut State, tx: u32, from: u64) -> u32 
         spandrel_tell_frames(given, tx);
         GO
     });
-    finish(state, tx, scratch)
+    spandrel_frames_end(given, tx)
 }
 
 /// Keeps what the next call has to know, and tells what was gathered.
-#[inline(always)]
-fn finish(state: &mut State, tx: u32, scratch: &mut Scratch) -> u32 {
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn spandrel_frames_end(state: *mut State, tx: u32) -> u32 {
+    let (Some(state), Some(scratch)) = (State::given(state), scratch::held()) else { return 0 };
     if scratch.frames.found != 0 {
         found(state, tx, scratch);
     }

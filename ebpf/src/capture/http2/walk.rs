@@ -5,7 +5,9 @@ use spandrel_common::{
     limits::{FRAME_WINDOW, HEAD_CAPTURE},
 };
 
-use super::{BLIND, FULL, Frames, GO, REQUESTS, RESPONSES, SAYS, STOP, window::spandrel_window_of_frames};
+use super::{
+    BLIND, CUT, FULL, Frames, GO, REQUESTS, RESPONSES, SAYS, STOP, window::spandrel_window_of_frames,
+};
 use crate::{
     read,
     scratch::{self, Scratch},
@@ -42,6 +44,9 @@ pub(super) extern "C" fn spandrel_stride() -> u32 {
         if end == BLIND {
             end = if spandrel_window_of_frames() == 0 { STOP } else { spandrel_frame(1) };
         }
+        if end == CUT {
+            end = spandrel_piece();
+        }
         if end != GO {
             return end;
         }
@@ -49,8 +54,8 @@ pub(super) extern "C" fn spandrel_stride() -> u32 {
     GO
 }
 
-/// One step of the walk: a frame's header and what the window has of its payload, or more of a payload, or a byte of a
-/// header that was cut. If `looks` is 0, it does not go beyond what the window has of a header.
+/// One step of the walk: a frame's header and what the window has of its payload, or more of a payload. Says where a
+/// header is cut. If `looks` is 0, it does not go beyond what the window has of a header.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn spandrel_frame(looks: u32) -> u32 {
@@ -93,12 +98,14 @@ extern "C" fn spandrel_frame(looks: u32) -> u32 {
             _ => payload(scratch, FRAME_HEADER as u64),
         };
     }
-    piece(scratch)
+    CUT
 }
 
 /// Takes one byte of a header that was cut.
-#[inline(always)]
-fn piece(scratch: &mut Scratch) -> u32 {
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn spandrel_piece() -> u32 {
+    let Some(scratch) = scratch::held() else { return STOP };
     let byte = scratch.window_view().byte(scratch.frames.place());
     let frames = &mut scratch.frames;
     frames.at += 1;
