@@ -109,6 +109,20 @@ impl Flow {
     }
 }
 
+/// What a receive found sent by a call whose own hook had not run yet: the call had not returned, or its thread was kept
+/// from going on.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Ahead {
+    /// Position behind the last of these bytes; 0 if there are none.
+    pub pos: u64,
+    /// Position of the received direction in front of that receive.
+    pub other: u64,
+    /// When the first of these bytes were sent, as far as TCP tells; an instant before that receive, if it does not.
+    /// Nanoseconds.
+    pub time_ns: u64,
+}
+
 /// A connection. Two hooks can work on it at once, each on its own direction; what they share is written
 /// at message starts only, which one conversation does not have in both directions at the same time.
 #[derive(Clone, Copy)]
@@ -142,8 +156,6 @@ pub struct State {
     pub pipelined: u8,
     /// Withheld requests whose responses are still to come.
     pub orphans: u8,
-    /// No byte of the response to the last request was seen yet.
-    pub awaiting: u8,
     /// The response that is being sent is an interim one: the request goes on behind it.
     pub interim: u8,
     /// An outbound request that its process's only inbound one caused waits for its response.
@@ -152,9 +164,13 @@ pub struct State {
     pub pieces: u8,
     /// `INJECT_*`, of [`crate::inject`].
     pub inject: u8,
+    pub reserved: u8,
     /// Bytes that injection has put into the call that is under way. They have sequence numbers, but no place in
     /// the stream as the program knows it.
     pub added: u16,
+    /// 1 if no byte of the response to the last request was seen yet. A word: see [`crate::capture`].
+    pub awaiting: u64,
+    pub ahead: Ahead,
     /// 1 while an inbound request is being worked on. A word, for what ends it: see [`crate::causality`].
     pub open: u64,
     /// The socket's address.
@@ -331,12 +347,14 @@ static EMPTY: State = State {
     method: 0,
     pipelined: 0,
     orphans: 0,
-    awaiting: 0,
     interim: 0,
     single: 0,
     pieces: 0,
     inject: 0,
+    reserved: 0,
     added: 0,
+    awaiting: 0,
+    ahead: Ahead { pos: 0, other: 0, time_ns: 0 },
     open: 0,
     sk: 0,
     goroutine: 0,

@@ -4,18 +4,15 @@
 //! capture thread takes the change between two events: no request is lost. A destination that goes on under its name
 //! keeps its queue, and those that are gone send what they hold.
 
-use std::{fs, sync::mpsc};
+use std::{fs, ops::ControlFlow, sync::mpsc};
 
 use rustix::process::{Pid, Signal, kill_process};
 use spandrel_common::sample::Policy;
 use tokio::sync::oneshot;
 
-use super::{Failure, destinations, rooms, scope::Scope};
+use super::{Failure, destinations, reread::Rereader, rooms, scope::Scope};
 use crate::{
-    config::{
-        Config,
-        mistake::{Mistakes, exit},
-    },
+    config::{Config, mistake::exit},
     discover::select::Selectors,
     export::{Pipeline, Sender, metrics::Source},
     sample::Rules,
@@ -35,30 +32,39 @@ pub(super) struct Change {
     pub(super) done: oneshot::Sender<()>,
 }
 
-/// Reads the configuration again, as the agent was started.
-pub type Reread = Box<dyn Fn() -> Result<Config, Mistakes> + Send + Sync>;
-
 /// What is needed to apply a changed configuration.
 pub(super) struct Reloader<'a> {
-    pub(super) reread: &'a Reread,
+    pub(super) reread: Rereader,
     pub(super) current: Config,
     pub(super) changes: mpsc::Sender<Change>,
     pub(super) source: &'a Source,
 }
 
 impl Reloader<'_> {
-    /// Applies the configuration as it is now. What goes wrong is logged, and nothing is changed.
-    pub(super) async fn reload(&mut self, pipeline: &mut Pipeline) {
-        let new = match (self.reread)() {
-            Ok(new) => new,
+    /// Applies the configuration as it is now. What goes wrong is logged, and nothing is changed. It breaks off, without
+    /// any change, if the agent is to end while the configuration is being read.
+    pub(super) async fn reload(
+        &mut self,
+        pipeline: &mut Pipeline,
+        ends: impl Future<Output = ()>,
+    ) -> ControlFlow<()> {
+        let new = tokio::select! {
+            () = ends => return ControlFlow::Break(()),
+            new = self.reread.read() => new,
+        };
+        match new {
+            Ok(new) => self.apply(new, pipeline).await,
             Err(mistakes) => {
-                for mistake in &mistakes.0 {
+                for mistake in &mistakes {
                     log::error!("reload: {mistake}");
                 }
                 log::error!("reload: the configuration is as it was");
-                return;
             }
-        };
+        }
+        ControlFlow::Continue(())
+    }
+
+    async fn apply(&mut self, new: Config, pipeline: &mut Pipeline) {
         if Scope::of(&new.selectors) != Scope::of(&self.current.selectors) {
             log::error!(
                 "reload: selectors can be changed, but not be added where there were none or the other way \

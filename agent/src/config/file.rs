@@ -2,7 +2,12 @@
 //! concerns spans and the agent's own metrics, and what is this agent's own under `distribution.spandrel`.
 //! A key that has no effect here is a mistake, whether the schema knows it or not.
 
-use std::{fs::File, io::Read as _, path::Path};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+};
 
 use super::{
     env::Env,
@@ -20,8 +25,7 @@ const MAX_FILE: u64 = 1024 * 1024;
 /// Reads a file. `None` if nothing of it could be read.
 pub(super) fn read(path: &Path, place: &str, env: &dyn Env, findings: &mut Findings) -> Option<Settings> {
     let mut text = String::new();
-    // No more than that is read of what has no end, such as a device.
-    let read = File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text));
+    let read = open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text));
     match read {
         Ok(length) if length as u64 > MAX_FILE => {
             let what = format!("{} has more than {MAX_FILE} bytes", path.display());
@@ -40,6 +44,14 @@ pub(super) fn read(path: &Path, place: &str, env: &dyn Env, findings: &mut Findi
             None
         }
     }
+}
+
+/// Opens a file. What is none, like a pipe that nobody writes to or a device without an end, is not waited for; a
+/// reload could not read it again, either.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
 }
 
 pub(super) fn parse(text: &str, file: &str, env: &dyn Env, findings: &mut Findings) -> Option<Settings> {

@@ -86,6 +86,9 @@ fn store(walk: &mut Walk<'_>, table: &mut Table<'_>, key: &str) -> Option<StoreC
             "is no absolute path",
             "name a folder, like /var/lib/spandrel",
         );
+    } else if let Some(Err(what)) = folder.as_deref().map(otlp::can_be_made) {
+        let advice = "name a folder that this user can make, on a disk with room";
+        walk.wrong(&given.at("path"), given.line, what, advice);
     }
     walk.unknown(&given, STORE);
     Some(StoreConfig { folder: folder?, max_bytes: max_bytes.unwrap_or(STORE_BYTES) })

@@ -31,6 +31,10 @@ pub(super) fn read(walk: &mut Walk<'_>, table: &mut Table<'_>, settings: &mut Se
         let mut list = |key| walk.texts(&mut select, key).unwrap_or_default();
         (ours.pid, ours.exe, ours.cmd) = (list("pid"), list("exe"), list("cmd"));
         (ours.port, ours.cgroup) = (list("port"), list("cgroup"));
+        if select.says_nothing() {
+            let advice = "name what is to be traced; to trace every process, take select out";
+            walk.wrong(&select.path, select.line, "selects nothing", advice);
+        }
         walk.unknown(&select, SELECT);
     }
     settings.distribution = ours;
@@ -66,6 +70,12 @@ fn redaction(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Policy {
     policy.headers.extend(list("also_headers").unwrap_or_default());
     policy.allowed_query = list("allowed_query");
     policy.allowed_attributes = list("allowed_attributes");
+    // No list at all allows everything, which is not what an empty place for one means.
+    for key in ["allowed_query", "allowed_attributes"].into_iter().filter(|key| table.is_null(key)) {
+        let line = table.line_of(key).unwrap_or(table.line);
+        let advice = "write [] to show none of them; to show all, take it out";
+        walk.wrong(&table.at(key), line, "has no value", advice);
+    }
     if let Some(mut values) = walk.sub(table, "values") {
         let known = &mut policy.values;
         for (key, value) in [

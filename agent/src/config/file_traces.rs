@@ -6,7 +6,7 @@ use super::{
     otlp::{self, Compression, Given, OtlpConfig, OtlpOptions, Protocol, Signal},
     settings::{BatchConfig, Root, SamplerConfig, Settings},
     walk::{Table, Walk},
-    yaml::Node,
+    yaml::{Kind, Node},
 };
 
 pub(super) fn read(walk: &mut Walk<'_>, table: &mut Table<'_>, settings: &mut Settings) {
@@ -28,16 +28,28 @@ pub(super) fn read(walk: &mut Walk<'_>, table: &mut Table<'_>, settings: &mut Se
         walk.given(table, "sampler", node);
         settings.sampler = sampler(walk, node, &table.at("sampler")).unwrap_or(settings.sampler);
     }
-    for (at, item) in walk.list(table, "processors").unwrap_or_default().iter().enumerate() {
+    let items = walk.list(table, "processors").unwrap_or_default();
+    let first = items.iter().position(sends_otlp);
+    for (at, item) in items.iter().enumerate() {
         let mut path = table.at("processors");
-        if settings.exporters.otlp.is_some() {
-            // Flags and variables speak of the first one; the others are told apart by their place.
+        if first.is_some_and(|first| first != at) {
+            // Flags and variables speak of the first one that sends OTLP; the others are told apart by their place.
             path = format!("{path}[{}]", at + 1);
         }
         if let Some(mut processor) = walk.table(item, path) {
             read_processor(walk, &mut processor, settings);
         }
     }
+}
+
+/// Whether a processor has an OTLP exporter.
+fn sends_otlp(processor: &Node) -> bool {
+    fn at<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
+        let Kind::Map(entries) = &node.kind else { return None };
+        entries.iter().find(|(name, _)| name == key).map(|(_, node)| node)
+    }
+    let exporters = ["batch", "simple"].into_iter().filter_map(|kind| at(at(processor, kind)?, "exporter"));
+    exporters.into_iter().any(|one| at(one, "otlp_http").or_else(|| at(one, "otlp_grpc")).is_some())
 }
 
 /// A sampler is a mapping with one key.
@@ -148,9 +160,10 @@ fn exporter(walk: &mut Walk<'_>, processor: &mut Table<'_>, batch: &BatchConfig,
     walk.one_of(&table, &["otlp_http", "otlp_grpc", "console"]);
     if walk.marker(&mut table, "console") {
         settings.exporters.console = true;
-    }
-    if settings.exporters.otlp.is_none() && *batch != BatchConfig::default() {
-        settings.batch = batch.clone();
+        if *batch != BatchConfig::default() {
+            let place = walk.place(&processor.path, processor.line);
+            walk.findings.note(format!("{place}: the console has no batches, so their sizes have no effect"));
+        }
     }
     for (key, protocol) in [("otlp_http", Protocol::HttpProtobuf), ("otlp_grpc", Protocol::Grpc)] {
         let Some(mut given) = walk.sub(&mut table, key) else { continue };
@@ -158,6 +171,7 @@ fn exporter(walk: &mut Walk<'_>, processor: &mut Table<'_>, batch: &BatchConfig,
         walk.unused(&given);
         if settings.exporters.otlp.is_none() {
             settings.exporters.otlp = destination;
+            settings.batch = batch.clone();
         } else if let Some(otlp) = destination {
             let more = &mut settings.exporters.more;
             more.push(DestinationConfig {

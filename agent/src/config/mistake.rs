@@ -58,7 +58,7 @@ pub struct Findings {
 const SHORTEST_SECRET: usize = 4;
 
 impl Findings {
-    /// Adds a mistake.
+    /// Adds a mistake, once: several values may come from the same variable.
     pub fn mistake(
         &mut self,
         code: u8,
@@ -67,7 +67,10 @@ impl Findings {
         advice: impl Into<String>,
     ) {
         let (place, what) = (self.without_values(place.into()), self.without_values(what.into()));
-        self.mistakes.push(Mistake { place, what, advice: advice.into(), code });
+        let mistake = Mistake { place, what, advice: advice.into(), code };
+        if !self.mistakes.contains(&mistake) {
+            self.mistakes.push(mistake);
+        }
     }
 
     /// A text with the names of variables in place of what they hold.

@@ -13,8 +13,9 @@ const NOT_SENT: &str = "http/json";
 const COMPRESSIONS: [(&str, Compression); 3] =
     [("gzip", Compression::Gzip), ("none", Compression::None), ("zstd", Compression::Zstd)];
 
-/// Reads the destination of a signal. `flag` is `--otlp-endpoint`. `None` if neither flag nor variables name
-/// an endpoint and `wanted` is false.
+/// Reads the destination of a signal. `flag` is `--otlp-endpoint`, which is about spans: metrics follow it unless they
+/// have an endpoint of their own, which their headers are for. `None` if neither flag nor variables name an endpoint and
+/// `wanted` is false.
 pub(super) fn read(
     signal: Signal,
     flag: Option<&str>,
@@ -22,6 +23,7 @@ pub(super) fn read(
     vars: &mut Reader<'_>,
 ) -> Option<OtlpConfig> {
     let own = name(signal, "ENDPOINT");
+    let flag = flag.filter(|_| signal == Signal::Traces || vars.text(&own).is_none());
     let (place, given, text) = match (flag, either(vars, signal, "ENDPOINT")) {
         (Some(url), _) => ("--otlp-endpoint".to_owned(), Given::Flag, Some(url.trim().to_owned())),
         (None, Some((name, url))) if name == own => (name, Given::Verbatim, Some(url)),

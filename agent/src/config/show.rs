@@ -79,6 +79,9 @@ const VARIABLES: [&str; 47] = [
     "OTEL_SEMCONV_STABILITY_OPT_IN",
 ];
 
+/// What is said of the agent's own metrics alone.
+const OWN_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT";
+
 impl Sources {
     pub(super) fn of(run: &Run, file: Option<&Path>, env: &dyn Env, given: BTreeMap<String, usize>) -> Self {
         let list = |name, values: &[String]| (name, !values.is_empty());
@@ -262,13 +265,16 @@ fn rows(config: &Config) -> Vec<Row> {
     row("tracer_provider exporter", show_destinations::otlp(otlp.as_ref()), &traces);
     let own = [
         "--otlp-endpoint",
+        OWN_ENDPOINT,
         "meter_provider.readers.periodic.exporter.otlp_http",
         "meter_provider.readers.periodic.exporter.otlp_grpc",
-        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "OTEL_METRICS_EXPORTER",
     ];
-    row("meter_provider exporter", show_destinations::otlp(metrics.as_ref()), &own);
+    // They follow the flag only where nothing is said of them.
+    let told = config.sources.has_file() || config.sources.variables.contains(&OWN_ENDPOINT);
+    let own = own.get(usize::from(told)..).unwrap_or_default();
+    row("meter_provider exporter", show_destinations::otlp(metrics.as_ref()), own);
     row(
         "meter_provider.readers.periodic.interval",
         format!("{:?}", measures.interval.unwrap_or(telemetry::Options::default().interval)),

@@ -13,6 +13,7 @@ use super::{
     *,
 };
 
+mod exporters;
 mod ours;
 
 fn map(pairs: &[(&str, &str)]) -> HashMap<String, String> {
@@ -157,6 +158,13 @@ fn selectors_are_built() {
     assert!(selectors.exes.is_match("python3") && !selectors.exes.is_match("node"));
     assert!(selectors.cmds.is_match("node shop.js --port 1"));
     assert_eq!(config.command, ["sleep", "1"]);
+    // What a link leads to is what is found for a process.
+    let link = std::env::temp_dir().join(format!("spandrel-link-{me}"));
+    let target = std::fs::canonicalize("/proc/self/exe").unwrap();
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    let selectors = good(&format!("--exe {}", link.display()), &[]).selectors;
+    std::fs::remove_file(&link).unwrap();
+    assert!(selectors.exes.is_match(&target) && selectors.exes.is_match(&link));
 }
 
 #[test]
@@ -215,106 +223,6 @@ fn the_console_is_on_unless_spans_go_elsewhere() {
         assert_eq!((config.console, config.otlp.is_some()), (console, otlp), "{line} {variables:?}");
     }
     assert_eq!(good("--console off", &[]).notes.len(), 1);
-}
-
-#[test]
-fn endpoints_follow_the_specification() {
-    const ALL: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
-    const TRACES: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
-    const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
-    let http = Protocol::HttpProtobuf;
-    for (variables, url, protocol) in [
-        (&[(ALL, "http://h:4318")][..], "http://h:4318/v1/traces", http),
-        (&[(ALL, "http://h:4318/")], "http://h:4318/v1/traces", http),
-        (&[(ALL, "https://h/otlp/")], "https://h/otlp/v1/traces", http),
-        (&[(ALL, "https://h/otlp?key=1")], "https://h/otlp/v1/traces?key=1", http),
-        (&[(TRACES, "http://h:4318")], "http://h:4318/", http),
-        (&[(TRACES, "http://h:4318/x"), (ALL, "http://other")], "http://h:4318/x", http),
-        (&[(ALL, "http://h:4317")], "http://h:4317/", Protocol::Grpc),
-        (&[(ALL, "http://h:4317"), (PROTOCOL, "http/protobuf")], "http://h:4317/v1/traces", http),
-        (&[(ALL, "http://h:9999"), (PROTOCOL, "grpc")], "http://h:9999/", Protocol::Grpc),
-        (&[(ALL, "h:4317")], "https://h:4317/", Protocol::Grpc),
-        (&[(ALL, "h:4317"), ("OTEL_EXPORTER_OTLP_INSECURE", "true")], "http://h:4317/", Protocol::Grpc),
-        (&[("OTEL_TRACES_EXPORTER", "otlp")], "http://localhost:4318/v1/traces", http),
-        (&[("OTEL_TRACES_EXPORTER", "otlp"), (PROTOCOL, "grpc")], "http://localhost:4317/", Protocol::Grpc),
-        (
-            &[
-                (ALL, "http://h:1"),
-                (PROTOCOL, "http/protobuf"),
-                ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "GRPC"),
-            ],
-            "http://h:1/",
-            Protocol::Grpc,
-        ),
-    ] {
-        let otlp = good("", variables).otlp.unwrap();
-        assert_eq!((otlp.endpoint.to_string().as_str(), otlp.protocol), (url, protocol), "{variables:?}");
-    }
-    for (typed, url) in [
-        ("http://h:4318", "http://h:4318/v1/traces"),
-        ("http://h:4318/v1/traces", "http://h:4318/v1/traces"),
-        ("http://h/otlp", "http://h/otlp/v1/traces"),
-        ("http://h:4317", "http://h:4317/"),
-        ("http://[::1]:4318", "http://[::1]:4318/v1/traces"),
-    ] {
-        let config = good(&format!("--otlp-endpoint {typed}"), &[(TRACES, "http://other:1/x")]);
-        assert_eq!(config.otlp.unwrap().endpoint.to_string(), url, "{typed}");
-    }
-    for url in ["h:4318", "ftp://h", "http://", "/v1/traces", "http://user:pw@h:4318", "http://h:99999999"] {
-        let mistakes = bad("", &[(ALL, url)]);
-        assert_eq!(mistakes.0.len(), 1, "{url}: {mistakes}");
-        assert!(!mistakes.to_string().contains("pw"), "{mistakes}");
-    }
-    assert!(bad("", &[(ALL, "http://h"), (PROTOCOL, "http/json")]).to_string().contains("http/protobuf"));
-}
-
-#[test]
-fn guesses_are_said() {
-    for (variables, word) in [
-        (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h:4317")][..], "gRPC"),
-        (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h/v1/traces")], "twice"),
-        (&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://h:4318")], "/v1/traces"),
-        (&[("OTEL_TRACES_SAMPLER_ARG", "0.1")], "no effect"),
-    ] {
-        let notes = good("", variables).notes.join("\n");
-        assert!(notes.contains(word), "{variables:?}: {notes:?}");
-    }
-}
-
-#[test]
-fn the_rest_of_the_exporter() {
-    let ca = Scratch::new("pem");
-    let variables = [
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://h:4318"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "a=b,Authorization=Basic%20hunter2"),
-        ("OTEL_EXPORTER_OTLP_TIMEOUT", "2500"),
-        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
-        ("OTEL_EXPORTER_OTLP_CERTIFICATE", ca.path()),
-    ];
-    let config = good("", &variables);
-    assert!(!format!("{config:?}").contains("hunter2"));
-    let otlp = config.otlp.unwrap();
-    assert_eq!(otlp.headers[1].0, "authorization");
-    assert_eq!(otlp.headers[1].1, "Basic hunter2");
-    assert_eq!((otlp.timeout, otlp.compression), (Duration::from_millis(2500), Compression::Gzip));
-    assert_eq!(otlp.certificate.as_deref(), Some(ca.0.as_path()));
-    let half = [variables[0], ("OTEL_EXPORTER_OTLP_CLIENT_KEY", ca.path())];
-    assert_eq!(bad("", &half).0.len(), 1);
-    let hidden = bad("", &[variables[0], ("OTEL_EXPORTER_OTLP_HEADERS", "key=secret%zz")]);
-    assert!(!hidden.to_string().contains("secret"), "{hidden}");
-}
-
-#[test]
-fn own_metrics_are_sent_on_request() {
-    let all = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h:4318");
-    let metrics = ("OTEL_METRICS_EXPORTER", "otlp");
-    assert_eq!(good("", &[all]).metrics, None);
-    let url = |line: &str, variables: &[_]| good(line, variables).metrics.unwrap().endpoint.to_string();
-    assert_eq!(url("", &[all, metrics]), "http://h:4318/v1/metrics");
-    let own = ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://m/x");
-    assert_eq!(url("", &[all, metrics, own]), "http://m/x");
-    assert_eq!(url("--otlp-endpoint http://f/v1/traces", &[all, metrics]), "http://f/v1/metrics");
-    assert_eq!(bad("", &[("OTEL_METRICS_EXPORTER", "statsd")]).code(), exit::CONFIG);
 }
 
 #[test]
@@ -515,32 +423,6 @@ fn nothing_in_a_sampler_or_an_exporter_is_ignored() {
     ] {
         let mistakes = from_file(&format!("file_format: \"1.1\"\n{text}"), "", &[]).unwrap_err();
         assert!(mistakes.0.iter().any(|mistake| mistake.place.contains(key)), "{text}: {mistakes}");
-    }
-}
-
-#[test]
-fn what_variables_hold_is_in_no_mistake() {
-    let text = "file_format: \"1.1\"\ntracer_provider: {processors: [{batch: {schedule_delay: \"${TOKEN}\", \
-                exporter: {otlp_http: {endpoint: \"${TOKEN}\", compression: \"${TOKEN}\"}}}}]}\n\
-                distribution: {spandrel: {listen: \"${TOKEN}\", profile: \"x${TOKEN}\"}}\n";
-    let mistakes = from_file(text, "", &[("TOKEN", "can\"ary\t99")]).unwrap_err().to_string();
-    assert!(!mistakes.contains("ary") && mistakes.contains("${TOKEN}"), "{mistakes}");
-    assert!(mistakes.contains(".yaml:3 (distribution.spandrel.listen)"), "{mistakes}");
-}
-
-#[test]
-fn rules_say_what_their_patterns_cannot() {
-    let rule = |rule: &str| {
-        let text =
-            format!("file_format: \"1.1\"\ndistribution: {{spandrel: {{sampling: {{rules: [{rule}]}}}}}}\n");
-        from_file(&text, "", &[])
-    };
-    let long = format!("{{path: \"{}\"}}", "a".repeat(300));
-    for bad in ["{path: \"/{a,b}*\"}", "{path: \"/[xy]*\"}", "{service: 'a\\*'}", "{method: get}", &long] {
-        assert_eq!(rule(bad).unwrap_err().0.len(), 1, "{bad}");
-    }
-    for good in ["{path: \"/a?b*\"}", "{method: GET}", "{method: purge}"] {
-        assert!(rule(good).is_ok(), "{good}");
     }
 }
 

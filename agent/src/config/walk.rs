@@ -38,6 +38,20 @@ impl<'a> Table<'a> {
         self.entries.iter().any(|(name, ..)| *name == key)
     }
 
+    /// Whether a key is there without a value.
+    pub(super) fn is_null(&self, key: &str) -> bool {
+        self.entries.iter().any(|(name, node, _)| *name == key && matches!(node.kind, Kind::Null))
+    }
+
+    /// Whether it has only keys without a value or with an empty list, or none.
+    pub(super) fn says_nothing(&self) -> bool {
+        self.entries.iter().all(|(_, node, _)| match &node.kind {
+            Kind::Null => true,
+            Kind::List(items) => items.is_empty(),
+            Kind::Scalar(_) | Kind::Map(_) => false,
+        })
+    }
+
     /// The line of a key's value.
     pub(super) fn line_of(&self, key: &str) -> Option<usize> {
         self.entries.iter().find(|(name, ..)| *name == key).map(|(_, node, _)| node.line)

@@ -110,6 +110,7 @@ async fn a_destination_that_is_removed_sends_what_it_has_and_keeps_its_account()
     rig.send_from(7, 3);
     rig.settled().await;
     rig.until_exported("first", 7).await;
+    rig.until_exported("second", 3).await;
     let names: Vec<_> = rig.pipeline.watch().iter().map(|one| one.name.to_string()).collect();
     assert_eq!(names, ["second", "first"]);
     assert_eq!((slow.spans(), other.spans()), (14, 3));

@@ -87,7 +87,7 @@ pub enum State {
     Silenced,
     /// It does not accept the credentials.
     Unauthorized,
-    /// It refused a batch for good.
+    /// It refused a batch for good, or a single span as too large.
     Refusing,
 }
 
@@ -108,15 +108,16 @@ impl State {
         }
     }
 
-    /// What an answer means. One that only found a batch too large works: it reads and answers.
-    pub(super) const fn after(verdict: &Verdict) -> Self {
-        match verdict {
-            Verdict::Accepted { .. } | Verdict::TooLarge(_) => Self::Working,
+    /// What an answer means. One that found a batch too large means nothing yet: its parts will tell.
+    pub(super) const fn after(verdict: &Verdict) -> Option<Self> {
+        Some(match verdict {
+            Verdict::Accepted { .. } => Self::Working,
             Verdict::Retry { after: Some(_), .. } => Self::Silenced,
             Verdict::Retry { after: None, .. } => Self::Failing,
             Verdict::Unauthorized(_) => Self::Unauthorized,
             Verdict::Refused(_) => Self::Refusing,
-        }
+            Verdict::TooLarge(_) => return None,
+        })
     }
 }
 

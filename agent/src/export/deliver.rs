@@ -10,7 +10,7 @@ use std::{
 };
 
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     time::{Instant, sleep_until, timeout},
 };
 
@@ -19,8 +19,9 @@ use super::{
     complain::Complaints,
     config::{Destination as Config, Policy},
     counters::{Code, Counters, State},
+    parts::Whole,
     queue::{Body, Job, Queue},
-    retry::Backoff,
+    retry::{Backoff, MAX_DEMAND, Patience},
     room::{Claim, Fate, Room},
     store::{
         dead::DeadLetters,
@@ -49,6 +50,10 @@ pub(super) struct Destination {
     /// The backend asked for silence until then, from everybody.
     quiet_until: Mutex<Option<Instant>>,
     complaints: Complaints,
+    /// A batch was taken.
+    worked: Notify,
+    /// How often the end of the destination began.
+    closings: watch::Sender<u32>,
     stop: watch::Sender<bool>,
 }
 
@@ -102,6 +107,8 @@ impl Destination {
             dead,
             quiet_until: Mutex::default(),
             complaints,
+            worked: Notify::new(),
+            closings: watch::Sender::default(),
             stop: watch::Sender::new(false),
         }
     }
@@ -135,6 +142,11 @@ impl Destination {
             self.deliver(job).await;
             self.queue.landed(since);
         }
+    }
+
+    /// Time is short: what waits to be sent again is tried at once, unless the backend asked for silence.
+    pub(super) fn hurry(&self) {
+        self.closings.send_modify(|times| *times = times.wrapping_add(1));
     }
 
     /// What is being sent is given up, and what waits is not begun.
@@ -193,8 +205,8 @@ impl Destination {
     pub(super) fn evict(&self, cause: Cause) -> bool {
         let Some(Job { body, claim, .. }) = self.queue.take() else { return false };
         self.complaints.lost(claim.spans(), format_args!("{}, the oldest go", why_full(cause)));
-        if let (Body::Disk(slot), Some(spill)) = (body, &self.spill) {
-            spill.done(slot, false);
+        if let Some(spill) = &self.spill {
+            erase(spill, &body, claim.spans(), false);
         }
         claim.settle(Fate::Dropped(cause));
         true
@@ -208,7 +220,7 @@ impl Destination {
             Err(error) => {
                 self.complaints.lost(claim.spans(), format_args!("a batch on disk cannot be used: {error}"));
                 self.counters.spill_damaged.fetch_add(1, Relaxed);
-                self.forget(&body, true).await;
+                self.forget(&body, claim.spans(), true).await;
                 return claim.settle(Fate::Dropped(Cause::SpillDamaged));
             }
         };
@@ -234,14 +246,15 @@ impl Destination {
         };
         match outcome {
             Outcome::Exported { rejected } => {
-                self.forget(&body, false).await;
+                self.forget(&body, claim.spans(), false).await;
                 claim.split(rejected, 0).settle(Fate::Dropped(Cause::Rejected));
                 claim.settle(Fate::Exported);
             }
             Outcome::TooLarge(failure) => self.cut(body, &payload, claim, since, too_large, failure).await,
             Outcome::Failed(cause) => {
+                let spans = claim.spans();
                 self.bury(&payload, claim, cause).await;
-                self.forget(&body, false).await;
+                self.forget(&body, spans, false).await;
             }
         }
     }
@@ -254,9 +267,11 @@ impl Destination {
         too_large: Option<&AtomicUsize>,
     ) -> Outcome {
         let spans = claim.spans();
-        let mut ways = self.way.subscribe();
+        let (mut ways, mut closings) = (self.way.subscribe(), self.closings.subscribe());
         let begun = Instant::now();
-        let mut backoff = Backoff::default();
+        let (mut backoff, mut patience) = (Backoff::default(), Patience::default());
+        // Another batch's success ended a wait. Once is enough: what fails then has a trouble of its own.
+        let mut hurried = false;
         // A single span of this size was too large: so is this, nobody has to be asked.
         if too_large.is_some_and(|size| payload.message_len() >= size.load(Relaxed)) {
             let what = "as large as a span that was too large".to_owned();
@@ -265,7 +280,6 @@ impl Destination {
         loop {
             let way = Arc::clone(&ways.borrow_and_update());
             let limit = if claim.is_stored() { FOREVER } else { way.limit };
-            let end = begun + limit;
             if !way.transport.fits(payload) {
                 match way.transport.restore(payload.encoding(), &payload.body()) {
                     Ok(other) => *payload = other,
@@ -279,13 +293,15 @@ impl Destination {
                 }
                 claim.resize(payload.len());
             }
-            if let Some(until) = self.quiet().filter(|until| *until > Instant::now()) {
-                if until > end {
-                    let what = format_args!("the backend wants silence for longer than {limit:?}");
-                    self.complaints.lost(spans, what);
+            let now = Instant::now();
+            if let Some(until) = self.quiet().filter(|until| *until > now) {
+                let asked = until - now;
+                if until - begun > patience.end(limit, asked) {
+                    self.complaints.lost(spans, format_args!("{}", why_over(Some(asked), limit)));
                     return Outcome::Failed(Cause::ExportFailed);
                 }
                 or_changed(&mut ways, sleep_until(until)).await;
+                patience.silent(now.elapsed().min(asked));
                 continue;
             }
             let start = Instant::now();
@@ -298,10 +314,13 @@ impl Destination {
                 backoff = Backoff::default();
                 continue;
             }
-            self.counters.set_state(State::after(&verdict));
+            if let Some(state) = State::after(&verdict) {
+                self.counters.set_state(state);
+            }
             match verdict {
                 Verdict::Accepted { rejected, message, .. } => {
                     self.complaints.works();
+                    self.worked.notify_waiters();
                     let rejected = usize::try_from(rejected).unwrap_or(usize::MAX).min(spans);
                     if rejected > 0 {
                         self.complaints.lost(rejected, format_args!("rejected by the backend: {message}"));
@@ -313,7 +332,7 @@ impl Destination {
                 Verdict::TooLarge(failure) => return Outcome::TooLarge(failure),
                 Verdict::Unauthorized(failure) => {
                     let Failure { code, message } = &failure;
-                    let left = end.saturating_duration_since(Instant::now());
+                    let left = patience.end(limit, Duration::ZERO).saturating_sub(begun.elapsed());
                     // With the same credentials it must not be sent again; with others it is another request.
                     if way.transport.renews() {
                         self.complaints.trouble(format_args!(
@@ -338,21 +357,34 @@ impl Destination {
                     return Outcome::Failed(Cause::ExportRefused);
                 }
                 Verdict::Retry { after, failure } => {
-                    let now = Instant::now();
+                    // Whoever succeeds from now on shows that the backend works again.
+                    let worked = self.worked.notified();
+                    if closings.has_changed().unwrap_or(false) {
+                        closings.mark_unchanged();
+                        backoff = Backoff::default();
+                    }
+                    let (now, asked) = (Instant::now(), after.unwrap_or_default());
                     let next = now + backoff.next(after, fastrand::f64());
                     let Failure { code, message } = failure;
                     self.complaints.fails(format_args!("{code}: {message}"), limit);
                     if let Some(after) = after {
                         self.hush(now + after);
                     }
-                    if next > end {
+                    if next - begun > patience.end(limit, asked) {
                         let why = why_over(after, limit);
                         self.complaints.lost(spans, format_args!("{why}, last {code}: {message}"));
                         return Outcome::Failed(Cause::ExportFailed);
                     }
-                    if or_changed(&mut ways, sleep_until(next)).await.is_none() {
-                        backoff = Backoff::default();
+                    // What ends the wait early does not end a silence that the backend demanded: that is seen to above.
+                    tokio::select! {
+                        biased;
+                        () = sleep_until(next) => {}
+                        // The other ends are in `self`.
+                        _ = ways.changed() => backoff = Backoff::default(),
+                        _ = closings.changed() => backoff = Backoff::default(),
+                        () = worked, if !hurried => hurried = true,
                     }
+                    patience.silent(now.elapsed().min(asked));
                     self.counters.retries.fetch_add(1, Relaxed);
                 }
             }
@@ -385,34 +417,37 @@ impl Destination {
         let too_large = too_large.unwrap_or_else(|| Arc::new(AtomicUsize::new(usize::MAX)));
         let Some(halves) = self.way().transport.halves(payload) else {
             too_large.fetch_min(payload.message_len(), Relaxed);
+            self.counters.set_state(State::Refusing);
             let Failure { code, message } = failure;
             let size = payload.message_len();
             self.complaints
                 .lost(claim.spans(), format_args!("one of {size} bytes is too large ({code}: {message})"));
+            let spans = claim.spans();
             self.bury(payload, claim, Cause::TooLarge).await;
-            return self.forget(&body, false).await;
+            return self.forget(&body, spans, false).await;
         };
         self.counters.splits.fetch_add(1, Relaxed);
-        let mut parts = Vec::with_capacity(halves.len());
-        for (payload, spans) in halves {
-            let mut part = claim.split(spans, 0);
-            let on_disk = match (&body, &self.spill) {
-                (Body::Disk(_), Some(spill)) => {
-                    let (spill, payload) = (Arc::clone(spill), payload.clone());
-                    let write = move || spill.append(payload.encoding(), spans, &payload.body()).ok();
-                    tokio::task::spawn_blocking(write).await.ok().flatten()
-                }
-                _ => None,
-            };
-            let body = on_disk.map_or_else(|| Body::Memory(payload.clone()), Body::Disk);
-            if on_disk.is_none() {
-                part.load(payload.len());
+        let whole = match body {
+            Body::Memory(_) => None,
+            Body::Disk(slot) => {
+                let whole = Arc::new(Whole::new(slot, claim.spans()));
+                let first = whole.first();
+                Some((whole, first))
             }
-            parts.push(Job { body, claim: part, since, too_large: Some(Arc::clone(&too_large)) });
-        }
+            Body::Part(_, whole, from) => Some((whole, from)),
+        };
+        let mut before = 0;
+        let parts = halves.map(|(payload, spans)| {
+            let mut part = claim.split(spans, 0);
+            part.resize(payload.len());
+            let body = match &whole {
+                None => Body::Memory(payload),
+                Some((whole, from)) => Body::Part(payload, Arc::clone(whole), from + before),
+            };
+            before += spans;
+            Job { body, claim: part, since, too_large: Some(Arc::clone(&too_large)) }
+        });
         self.queue.push_first(parts.into_iter());
-        // Both halves are on disk before the whole is not.
-        self.forget(&body, false).await;
         // Nothing is left of it but the memory that the whole took.
         claim.settle(Fate::Exported);
     }
@@ -421,7 +456,7 @@ impl Destination {
     async fn leave(&self, job: Job) {
         let Job { body, claim, .. } = job;
         match body {
-            Body::Disk(_) => drop(claim),
+            Body::Disk(_) | Body::Part(..) => drop(claim),
             Body::Memory(payload) => self.bury(&payload, claim, Cause::Shutdown).await,
         }
     }
@@ -450,23 +485,23 @@ impl Destination {
 
     async fn load(&self, body: &Body) -> io::Result<Payload> {
         match (body, &self.spill) {
-            (Body::Memory(payload), _) => Ok(payload.clone()),
+            (Body::Memory(payload) | Body::Part(payload, ..), _) => Ok(payload.clone()),
             (Body::Disk(slot), Some(spill)) => {
                 let (spill, slot) = (Arc::clone(spill), *slot);
                 let read = tokio::task::spawn_blocking(move || spill.read(slot)).await;
                 let (encoding, message) = read.map_err(io::Error::other)??;
-                self.way().transport.restore(encoding, &message)
+                self.way().transport.restore_behind(encoding, &message, slot.settled as usize)
             }
             (Body::Disk(_), None) => Err(io::ErrorKind::NotFound.into()),
         }
     }
 
-    /// A batch need not be on disk any more.
-    async fn forget(&self, body: &Body, damaged: bool) {
-        if let (Body::Disk(slot), Some(spill)) = (body, &self.spill) {
-            let (spill, slot) = (Arc::clone(spill), *slot);
+    /// A batch of so many spans need not be on disk any more.
+    async fn forget(&self, body: &Body, spans: usize, damaged: bool) {
+        if let (Body::Disk(_) | Body::Part(..), Some(spill)) = (body, &self.spill) {
+            let (spill, body) = (Arc::clone(spill), body.clone());
             // It only fails if the process ends.
-            tokio::task::spawn_blocking(move || spill.done(slot, damaged)).await.ok();
+            tokio::task::spawn_blocking(move || erase(&spill, &body, spans, damaged)).await.ok();
         }
     }
 
@@ -481,10 +516,23 @@ impl Destination {
     }
 }
 
+/// Takes a batch of so many spans, or a part of one, off the disk.
+fn erase(spill: &Spill, body: &Body, spans: usize, damaged: bool) {
+    match body {
+        Body::Memory(_) => {}
+        Body::Disk(slot) => spill.done(*slot, damaged),
+        Body::Part(_, whole, from) => whole.settle(*from, spans, spill),
+    }
+}
+
 /// Why a batch is not sent again, for people.
 fn why_over(after: Option<Duration>, limit: Duration) -> String {
     match after {
-        Some(after) => format!("told to wait {after:?}, and a batch may take {limit:?}"),
+        Some(after) => {
+            format!(
+                "told to wait {after:.0?} more, and a batch may take {limit:?} and be silent for {MAX_DEMAND:?} besides"
+            )
+        }
         None => "retries are used up".to_owned(),
     }
 }
@@ -519,6 +567,6 @@ mod tests {
         let limit = Duration::from_secs(300);
         assert_eq!(why_over(None, limit), "retries are used up");
         let told = why_over(Some(Duration::from_secs(3600)), limit);
-        assert_eq!(told, "told to wait 3600s, and a batch may take 300s");
+        assert_eq!(told, "told to wait 3600s more, and a batch may take 300s and be silent for 600s besides");
     }
 }

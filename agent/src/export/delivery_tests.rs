@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
 };
 
 use config::{Destination, Filter, JsonFile, Policy, Store, To};
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     export::{
         client::count,
-        counters::Code,
+        counters::{Code, State},
         store::{record, segment::Segment},
         testing::{self, Answer, Authority, Backend, Folder, Wire},
         transport::Transport,
@@ -34,7 +34,8 @@ fn kept(folder: &Folder, name: &str) -> usize {
     let spans = |path: String| {
         let scan = record::scan(&fs::read(folder.path(path)).unwrap());
         assert_eq!(scan.damaged, 0);
-        scan.records.iter().filter(|record| !record.done).map(|record| record.spans as usize).sum::<usize>()
+        let waiting = scan.records.iter().filter(|record| !record.done);
+        waiting.map(|record| (record.spans - record.settled) as usize).sum::<usize>()
     };
     names.map(spans).sum()
 }
@@ -87,6 +88,92 @@ async fn a_quota_that_is_used_up_is_not_asked_for_each_span() {
     rig.send(512);
     assert_eq!(rig.end(LONG).await, (0, vec![(Cause::TooLarge, 512)]));
     assert!(backend.received().len() < 40, "{}", backend.received().len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_nothing_because_all_is_too_large_refuses() {
+    let small = Arc::new(AtomicBool::new(false));
+    let fits = Arc::clone(&small);
+    let backend =
+        Backend::start(
+            Wire::Http,
+            move |_| {
+                if fits.load(Relaxed) { Answer::http(200) } else { Answer::http(413) }
+            },
+        )
+        .await;
+    let rig = Rig::to(&backend, |_| ());
+    let watched = rig.pipeline.watch().remove(0);
+    rig.send(4);
+    while rig.stats.dropped(Cause::TooLarge) < 4 {
+        tokio::task::yield_now().await;
+    }
+    let counters = watched.counters.unwrap();
+    assert_eq!(counters.state(), State::Refusing);
+    small.store(true, Relaxed);
+    rig.send_from(4, 1);
+    assert_eq!(rig.end(LONG).await, (1, vec![(Cause::TooLarge, 4)]));
+    assert_eq!(counters.state(), State::Working);
+}
+
+/// The parts of a batch need no room on disk, and nothing of it is forgotten before it is settled: a process that is
+/// killed then loses nothing, and the next one begins where it ended, in order.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_cut_is_on_disk_until_its_parts_are_settled() {
+    let folder = Folder::new("cut");
+    let gone = Arc::new(AtomicBool::new(true));
+    let taken = Arc::new(AtomicUsize::new(0));
+    let backend = {
+        let (gone, taken) = (Arc::clone(&gone), Arc::clone(&taken));
+        Backend::start(Wire::Http, move |request| {
+            if gone.load(Relaxed) {
+                return Answer::never();
+            }
+            if request.spans() > 2 {
+                return Answer::http(413);
+            }
+            // After the first three parts it answers no more.
+            if taken.fetch_add(1, Relaxed) == 3 { Answer::never() } else { Answer::http(200) }
+        })
+        .await
+    };
+    let config = Config {
+        destinations: vec![one(&backend, |destination| {
+            destination.batch.spans = 16;
+            destination.batch.delay = LONG;
+            destination.requests_in_flight = 1;
+        })],
+        // Room for both batches, and not for a part more.
+        spill: Some(Store { folder: folder.path("spill"), max_bytes: 18_500 }),
+        ..Config::default()
+    };
+    let rig = Rig::start(&config);
+    rig.send(32);
+    rig.settled().await;
+    let spill = rig.pipeline.watch().remove(0).spill.unwrap();
+    assert!((18_000..=18_500).contains(&spill.bytes()), "{}", spill.bytes());
+    drop(spill);
+    assert_eq!(rig.end(Duration::from_millis(50)).await, (0, vec![(Cause::Spilled, 32)]));
+    gone.store(false, Relaxed);
+    let rig = Rig::start(&config);
+    backend.wait_until(6).await;
+    // As a process would find it that comes after a `kill -9`.
+    while kept(&folder, "spill") != 32 - 6 {
+        tokio::task::yield_now().await;
+    }
+    // A shutdown leaves it just so. What an earlier process took in is in the account alone.
+    let account = Arc::clone(rig.pipeline.watch()[0].room.account());
+    assert_eq!(rig.end(Duration::from_millis(50)).await, (0, vec![]));
+    assert_eq!((account.exported(), account.dropped(Cause::Spilled)), (6, 26));
+    assert_eq!(kept(&folder, "spill"), 26);
+    let rig = Rig::start(&config);
+    let account = Arc::clone(rig.pipeline.watch()[0].room.account());
+    assert_eq!(rig.end(LONG).await, (0, vec![]));
+    assert_eq!((account.recovered(), account.exported()), (26, 26));
+    let ids = backend.accepted();
+    let order: Vec<_> = ids.iter().map(|id| u64::from_be_bytes(id.as_slice().try_into().unwrap())).collect();
+    assert_eq!(order, (1..=32).collect::<Vec<_>>());
+    assert_eq!(folder.names(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -152,6 +152,7 @@ impl Line {
         self.route.room.close();
         // A thread that is gone needs no word.
         self.route.to.send(Message::Close).ok();
+        self.destination.hurry();
     }
 
     /// After [`Self::close`]: waits until everything is in batches.

@@ -32,6 +32,7 @@ mod measures;
 pub mod metrics;
 pub mod notify;
 pub mod otlp;
+mod parts;
 pub mod pipeline;
 mod queue;
 pub mod replay;
@@ -42,7 +43,7 @@ mod route;
 pub mod store;
 pub mod telemetry;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod text;
 mod transport;
 

@@ -21,7 +21,7 @@ use super::{
     queue::Queue,
     room::{Claim, Room},
     route::Route,
-    store::{dead::DeadLetters, spill::Spill},
+    store::{dead::DeadLetters, left, spill::Spill},
 };
 use crate::{
     span::{Attribute, Span, Value},
@@ -238,6 +238,17 @@ pub fn start(config: &Config, stats: Arc<Stats>, runtime: &Handle) -> Result<(Se
         Console::Off => None,
         kind => Some(Printer::start(kind, &common, None)?),
     };
+    if let Some(store) = &config.spill {
+        let queued = config.destinations.iter().filter(|one| matches!(one.to, config::To::Otlp(_)));
+        let known: Vec<_> = queued.map(|one| &*one.name).collect();
+        for left::Left { folder, bytes } in left::behind(&store.folder, &known) {
+            let folder = folder.display();
+            log::warn!(
+                "{folder} has {bytes} bytes of batches, and no destination of this name has a queue on disk: `spandrel \
+                 replay {folder}` shows them, and sends them with --otlp-endpoint"
+            );
+        }
+    }
     let pipeline = Pipeline { common, lines: lines?, console, ending: Vec::new(), former: Vec::new() };
     let routes = pipeline.routes().cloned().collect();
     Ok((Sender::new(routes, &pipeline.common.stats), pipeline))

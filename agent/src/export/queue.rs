@@ -8,13 +8,16 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{client::Payload, room::Claim, store::spill::Slot};
+use super::{client::Payload, parts::Whole, room::Claim, store::spill::Slot};
 
 /// Where a batch is.
 #[derive(Clone, Debug)]
 pub(super) enum Body {
     Memory(Payload),
     Disk(Slot),
+    /// A part of a batch that was too large: it waits in memory, and the whole is still on disk. Its first span is that
+    /// of the whole with this number.
+    Part(Payload, Arc<Whole>, usize),
 }
 
 /// A batch on its way.

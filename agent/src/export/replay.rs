@@ -69,24 +69,30 @@ pub fn print(folder: &Path, out: &mut impl Write) -> Result<Outcome, Error> {
         let scan = record::scan(&bytes);
         outcome.damaged += scan.damaged;
         for record in scan.records.iter().filter(|record| !record.done) {
-            let Some(line) = record.message(&bytes).and_then(|body| line(record.encoding, body)) else {
+            let Some(line) = record.message(&bytes).and_then(|body| line(record, body)) else {
                 outcome.damaged += 1;
                 continue;
             };
             out.write_all(&line).map_err(Error::Output)?;
-            outcome.spans += record.spans as usize;
+            outcome.spans += waiting(record);
         }
     }
     out.flush().map_err(Error::Output)?;
     Ok(outcome)
 }
 
+/// How many spans of a batch are to be sent.
+fn waiting(record: &Record) -> usize {
+    record.spans.saturating_sub(record.settled) as usize
+}
+
 /// A batch as a line of OTLP/JSON.
-fn line(encoding: Encoding, body: &[u8]) -> Option<Vec<u8>> {
-    if encoding == Encoding::Json {
+fn line(record: &Record, body: &[u8]) -> Option<Vec<u8>> {
+    if record.encoding == Encoding::Json {
         return Some(body.to_vec());
     }
-    let request = ExportTraceServiceRequest::decode(&*encoding.unpack(body).ok()?).ok()?;
+    let rest = client::behind(&record.encoding.unpack(body).ok()?, record.settled as usize)?;
+    let request = ExportTraceServiceRequest::decode(&*rest).ok()?;
     let mut line = serde_json::to_vec(&TracesData { resource_spans: request.resource_spans }).ok()?;
     line.push(b'\n');
     Some(line)
@@ -111,7 +117,7 @@ pub async fn send(folder: &Path, to: &Otlp) -> Result<Outcome, Error> {
                 Err(reason) => Delivery { reason, ..Delivery::default() },
             };
             outcome.spans += delivery.sent;
-            outcome.left += record.spans as usize - delivery.taken.min(record.spans as usize);
+            outcome.left += waiting(record) - delivery.taken.min(waiting(record));
             if !delivery.reason.is_empty() {
                 outcome.reason.clone_from(&delivery.reason);
             }
@@ -149,10 +155,14 @@ async fn deliver(client: &Client, segment: &Segment, record: &Record) -> Result<
         Encoding::Json => serde_json::from_slice::<TracesData>(&body)
             .map(|data| ExportTraceServiceRequest { resource_spans: data.resource_spans }.encode_to_vec())
             .map_err(|error| error.to_string())?,
-        other => other.unpack(&body).map_err(|error| error.to_string())?,
+        other => {
+            let message = other.unpack(&body).map_err(|error| error.to_string())?;
+            let rest = client::behind(&message, record.settled as usize);
+            rest.ok_or_else(|| "it has fewer spans than its header says".to_owned())?
+        }
     };
     let mut delivery = Delivery::default();
-    let mut parts = vec![(message, record.spans as usize)];
+    let mut parts = vec![(message, waiting(record))];
     while let Some((part, spans)) = parts.pop() {
         match attempts(client, &part).await {
             Ok(Verdict::Accepted { rejected, .. }) => {

@@ -67,6 +67,21 @@ impl Transport {
         }
     }
 
+    /// The same of an encoded message of which so many of the first spans need nothing any more.
+    pub(super) fn restore_behind(
+        &self,
+        encoding: Encoding,
+        body: &[u8],
+        settled: usize,
+    ) -> io::Result<Payload> {
+        if settled == 0 || encoding == Encoding::Json {
+            return self.restore(encoding, body);
+        }
+        let rest = client::behind(&encoding.unpack(body)?, settled);
+        let rest = rest.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it has fewer spans"))?;
+        self.restore(Encoding::Protobuf, &rest)
+    }
+
     /// Whether a payload can be sent as it is; if not, [`Self::restore`] makes it so.
     pub(super) fn fits(&self, payload: &Payload) -> bool {
         match self {

@@ -395,12 +395,12 @@ impl Builder {
         resource: &Resource,
         trace_id: TraceId,
     ) -> Option<bool> {
-        let target = request.line.target;
-        let path = target.split(|byte| *byte == b'?').next().unwrap_or(target);
+        let target = lossy(request.line.target);
+        let path = Target::of(&target, request.line.method == b"CONNECT").path;
         self.rules.decide(&Asked {
             service: &resource.service,
             method: request.line.method,
-            path,
+            path: path.as_bytes(),
             header: &|name| {
                 let mut lines = Lines::of(&exchange.request);
                 lines.start();

@@ -277,6 +277,20 @@ impl<M: Memory> Tcp<M> {
         self.0.get(globals::tcp_snd_una())
     }
 
+    /// Bytes of a direction so far, those that the application sent or received. A SYN or FIN may count as one.
+    #[inline(always)]
+    pub fn total<const TX: bool>(self) -> Option<u64> {
+        if TX {
+            let acknowledged: u64 = self.0.get(globals::tcp_bytes_acked())?;
+            let open = self.sent_seq()?.wrapping_sub(self.acknowledged_seq()?);
+            Some(acknowledged + u64::from(open))
+        } else {
+            let arrived: u64 = self.0.get(globals::tcp_bytes_received())?;
+            let next: u32 = self.0.get(globals::tcp_rcv_nxt())?;
+            Some(arrived.saturating_sub(u64::from(next.wrapping_sub(self.received_seq()?))))
+        }
+    }
+
     /// Bytes that the send buffer may take, the kernel's own overhead included.
     #[inline(always)]
     pub fn send_buffer(self) -> Option<u32> {

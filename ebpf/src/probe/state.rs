@@ -107,6 +107,7 @@ fn changed(state: &mut State, sock: Sock, new: i32) {
         state.turns = 0;
         state.awaiting = 0;
         state.pipelined = 0;
+        state.ahead.pos = 0;
         state.orphans = 0;
         state.batch = 0;
         if sock.error() != 0 {

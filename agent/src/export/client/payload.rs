@@ -92,7 +92,7 @@ impl Payload {
     pub(crate) fn new(message: Vec<u8>, encoding: Encoding, protocol: Option<Protocol>) -> io::Result<Self> {
         let size = message.len();
         if protocol != Some(Protocol::Grpc) && matches!(encoding, Encoding::Protobuf | Encoding::Json) {
-            return Ok(Self { bytes: message.into(), prefix: 0, encoding, message: size });
+            return Ok(Self { bytes: exact(message), prefix: 0, encoding, message: size });
         }
         let room = if encoding == Encoding::Protobuf { size } else { size / 4 };
         let mut out = Vec::with_capacity(room + GRPC_PREFIX);
@@ -107,7 +107,7 @@ impl Payload {
                 field.copy_from_slice(&frame);
             }
         }
-        Ok(Self { bytes: out.into(), prefix, encoding, message: size })
+        Ok(Self { bytes: exact(out), prefix, encoding, message: size })
     }
 
     /// What goes over the wire.
@@ -146,13 +146,36 @@ impl Payload {
     }
 }
 
+/// The bytes without the room behind them. A payload may wait long in a queue, which counts its length alone: room
+/// that is made by a guess, before it is known how well a message compresses, would be memory that nobody counts.
+fn exact(mut bytes: Vec<u8>) -> Bytes {
+    bytes.shrink_to_fit();
+    bytes.into()
+}
+
 /// Cuts an `ExportTraceServiceRequest` in two: the first half of its spans, and the others, each under their own
 /// resource and scope. None if there are not two spans in it, or it cannot be read.
 pub(crate) fn halves(message: &[u8]) -> Option<[(Vec<u8>, usize); 2]> {
+    cut(message, |count| count / 2)
+}
+
+/// An `ExportTraceServiceRequest` without so many of its first spans. None if there are no others, or it cannot be read.
+pub(crate) fn behind(message: &[u8], spans: usize) -> Option<Vec<u8>> {
+    if spans == 0 {
+        return Some(message.to_vec());
+    }
+    let [_, (rest, _)] = cut(message, |_| spans)?;
+    Some(rest)
+}
+
+/// Cuts an `ExportTraceServiceRequest` in two, the first part with as many spans as `first` makes of their number. None
+/// if one of them had none, or it cannot be read.
+fn cut(message: &[u8], first: impl Fn(usize) -> usize) -> Option<[(Vec<u8>, usize); 2]> {
     let request = ExportTraceServiceRequest::decode(message).ok()?;
     let scopes = request.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
     let count: usize = scopes.map(|scope| scope.spans.len()).sum();
-    if count < 2 {
+    let first_part = first(count);
+    if first_part == 0 || first_part >= count {
         return None;
     }
     let mut at = 0;
@@ -163,7 +186,7 @@ pub(crate) fn halves(message: &[u8]) -> Option<[(Vec<u8>, usize); 2]> {
             let mut part = [ResourceSpans { scope_spans: Vec::new(), ..resource.clone() }, resource];
             let [first, second] = &mut part;
             for scope in std::mem::take(&mut second.scope_spans) {
-                let here = (count / 2).saturating_sub(at).min(scope.spans.len());
+                let here = first_part.saturating_sub(at).min(scope.spans.len());
                 at += scope.spans.len();
                 let mut left: Vec<Span> = scope.spans;
                 let right = left.split_off(here);
@@ -183,7 +206,7 @@ pub(crate) fn halves(message: &[u8]) -> Option<[(Vec<u8>, usize); 2]> {
         let resource_spans = parts.into_iter().filter(|resource| !resource.scope_spans.is_empty()).collect();
         ExportTraceServiceRequest { resource_spans }.encode_to_vec()
     };
-    Some([(encode(first), count / 2), (encode(second), count - count / 2)])
+    Some([(encode(first), first_part), (encode(second), count - first_part)])
 }
 
 /// How many spans an `ExportTraceServiceRequest` has; none if it cannot be read.
@@ -220,11 +243,38 @@ mod tests {
         assert!(Encoding::Zstd.unpack(b"no zstd").is_err());
     }
 
+    /// What waits in a queue takes what is counted for it.
+    #[test]
+    fn a_payload_takes_no_more_memory_than_its_length() {
+        let message = otlp::encode(&testing::spans(50));
+        for (encoding, protocol) in [
+            (Encoding::Protobuf, Some(Protocol::Grpc)),
+            (Encoding::Protobuf, Some(Protocol::HttpProtobuf)),
+            (Encoding::Gzip, Some(Protocol::Grpc)),
+            (Encoding::Gzip, Some(Protocol::HttpProtobuf)),
+            (Encoding::Zstd, Some(Protocol::HttpProtobuf)),
+            (Encoding::Zstd, None),
+            (Encoding::Json, None),
+        ] {
+            // As one that grew while it was written.
+            let mut grown = Vec::with_capacity(2 * message.len());
+            grown.extend_from_slice(&message);
+            let payload = Payload::new(grown, encoding, protocol).unwrap();
+            let len = payload.len();
+            let held = payload.bytes.try_into_mut().unwrap().capacity();
+            assert_eq!(held, len, "{encoding:?} {protocol:?}");
+        }
+    }
+
     #[test]
     fn one_span_is_not_cut() {
         assert!(halves(&otlp::encode(&testing::spans(1))).is_none());
         assert!(halves(b"").is_none());
         assert!(halves(b"\xff\xff").is_none());
+        let two = otlp::encode(&testing::spans(2));
+        assert_eq!(behind(&two, 0).as_deref(), Some(&*two));
+        assert_eq!(behind(&two, 1).and_then(|rest| count(&rest)), Some(1));
+        assert!(behind(&two, 2).is_none() && behind(&two, 3).is_none());
         assert_eq!(count(b"\xff\xff"), None);
     }
 

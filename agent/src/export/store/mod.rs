@@ -8,6 +8,7 @@
 //! do not give space back, and are whole or broken as one.
 
 pub mod dead;
+pub mod left;
 pub mod record;
 pub(super) mod segment;
 pub mod spill;

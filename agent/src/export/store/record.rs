@@ -4,14 +4,14 @@
 //! |---|---|---|
 //! | 0 | 4 | `SPDR` |
 //! | 4 | 1 | version, 1 |
-//! | 5 | 1 | state: 0 waiting, 1 done; the only byte that changes, and not under the checksum |
+//! | 5 | 1 | state: 0 waiting, 1 done; it changes, and is not under the checksum |
 //! | 6 | 1 | encoding: 0 OTLP protobuf, 1 the same with gzip, 2 with zstd, 3 a line of OTLP/JSON |
 //! | 7 | 1 | 0 |
 //! | 8 | 4 | length of the message |
 //! | 12 | 4 | spans |
 //! | 16 | 8 | when it was written, milliseconds since the Unix epoch |
-//! | 24 | 4 | 0 |
-//! | 28 | 4 | CRC-32 (IEEE) of the 28 bytes before with state 0, and of the message |
+//! | 24 | 4 | how many of its first spans need nothing any more; it changes, and is not under the checksum |
+//! | 28 | 4 | CRC-32 (IEEE) of the 28 bytes before with zeros for what changes, and of the message |
 //!
 //! Numbers are little-endian.
 
@@ -23,6 +23,8 @@ pub const HEADER: usize = 32;
 pub const STATE: u64 = 5;
 /// The state of a batch that needs nothing any more.
 pub const DONE: u8 = 1;
+/// Where the number of its first spans is that need nothing any more.
+pub const SETTLED: u64 = 24;
 /// A longer message is not believed to be one: the specification bounds requests at 64 MiB.
 const MAX_MESSAGE: usize = 64 << 20;
 
@@ -37,6 +39,8 @@ pub struct Record {
     /// Bytes of the message.
     pub len: u32,
     pub spans: u32,
+    /// So many of its first spans need nothing any more: they were sent in parts. Fewer than all.
+    pub settled: u32,
     /// Milliseconds since the Unix epoch.
     pub time_ms: u64,
     pub encoding: Encoding,
@@ -112,18 +116,21 @@ fn parse(rest: &[u8], offset: u64) -> Option<Found> {
         return None;
     }
     let number = |at: usize| header.get(at..)?.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes));
-    let (len, spans, checksum) = (number(8)?, number(12)?, number(28)?);
+    let (len, spans, settled, checksum) = (number(8)?, number(12)?, number(24)?, number(28)?);
     let time_ms = header.get(16..)?.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes))?;
     let (message, behind) = rest.split_at_checked(len as usize)?;
     let mut own = crc32fast::Hasher::new();
     own.update(header.get(..5)?);
     own.update(&[0]);
-    own.update(header.get(6..28)?);
+    own.update(header.get(6..24)?);
+    own.update(&[0; 4]);
     own.update(message);
     let next = offset + HEADER as u64 + u64::from(len);
     match encoding(coding).filter(|_| own.finalize() == checksum && len as usize <= MAX_MESSAGE) {
         Some(encoding) => {
-            Some(Found::Whole(Record { offset, len, spans, time_ms, encoding, done: state == DONE }))
+            // A number that cannot be is none: rather twice than not at all.
+            let settled = if settled < spans { settled } else { 0 };
+            Some(Found::Whole(Record { offset, len, spans, settled, time_ms, encoding, done: state == DONE }))
         }
         None => (behind.is_empty() || behind.starts_with(&MAGIC)).then_some(Found::Damaged { next }),
     }
@@ -210,7 +217,10 @@ mod tests {
             let scan = scan(&changed);
             let all = super::scan(&bytes).records;
             for record in &scan.records {
-                let same = all.iter().any(|r| Record { done: record.done, ..*r } == *record);
+                // What changes is not under the checksum.
+                let (done, settled) = (record.done, record.settled);
+                let same = all.iter().any(|r| Record { settled, done, ..*r } == *record);
+                prop_assert!(settled == 0 || settled < record.spans);
                 prop_assert!(same, "{:?}", record);
                 prop_assert_eq!(record.message(&changed), record.message(&bytes));
             }

@@ -11,7 +11,7 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::record::{self, DONE, HEADER, Record, STATE, Scan};
+use super::record::{self, DONE, HEADER, Record, SETTLED, STATE, Scan};
 use crate::export::client::Encoding;
 
 /// How segments end. What is set aside is renamed, and is not read again by itself.
@@ -155,6 +155,11 @@ impl Segment {
     pub(crate) fn done(&mut self, offset: u64) -> io::Result<()> {
         self.waiting = self.waiting.saturating_sub(1);
         self.file.write_all_at(&[DONE], offset + STATE)
+    }
+
+    /// Notes that so many of a record's first spans need nothing any more.
+    pub(crate) fn settle(&self, offset: u64, spans: u32) -> io::Result<()> {
+        self.file.write_all_at(&spans.to_le_bytes(), offset + SETTLED)
     }
 
     /// Something in it cannot be read.

@@ -35,6 +35,8 @@ pub struct Slot {
     segment: u64,
     offset: u64,
     len: u32,
+    /// So many of its first spans needed nothing any more when it was found.
+    pub settled: u32,
 }
 
 /// Why a batch is not on disk.
@@ -52,6 +54,7 @@ pub enum Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recovered {
     pub slot: Slot,
+    /// Those that are to be sent.
     pub spans: usize,
 }
 
@@ -121,8 +124,8 @@ impl Spill {
             segments.all.insert(id, segment);
             let waiting = scan.records.iter().filter(|record| !record.done);
             found.batches.extend(waiting.map(|record| Recovered {
-                slot: Slot { segment: id, offset: record.offset, len: record.len },
-                spans: record.spans as usize,
+                slot: Slot { segment: id, offset: record.offset, len: record.len, settled: record.settled },
+                spans: record.spans.saturating_sub(record.settled) as usize,
             }));
         }
         let (bytes, ended) = (AtomicU64::new(segments.bytes), AtomicBool::new(false));
@@ -173,7 +176,7 @@ impl Spill {
             segments.seal();
         }
         self.bytes.store(segments.bytes, Relaxed);
-        Ok(Slot { segment: id, offset, len: message.len() as u32 })
+        Ok(Slot { segment: id, offset, len: message.len() as u32, settled: 0 })
     }
 
     /// Brings the last batches to the disk.
@@ -201,6 +204,15 @@ impl Spill {
         let segments = self.lock();
         let segment = segments.all.get(&slot.segment).ok_or(io::ErrorKind::NotFound)?;
         segment.read(slot.offset, slot.len)
+    }
+
+    /// So many of a batch's first spans need nothing any more.
+    pub fn settle(&self, slot: Slot, spans: usize) {
+        let segments = self.lock();
+        let Some(segment) = segments.all.get(&slot.segment) else { return };
+        if let Err(error) = segment.settle(slot.offset, u32::try_from(spans).unwrap_or(0)) {
+            log::warn!("{}: a part may be sent again after a restart: {error}", self.folder.display());
+        }
     }
 
     /// A batch needs nothing any more. `damaged`: it could not be read.

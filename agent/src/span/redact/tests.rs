@@ -64,8 +64,36 @@ fn only_what_is_allowed() {
     let policy = Policy { allowed_query: Some(vec!["page".into(), "sort*".into()]), ..Policy::default() };
     let stats = Stats::default();
     let redactor = Redactor::new(policy);
-    assert_eq!(redactor.query("page=1&sortBy=a&name=Ann&x", &stats), "page=1&sortBy=a&name=REDACTED&x");
-    assert_eq!(stats.redactions(Redaction::NotAllowed), 1);
+    assert_eq!(
+        redactor.query("page=1&sortBy=a&name=Ann&x", &stats),
+        "page=1&sortBy=a&name=REDACTED&REDACTED"
+    );
+    assert_eq!(stats.redactions(Redaction::NotAllowed), 2);
+    for (query, shown) in [
+        // A signature or a token may be a whole query.
+        ("canary", "REDACTED"),
+        ("page=1&canary", "page=1&REDACTED"),
+        ("x%3Dcanary", "REDACTED"),
+        ("canary=&page=", "REDACTED&page="),
+        ("page=1;canary&page", "page=1;REDACTED&page"),
+        ("=canary", "=REDACTED"),
+        ("&&page&", "&&page&"),
+        ("", ""),
+    ] {
+        assert_eq!(redactor.query(query, &stats), shown);
+        assert_eq!(redactor.query(shown, &stats), shown);
+    }
+    for (value, shown) in [
+        ("http://h/?x=canary&y", "http://h/?x=REDACTED&REDACTED"),
+        ("/next?canary#a=canary&page=2", "/next?REDACTED#a=REDACTED&page=2"),
+        ("<http://h/a?page=2&c=canary>; rel=\"next\"", "<http://h/a?page=2&c=REDACTED>; rel=\"next\""),
+        ("http://h/?page=2", "http://h/?page=2"),
+        ("what? no url", "what? no url"),
+    ] {
+        assert_eq!(redactor.header("referer", false, value.into(), &stats), shown);
+        // Without a list nothing of it is judged.
+        assert_eq!(Redactor::new(Policy::default()).header("referer", false, value.into(), &stats), value);
+    }
     let policy =
         Policy { allowed_attributes: Some(vec!["http.*".into(), "url.path".into()]), ..Policy::default() };
     let redactor = Redactor::new(policy);

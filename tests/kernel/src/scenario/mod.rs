@@ -24,7 +24,9 @@ pub(crate) type Scenario = fn(&mut Stage) -> io::Result<()>;
 
 pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("answer", processes::answer),
+    ("answered-early", timing::answered_early),
     ("apart", bodies::apart),
+    ("apart-threads", timing::apart),
     ("becomes", selection::becomes),
     ("broken-pipe", ends::broken_pipe),
     ("chunks", bodies::chunks),
