@@ -49,6 +49,9 @@ pub const METHOD_HEAD: u8 = 1;
 /// `State::method`: `CONNECT`, which opens a tunnel.
 pub const METHOD_CONNECT: u8 = 2;
 
+/// `State::method` of a connection that speaks HTTP/2: it was recognised in the middle.
+pub const MIDWAY: u8 = 3;
+
 /// One direction.
 #[derive(Clone, Copy)]
 #[repr(C)]

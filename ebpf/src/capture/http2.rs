@@ -1,9 +1,12 @@
 //! HTTP/2 (RFC 9113): from frame header to frame header, however calls cut them, and what of each frame is told
 //! ([`spandrel_common::http2`]). A frame that nobody needs costs a look at its header, however long it is.
 //!
-//! A connection is recognised by its preface, or, if the agent came later, by several frames in a row of which every
-//! byte is as RFC 9113 wants it, among them header fields that tell which end is the client. In the same way a direction
-//! is found again whose place was lost because bytes were not seen.
+//! A connection is recognised by the preface of either end, or, if the agent came later, by several frames in a row of
+//! which every byte is as RFC 9113 wants it, among them header fields that tell which end is the client. In the same way
+//! a direction is found again whose place was lost because bytes were not seen.
+//!
+//! Both directions may move at once, and the hook of a send may run behind that of the receive of its answer. So each
+//! hook writes its own direction's [`Flow`] only, and either end's preface will do.
 //!
 //! What a call moved is looked at through a window that is copied from the program's memory; what is told is gathered
 //! in front of it. The walk knows nothing of streams but which one is the newest, to count what gets lost.
@@ -14,8 +17,10 @@ mod walk;
 mod window;
 
 use spandrel_common::{
-    event::{DATA_START, DECISION_OPEN, DIR_RX, DIR_TX, PROTOCOL_HTTP2, ROLE_CLIENT, ROLE_SERVER},
-    http2::PREFACE,
+    event::{
+        DATA_CROSSED, DATA_START, DECISION_OPEN, DIR_RX, DIR_TX, PROTOCOL_HTTP2, ROLE_CLIENT, ROLE_SERVER,
+    },
+    http2::{FRAME_HEADER, PREFACE, SETTINGS, plausible, strict},
     limits::{ANNOUNCE_EVERY_NS, FRAME_STEPS},
     stats::Counter,
 };
@@ -24,7 +29,7 @@ use self::walk::{STRIDE, spandrel_stride};
 use super::tell::{TELL_CONN, TELL_MORE, TELL_REQUEST, spandrel_tell};
 use crate::{
     causality,
-    conn::{FRAMES, Flow, HTTP2, IGNORED, SEEK, State},
+    conn::{Ahead, FRAMES, Flow, HTTP2, IGNORED, METHOD_OTHER, MIDWAY, SEEK, START, State},
     emit, head,
     kernel::sock::Sock,
     read,
@@ -95,21 +100,52 @@ const BLIND: u32 = 3;
 /// A header is cut here.
 const CUT: u32 = 4;
 
-/// The connection speaks HTTP/2: its preface begins at the position `base` of a direction (what is sent, if `tx` is not
-/// 0). The next byte of the other one is a frame's first.
+/// The connection speaks HTTP/2: the client's preface begins at the position `base` of a direction (what is sent, if `tx`
+/// is not 0).
 ///
-/// A global function, as the next two are, for the stack of those that call it.
+/// A global function, as the next ones are, for the stack of those that call it.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn spandrel_preface(state: *mut State, tx: u32, base: u64) -> u32 {
     let (Some(state), Some(scratch)) = (State::given(state), scratch::held()) else { return 0 };
-    state.role = if tx != 0 { ROLE_CLIENT } else { ROLE_SERVER };
-    turn(state, tx, base + PREFACE.len() as u64);
-    if tx == 0 {
+    begin(state, tx, tx != 0, base + PREFACE.len() as u64, scratch);
+    0
+}
+
+/// The bytes in the buffer are the first that a connection ever carried in a direction. If they are the server's preface, a
+/// SETTINGS frame (RFC 9113, section 3.4), it speaks HTTP/2; then this returns 1.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_server_preface(state: *mut State, tx: u32, len: u64) -> u32 {
+    let (Some(state), Some(scratch)) = (State::given(state), scratch::held()) else { return 0 };
+    let bytes = scratch.view();
+    let (header, last) = (bytes.word(0), bytes.byte(8));
+    let (kind, flags, size) = ((header >> 24) as u8, (header >> 32) as u8, (header as u32).swap_bytes() >> 8);
+    let settings = kind == SETTINGS && flags == 0 && header >> 40 == 0 && last == 0;
+    if len < FRAME_HEADER as u64 || !settings || !(plausible(kind, size, 0) && strict(kind, flags, size)) {
+        return 0;
+    }
+    let base = scratch.moved.base;
+    if tx == 0 && scratch.moved.ahead != 0 {
+        // The client's was sent by a call whose hook is still to run. Its number was taken from behind it.
+        state.tx.seq_known = 0;
+        state.ahead = Ahead { pos: 1, other: 0, time_ns: scratch.moved.now - 1 };
+    }
+    begin(state, tx, tx == 0, base, scratch);
+    1
+}
+
+/// The connection speaks HTTP/2 from its first byte. In the direction that is looked at, a frame begins at a position.
+#[inline(always)]
+fn begin(state: &mut State, tx: u32, client: bool, from: u64, scratch: &Scratch) {
+    state.role = if client { ROLE_CLIENT } else { ROLE_SERVER };
+    state.method = METHOD_OTHER;
+    follow(if tx != 0 { &mut state.tx } else { &mut state.rx }, from);
+    state.phase = HTTP2;
+    if !client {
         // To which of its streams an outbound request belongs, no rule of causality can tell.
         causality::opaque(Sock(scratch.sk), scratch.moved.ids);
     }
-    0
 }
 
 /// The preface begins at `offset` of a call, with a byte that was held, if the connection has carried nothing yet.
@@ -127,6 +163,12 @@ pub extern "C" fn spandrel_held_preface(state: *mut State, tx: u32, offset: u64)
         moved.base += 1;
         moved.len -= 1;
     }
+    let other = if tx != 0 { &mut state.rx } else { &mut state.tx };
+    if other.mode != FRAMES {
+        other.mode = START;
+        other.evidence = 0;
+        other.chunk_phase = 0;
+    }
     spandrel_preface(state, tx, base);
     1
 }
@@ -142,24 +184,18 @@ pub extern "C" fn spandrel_tunnel(state: *mut State, tx: u32) -> u32 {
         return 0;
     }
     state.interim = 0;
-    let until = if tx != 0 { state.tx.sent } else { state.rx.sent };
-    turn(state, tx, until);
+    state.method = METHOD_OTHER;
+    let (own, other) = if tx != 0 { (&mut state.tx, &mut state.rx) } else { (&mut state.rx, &mut state.tx) };
+    let (until, pos) = (own.sent, other.pos);
+    follow(own, until);
+    follow(other, pos);
+    state.announced = 0;
+    state.phase = HTTP2;
     0
 }
 
 /// The status code that agrees to an upgrade.
 const SWITCHING: u32 = 101;
-
-/// Frames follow: in one direction from a position on, in the other one from the next byte on.
-#[inline(always)]
-fn turn(state: &mut State, tx: u32, until: u64) {
-    state.phase = HTTP2;
-    state.announced = 0;
-    let (own, other) = if tx != 0 { (&mut state.tx, &mut state.rx) } else { (&mut state.rx, &mut state.tx) };
-    follow(own, until);
-    let pos = other.pos;
-    follow(other, pos);
-}
 
 #[inline(always)]
 fn follow(flow: &mut Flow, from: u64) {
@@ -174,6 +210,30 @@ fn follow(flow: &mut Flow, from: u64) {
     flow.fresh = 1;
 }
 
+/// The first bytes of a direction since the other one has told that the connection speaks HTTP/2. Frames that were only
+/// counted until then have been walked through: the next one begins where that ended.
+#[inline(always)]
+fn joins(flow: &mut Flow, method: u8, from: u64) {
+    let (until, cut, evidence) = (flow.until, flow.chunk_phase, flow.evidence);
+    let walked = (evidence != 0 || cut != 0) && until >= from;
+    if method == MIDWAY {
+        flow.mode = SEEK;
+        flow.fresh = 0;
+        return;
+    }
+    let (size, held_ns) = (flow.chunk_size, flow.held_ns);
+    follow(flow, from);
+    if walked {
+        flow.until = until;
+        flow.chunk_phase = cut;
+        flow.chunk_size = size;
+        flow.held_ns = held_ns;
+        flow.sent = from.wrapping_sub(u64::from(cut));
+        // Header fields among them were not told.
+        flow.fresh = u8::from(evidence >> SAYS == 0);
+    }
+}
+
 /// Follows the bytes that one call moved (sent, if `tx` is not 0), from a place in it on. On a connection that is not known to speak HTTP/2, it
 /// looks for evidence, and the connection's phase says whether that was found.
 ///
@@ -184,6 +244,10 @@ pub extern "C" fn spandrel_frames(state: *mut State, tx: u32, from: u64) -> u32 
     let (Some(state), Some(scratch)) = (State::given(state), scratch::held()) else { return 0 };
     let own = if tx != 0 { &mut state.tx } else { &mut state.rx };
     let base = scratch.moved.base;
+    let known = state.phase == HTTP2;
+    if known && own.mode == START {
+        joins(own, state.method, base + from);
+    }
     let frames = &mut scratch.frames;
     // A number that the compiler does not know: it would make one call of many zeros, to a loop over bytes.
     let none = read::opaque(0);
@@ -203,7 +267,6 @@ pub extern "C" fn spandrel_frames(state: *mut State, tx: u32, from: u64) -> u32 
     frames.newest = own.shipped;
     frames.requests = none as u32;
     frames.lost = 1;
-    let known = state.phase == HTTP2;
     frames.known = u64::from(known);
     frames.seeks = u32::from(!known || own.mode != FRAMES);
     frames.evidence = none as u32;
@@ -212,7 +275,8 @@ pub extern "C" fn spandrel_frames(state: *mut State, tx: u32, from: u64) -> u32 
     if frames.seeks != 0 {
         frames.ship = none as u32;
         // Of another protocol, so far, only these fields are used.
-        let goes_on = own.evidence != 0 && own.until >= base && (!known || own.mode == SEEK);
+        let walked = own.evidence != 0 || own.chunk_phase != 0;
+        let goes_on = walked && own.until >= base && (!known || own.mode == SEEK);
         if goes_on {
             frames.evidence = u32::from(own.evidence) & ((1 << SAYS) - 1);
             frames.says = u32::from(own.evidence) >> SAYS;
@@ -253,7 +317,6 @@ extern "C" fn spandrel_frames_end(state: *mut State, tx: u32) -> u32 {
     if scratch.frames.out != 0 {
         spandrel_tell_frames(state, tx);
     }
-    let known = state.phase == HTTP2;
     let own = if tx != 0 { &mut state.tx } else { &mut state.rx };
     let frames = &scratch.frames;
     if frames.lost != 0 {
@@ -263,7 +326,7 @@ extern "C" fn spandrel_frames_end(state: *mut State, tx: u32) -> u32 {
         own.until = scratch.moved.base + frames.len;
         own.evidence = 0;
         own.chunk_phase = 0;
-        if known {
+        if frames.known != 0 {
             own.mode = SEEK;
             own.quiet = 1;
         }
@@ -273,7 +336,7 @@ extern "C" fn spandrel_frames_end(state: *mut State, tx: u32) -> u32 {
     own.until = scratch.moved.base + frames.at + frames.left;
     own.chunk_size = frames.header[0];
     own.chunk_phase = frames.have as u8;
-    if known {
+    if frames.known != 0 {
         own.mode = if frames.seeks != 0 { SEEK } else { FRAMES };
         own.quiet = u8::from(frames.ship == 0);
         own.shipped = frames.newest;
@@ -287,18 +350,17 @@ fn found(state: &mut State, tx: u32, scratch: &mut Scratch) {
     let frames = &mut scratch.frames;
     frames.found = 0;
     let client = (tx != 0) == (frames.says == REQUESTS);
-    let known = state.phase == HTTP2;
-    let (own, other) = if tx != 0 { (&mut state.tx, &mut state.rx) } else { (&mut state.rx, &mut state.tx) };
+    let known = frames.known != 0;
+    frames.known = 1;
+    let own = if tx != 0 { &mut state.tx } else { &mut state.rx };
     own.sent = scratch.moved.base.wrapping_add(frames.from);
     own.fresh = 0;
-    if known {
+    if known || state.phase == HTTP2 {
         return;
     }
-    other.fresh = 0;
-    other.mode = SEEK;
-    state.phase = HTTP2;
     state.role = if client { ROLE_CLIENT } else { ROLE_SERVER };
-    state.announced = 0;
+    state.method = MIDWAY;
+    state.phase = HTTP2;
     if !client {
         causality::opaque(Sock(scratch.sk), scratch.moved.ids);
     }
@@ -325,6 +387,9 @@ extern "C" fn spandrel_tell_frames(state: *mut State, tx: u32) -> u32 {
     data.first_ns = moved.first_ns;
     data.last_ns = moved.last_ns;
     data.flags = if own.fresh != 0 { DATA_START } else { 0 };
+    if tx == 0 && moved.crossed != 0 {
+        data.flags |= DATA_CROSSED;
+    }
     own.fresh = 0;
     data.dir = if tx != 0 { DIR_TX } else { DIR_RX };
     data.role = state.role;

@@ -22,7 +22,7 @@ use spandrel_common::{
 
 pub use self::{http2::Frames, tell::closed};
 use self::{
-    http2::{spandrel_frames, spandrel_preface},
+    http2::{spandrel_frames, spandrel_preface, spandrel_server_preface},
     message::{spandrel_step_rx, spandrel_step_tx},
     proxied::spandrel_proxied,
     withheld::{spandrel_withheld_rx, spandrel_withheld_tx},
@@ -204,6 +204,10 @@ fn account<const TX: bool>(
         // One more for a SYN.
         moved.joined = u32::from(total > len + behind + u64::from(added) + 1);
     }
+    moved.ahead = 0;
+    if !TX && state.phase == SNIFFING && state.tx.last_ns == 0 {
+        moved.ahead = u32::from(tcp.and_then(Tcp::total::<true>).is_some_and(|total| total > 1));
+    }
     if TX {
         sent(state, tcp, before, moved);
     } else {
@@ -356,6 +360,10 @@ fn recognise<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
     let looks = if seen { head::looks(scratch.view(), want) } else { Looks::Other };
     if looks == Looks::Preface {
         spandrel_preface(state, u32::from(TX), moved.base + lead);
+        return true;
+    }
+    let first = seen && moved.joined == 0 && moved.base == 0 && lead == 0;
+    if first && spandrel_server_preface(state, u32::from(TX), want) != 0 {
         return true;
     }
     if looks != Looks::Other && (moved.joined == 0 || looks == Looks::Request && asks(lead, rest, scratch)) {
