@@ -234,13 +234,30 @@ fn joins(flow: &mut Flow, method: u8, from: u64) {
     }
 }
 
-/// Follows the bytes that one call moved (sent, if `tx` is not 0), from a place in it on. On a connection that is not known to speak HTTP/2, it
-/// looks for evidence, and the connection's phase says whether that was found.
+/// Follows the bytes that one call moved (sent, if `tx` is not 0), from a place in it on. On a connection that is not known
+/// to speak HTTP/2, it looks for evidence, and the connection's phase says whether that was found.
 ///
 /// A global function: the verifier checks it once, whoever calls it.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn spandrel_frames(state: *mut State, tx: u32, from: u64) -> u32 {
+    spandrel_frames_start(state, tx, from);
+    // Two loops, one in the other: the verifier walks through both turn by turn.
+    read::repeat(FRAME_STEPS / STRIDE, |_| {
+        let end = spandrel_stride();
+        if end != FULL {
+            return end;
+        }
+        spandrel_tell_frames(state, tx);
+        GO
+    });
+    spandrel_frames_end(state, tx)
+}
+
+/// Where the walk stands at the beginning of a call.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn spandrel_frames_start(state: *mut State, tx: u32, from: u64) -> u32 {
     let (Some(state), Some(scratch)) = (State::given(state), scratch::held()) else { return 0 };
     let own = if tx != 0 { &mut state.tx } else { &mut state.rx };
     let base = scratch.moved.base;
@@ -293,17 +310,7 @@ pub extern "C" fn spandrel_frames(state: *mut State, tx: u32, from: u64) -> u32 
     } else {
         own.held_ns = scratch.moved.first_ns;
     }
-    let given = core::ptr::from_mut(state);
-    // Two loops, one in the other: the verifier walks through both turn by turn.
-    read::repeat(FRAME_STEPS / STRIDE, |_| {
-        let end = spandrel_stride();
-        if end != FULL {
-            return end;
-        }
-        spandrel_tell_frames(given, tx);
-        GO
-    });
-    spandrel_frames_end(given, tx)
+    0
 }
 
 /// Keeps what the next call has to know, and tells what was gathered.
