@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use spandrel_common::event::{
-    self, CLOSE_ERROR, CLOSE_GONE, CLOSE_LOCAL, CLOSE_OPAQUE, CLOSE_PEER, DATA_START, DIR_RX, Data,
+    self, CLOSE_ERROR, CLOSE_GONE, CLOSE_LOCAL, CLOSE_OPAQUE, CLOSE_PEER, DATA_CROSSED, DATA_START, DIR_RX,
+    Data,
 };
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
     held::Holding,
 };
 use crate::{
-    exchange::{Connection, Exchange, Outcome, Role, Streams, Taken},
+    exchange::{Connection, Exchange, Moved, Outcome, Role, Streams, Taken},
     protocol::{
         Side,
         http2::Http2,
@@ -145,7 +146,8 @@ impl Conn {
             let rest = usize::try_from(data.framing).unwrap_or(usize::MAX);
             payload = payload.get(rest..).unwrap_or_default();
         }
-        self.bytes(side, payload, Source::new(data), data.last_ns, context);
+        let moved = Moved { last_ns: data.last_ns, crossed: data.flags & DATA_CROSSED != 0 };
+        self.bytes(side, payload, Source::new(data), moved, context);
     }
 
     /// What came before is not known: since when, if anything did that was told.
@@ -157,7 +159,7 @@ impl Conn {
         }
     }
 
-    fn bytes(&mut self, side: Side, payload: &[u8], source: Source, last_ns: u64, context: &mut Context<'_>) {
+    fn bytes(&mut self, side: Side, payload: &[u8], source: Source, moved: Moved, context: &mut Context<'_>) {
         let mut steps = std::mem::take(&mut self.steps);
         let mut within = self.parser.within(side);
         self.parser.advance(side, payload, &mut steps);
@@ -174,7 +176,7 @@ impl Conn {
                     from = self.half(side).source;
                 }
             }
-            let taken = self.streams.take(step, last_ns, |pos| from.begin(pos), &self.info, context.out);
+            let taken = self.streams.take(step, moved, |pos| from.begin(pos), &self.info, context.out);
             match taken {
                 Taken::Request => context.stats.saw(),
                 Taken::Orphan => context.stats.count(Count::OrphanResponses),
@@ -182,6 +184,7 @@ impl Conn {
             }
         }
         self.steps = steps;
+        self.streams.told(side, moved.last_ns, &self.info, context.out);
         if self.parser.within(side) && !within {
             self.half(side).source = source;
         }
