@@ -42,6 +42,9 @@ pub const IGNORED: u8 = 3;
 /// `State::phase`: HTTP/2.
 pub const HTTP2: u8 = 4;
 
+/// `State::failed`: there is no error number.
+pub const NO_ERRNO: u8 = u8::MAX;
+
 /// `State::method`: any other.
 pub const METHOD_OTHER: u8 = 0;
 /// `State::method`: `HEAD`, whose response has no body.
@@ -167,7 +170,9 @@ pub struct State {
     pub pieces: u8,
     /// `INJECT_*`, of [`crate::inject`].
     pub inject: u8,
-    pub reserved: u8,
+    /// The connection failed while there was something left to read, or a call was under way: its error number, or
+    /// [`NO_ERRNO`]. For the program it goes on.
+    pub failed: u8,
     /// Bytes that injection has put into the call that is under way. They have sequence numbers, but no place in
     /// the stream as the program knows it.
     pub added: u16,
@@ -354,7 +359,7 @@ static EMPTY: State = State {
     single: 0,
     pieces: 0,
     inject: 0,
-    reserved: 0,
+    failed: 0,
     added: 0,
     awaiting: 0,
     ahead: Ahead { pos: 0, other: 0, time_ns: 0 },

@@ -5,7 +5,7 @@ pub(crate) mod count;
 use std::{
     io::{BufRead as _, BufReader, Read},
     os::unix::process::CommandExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::mpsc,
     thread,
@@ -86,9 +86,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     setup::ready()?;
     let real = packages.iter().any(|(group, _)| PRIVILEGED.contains(&&**group) && args.wants(group));
-    let agent = if real {
+    let built = if real {
         tools::ensure(TOOLS)?;
-        Some(build::agent()?)
+        Some(build::with_object()?)
     } else {
         None
     };
@@ -102,6 +102,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         for (_, package) in &packages {
             test.args(["--exclude", package]);
         }
+        same_object(&mut test, built.as_ref());
         total.add(group("unit", &mut test, args)?);
     }
     for (name, package) in packages.iter().filter(|(name, _)| args.wants(name)) {
@@ -110,9 +111,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             continue;
         }
         let mut test = cargo(["test", "--locked", "--no-fail-fast", "--package", package]);
-        if let Some(agent) = &agent {
+        if let Some((agent, _)) = &built {
             test.env("SPANDREL_BIN", agent);
         }
+        same_object(&mut test, built.as_ref());
         total.add(group(name, &mut test, args)?);
     }
 
@@ -125,6 +127,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         std::process::exit(1);
     }
     Ok(())
+}
+
+/// Lets a build of tests embed the kernel object that is there already, instead of making its own.
+fn same_object(test: &mut Command, built: Option<&(PathBuf, PathBuf)>) {
+    if let Some((_, object)) = built {
+        test.env("SPANDREL_EBPF_OBJECT", object);
+    }
 }
 
 /// The workspace's packages below tests/: group and package name, quick groups first.

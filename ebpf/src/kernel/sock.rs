@@ -277,6 +277,13 @@ impl<M: Memory> Tcp<M> {
         self.0.get(globals::tcp_snd_una())
     }
 
+    /// Sequence numbers of what arrived and was not received yet.
+    #[inline(always)]
+    pub fn unread(self) -> Option<u32> {
+        let next: u32 = self.0.get(globals::tcp_rcv_nxt())?;
+        Some(next.wrapping_sub(self.received_seq()?))
+    }
+
     /// Bytes of a direction so far, those that the application sent or received. A SYN or FIN may count as one.
     #[inline(always)]
     pub fn total<const TX: bool>(self) -> Option<u64> {
@@ -286,8 +293,7 @@ impl<M: Memory> Tcp<M> {
             Some(acknowledged + u64::from(open))
         } else {
             let arrived: u64 = self.0.get(globals::tcp_bytes_received())?;
-            let next: u32 = self.0.get(globals::tcp_rcv_nxt())?;
-            Some(arrived.saturating_sub(u64::from(next.wrapping_sub(self.received_seq()?))))
+            Some(arrived.saturating_sub(u64::from(self.unread()?)))
         }
     }
 

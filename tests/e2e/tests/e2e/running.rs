@@ -231,7 +231,12 @@ fn short_lives() {
     let by_name = Options::new().args(["--exe", "short-curl"]);
     let by_cmd = Options::new().args(["--cmd", &lab.pattern()]);
     let by_other = Options::new().args(["--cmd", "nothing like that", "--exe", exe]);
-    for options in [by_exe, by_name, by_cmd, by_other, Options::new()] {
+    // What a link leads to, and the link itself.
+    let link = lab.path("linked-curl");
+    std::os::unix::fs::symlink(&copy, &link).expect("a link");
+    let link = link.to_str().expect("a path in UTF-8");
+    let by_link = Options::new().args(["--exe", link]);
+    for options in [by_exe, by_name, by_cmd, by_other, by_link, Options::new()] {
         let mut agent = Agent::start(&options);
         let mut paths = Vec::new();
         for n in 0..10 {

@@ -65,6 +65,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("reconnected", identity::reconnected),
     ("released", ends::released),
     ("reset", ends::reset),
+    ("reset-later", ends::reset_later),
     ("reuseport", processes::reuseport),
     ("rx", ways::rx),
     ("signals", flow::signals),
