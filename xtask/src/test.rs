@@ -69,6 +69,9 @@ pub(crate) struct Args {
     /// Only tests whose name contains this
     #[arg(long, short)]
     filter: Option<String>,
+    /// Slow tests, too: those that fetch and build for minutes, or repeat by another way what quick ones show
+    #[arg(long)]
+    slow: bool,
 }
 
 impl Args {
@@ -172,6 +175,9 @@ fn group_tidy() -> Count {
 fn group(name: &str, test: &mut Command, args: &Args) -> Result<Count> {
     heading(name);
     test.args(args.filter.as_deref()).arg("--").arg("--show-output");
+    if args.slow {
+        test.env("SPANDREL_TEST_SLOW", "1");
+    }
     if PRIVILEGED.contains(&name) {
         // One agent at a time: two would trace each other's programs and spoil each other's figures.
         test.arg("--test-threads=1");

@@ -52,6 +52,9 @@ pub struct Frames {
     /// The vector in which the window ends: its number and its place.
     vector: u64,
     vector_at: u64,
+    /// The one in which it begins.
+    first: u64,
+    first_at: u64,
     /// Bytes that are to be told.
     out: u64,
     /// Of them, the rest of a frame that an earlier event began.
@@ -275,6 +278,8 @@ extern "C" fn spandrel_frames_start(state: *mut State, tx: u32, from: u64) -> u3
     frames.filled = none;
     frames.vector = none;
     frames.vector_at = none;
+    frames.first = none;
+    frames.first_at = none;
     frames.out = none;
     frames.rest = none;
     frames.header[0] = own.chunk_size;

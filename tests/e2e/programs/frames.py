@@ -141,6 +141,9 @@ def main():
 
     answers = threading.Thread(target=read)
     answers.start()
+    # A frame header from 1020 to 1029, in two vectors: what is looked at in one piece ends within it.
+    filler = frame(0xbb, 0, 0, bytes(1011)) + frame(6, 0, 0, bytes(8))
+    half.sock.sendmsg([filler[:1022], filler[1022:]])
     for n in range(count):
         size = half.random.choice([0, 0, 7, 1000, 30000])
         stream = 2 * n + 1

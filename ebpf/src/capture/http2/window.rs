@@ -17,6 +17,8 @@ pub(super) extern "C" fn spandrel_window_of_frames() -> u64 {
         return 0;
     }
     if call.vectors > 0 {
+        frames.vector = frames.first;
+        frames.vector_at = frames.first_at;
         read::repeat(IOVECS, |_| spandrel_vector_of_frames());
         return scratch.frames.filled;
     }
@@ -31,8 +33,8 @@ pub(super) extern "C" fn spandrel_window_of_frames() -> u64 {
     want
 }
 
-/// Fills the window further from one vector. The next window begins where this one ends, so that every vector is passed
-/// once. Returns 1 to end.
+/// Fills the window further from one vector. The next window begins in this one or behind it, so no vector is passed more
+/// than twice. Returns 1 to end.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn spandrel_vector_of_frames() -> u32 {
@@ -48,6 +50,10 @@ extern "C" fn spandrel_vector_of_frames() -> u32 {
     if skip >= len {
         frames.vector += 1;
         frames.vector_at += len;
+        if frames.filled == 0 {
+            frames.first = frames.vector;
+            frames.first_at = frames.vector_at;
+        }
         return 0;
     }
     let (room, left, rest) = (FRAME_WINDOW as u64 - frames.filled, len - skip, frames.len - at);

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf, process::Command, time::Duration
 use spandrel_test_support::{
     Agent, Finished, Lab, Program, Span,
     process::{command, run, run_in},
-    require, skip,
+    require, skip, slow,
 };
 
 use crate::{
@@ -134,6 +134,7 @@ fn go_program(lab: &Lab) -> Result<PathBuf, String> {
 }
 
 fn go(profile: &str) {
+    slow!();
     require!("go");
     let lab = Lab::new();
     match go_program(&lab) {
@@ -170,6 +171,7 @@ fn node(profile: &str) {
 const PYTHON: &str = "1.85.1";
 
 fn python(profile: &str) {
+    slow!();
     require!("python3");
     let library = cached(&format!("grpcio-{PYTHON}"), |folder| {
         let mut pip = command("python3");
@@ -194,6 +196,7 @@ fn python(profile: &str) {
 const JAVA: &str = "1.85.1";
 
 fn java(profile: &str) {
+    slow!();
     require!("javac", "mvn");
     let jars = cached(&format!("grpc-java-{JAVA}"), |folder| {
         let dependency = |name: &str| {
@@ -232,6 +235,7 @@ fn java(profile: &str) {
 
 /// nginx between a client and a server: four spans a call, one on each end of two connections.
 fn proxied(profile: &str) {
+    slow!();
     require!("go", "nginx");
     let lab = Lab::new();
     let binary = match go_program(&lab) {

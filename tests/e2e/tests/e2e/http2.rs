@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use spandrel_test_support::{
     Agent, Finished, Lab, Program, Span, Value,
     process::{command, run},
-    require,
+    require, slow,
 };
 
 use crate::common::{
@@ -69,6 +69,9 @@ fn files(profile: &str) {
 /// Many streams at once: as many spans as requests.
 fn load(profile: &str) {
     require!("nginx", "h2load");
+    if profile != "socket" {
+        slow!();
+    }
     let lab = Lab::new();
     lab.write("www/small", vec![b'f'; 100]);
     let mut agent = Agent::start(&traced(&lab, profile));
@@ -94,6 +97,9 @@ fn load(profile: &str) {
 /// Node as both ends, with gRPC's form of answers, contexts that are carried, and streams that are broken off.
 fn node(profile: &str) {
     require!("node");
+    if profile != "socket" {
+        slow!();
+    }
     let lab = Lab::new();
     let streams = || script(&lab, "node", "streams.js", include_str!("../../programs/streams.js"));
     let mut agent = Agent::start(&traced(&lab, profile));
@@ -162,6 +168,9 @@ fn assert_at_once(finished: &Finished, each: i64) {
 /// Go as both ends.
 fn go(profile: &str) {
     require!("go");
+    if profile != "socket" {
+        slow!();
+    }
     let lab = Lab::new();
     lab.write("go/go.mod", "module gostreams\n\ngo 1.24\n");
     lab.write("go/gostreams.go", include_str!("../../programs/gostreams.go"));
@@ -253,6 +262,9 @@ fn frames(profile: &str) {
 /// A connection that turns to HTTP/2 by an upgrade: the first stream answers what was asked before.
 fn upgraded(profile: &str) {
     require!(PYTHON, "curl");
+    if profile != "socket" {
+        slow!();
+    }
     let lab = Lab::new();
     let mut agent = Agent::start(&traced(&lab, profile));
     let source = include_str!("../../programs/upgrade.py");
