@@ -134,9 +134,13 @@ def main():
     done, reader = set(), Half(half.sock, seed + 2)
 
     def read():
+        ends = set()
         while len(done) < count:
             kind, flags, stream, _ = reader.frame()
             if kind in (0, 1) and flags & 1:
+                ends.add(stream)
+            # Trailers go on until their block is over.
+            if stream in ends and (kind == 0 or kind in (1, 9) and flags & 4):
                 done.add(stream)
 
     answers = threading.Thread(target=read)
