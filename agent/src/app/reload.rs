@@ -4,7 +4,7 @@
 //! capture thread takes the change between two events: no request is lost. A destination that goes on under its name
 //! keeps its queue, and those that are gone send what they hold.
 
-use std::{fs, ops::ControlFlow, sync::mpsc};
+use std::{fs, ops::ControlFlow, pin::pin, sync::mpsc};
 
 use rustix::process::{Pid, Signal, kill_process};
 use spandrel_common::sample::Policy;
@@ -14,7 +14,7 @@ use super::{Failure, destinations, reread::Rereader, rooms, scope::Scope};
 use crate::{
     config::{Config, mistake::exit},
     discover::select::Selectors,
-    export::{Pipeline, Sender, metrics::Source},
+    export::{Error, Pipeline, Sender, metrics::Source},
     sample::Rules,
     span::SpanPolicy,
 };
@@ -42,18 +42,19 @@ pub(super) struct Reloader<'a> {
 
 impl Reloader<'_> {
     /// Applies the configuration as it is now. What goes wrong is logged, and nothing is changed. It breaks off, without
-    /// any change, if the agent is to end while the configuration is being read.
+    /// any change, if the agent is to end while files are waited for.
     pub(super) async fn reload(
         &mut self,
         pipeline: &mut Pipeline,
         ends: impl Future<Output = ()>,
     ) -> ControlFlow<()> {
+        let mut ends = pin!(ends);
         let new = tokio::select! {
-            () = ends => return ControlFlow::Break(()),
+            () = &mut ends => return ControlFlow::Break(()),
             new = self.reread.read() => new,
         };
         match new {
-            Ok(new) => self.apply(new, pipeline).await,
+            Ok(new) => return self.apply(new, pipeline, ends).await,
             Err(mistakes) => {
                 for mistake in &mistakes {
                     log::error!("reload: {mistake}");
@@ -64,19 +65,26 @@ impl Reloader<'_> {
         ControlFlow::Continue(())
     }
 
-    async fn apply(&mut self, new: Config, pipeline: &mut Pipeline) {
+    async fn apply(
+        &mut self,
+        new: Config,
+        pipeline: &mut Pipeline,
+        ends: impl Future<Output = ()>,
+    ) -> ControlFlow<()> {
+        const GO_ON: ControlFlow<()> = ControlFlow::Continue(());
         if Scope::of(&new.selectors) != Scope::of(&self.current.selectors) {
             log::error!(
                 "reload: selectors can be changed, but not be added where there were none or the other way \
                  round: restart the agent for that; the configuration is as it was"
             );
-            return;
+            return GO_ON;
         }
-        let (sender, destinations) = match pipeline.prepare(&destinations::export(&new)).await {
+        let (sender, destinations) = match pipeline.prepare(&destinations::export(&new), ends).await {
             Ok(prepared) => prepared,
+            Err(Error::Ends) => return ControlFlow::Break(()),
             Err(error) => {
                 log::error!("reload: {error}; the configuration is as it was");
-                return;
+                return GO_ON;
             }
         };
         let rules = rooms::rules(&new);
@@ -95,7 +103,7 @@ impl Reloader<'_> {
         self.source.replace(pipeline.watch());
         if !applied {
             log::error!("reload: the capture thread has ended");
-            return;
+            return GO_ON;
         }
         self.source.set_rules(rules);
         self.say_what_waits(&new);
@@ -104,6 +112,7 @@ impl Reloader<'_> {
         }
         self.current = new;
         log::info!("reload: the new configuration is in force");
+        GO_ON
     }
 
     /// Names what only a restart changes.

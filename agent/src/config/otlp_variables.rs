@@ -28,9 +28,10 @@ pub(super) fn read(
         (Some(url), _) => ("--otlp-endpoint".to_owned(), Given::Flag, Some(url.trim().to_owned())),
         (None, Some((name, url))) if name == own => (name, Given::Verbatim, Some(url)),
         (None, Some((name, url))) => (name, Given::Generic, Some(url)),
-        (None, None) if wanted => (ALL.to_owned() + "ENDPOINT", Given::Generic, None),
-        (None, None) => return None,
+        (None, None) => (ALL.to_owned() + "ENDPOINT", Given::Generic, None),
     };
+    // Mistakes in the others are told all the same.
+    let wanted = wanted || text.is_some();
     let protocol = protocol(signal, vars);
     let insecure = either(vars, signal, "INSECURE").and_then(|(name, _)| vars.boolean(&name));
     let insecure = insecure.unwrap_or(false);
@@ -59,7 +60,7 @@ pub(super) fn read(
         ours: OtlpOptions::default(),
     };
     otlp::check(&place, &config, vars.findings);
-    Some(config)
+    wanted.then_some(config)
 }
 
 const ALL: &str = "OTEL_EXPORTER_OTLP_";

@@ -25,6 +25,8 @@ use super::{
     room::{Claim, Fate, Room},
     store::{
         dead::DeadLetters,
+        segment::Stored,
+        settled::Settled,
         spill::{Error as SpillError, Slot, Spill},
     },
     transport::Transport,
@@ -215,8 +217,8 @@ impl Destination {
     /// Sends one batch and settles its claim, or gives it up because of [`Self::stop`].
     async fn deliver(&self, job: Job) {
         let Job { body, mut claim, since, too_large } = job;
-        let mut payload = match self.load(&body).await {
-            Ok(payload) => payload,
+        let (mut payload, settled) = match self.load(&body).await {
+            Ok(loaded) => loaded,
             Err(error) => {
                 self.complaints.lost(claim.spans(), format_args!("a batch on disk cannot be used: {error}"));
                 self.counters.spill_damaged.fetch_add(1, Relaxed);
@@ -250,7 +252,10 @@ impl Destination {
                 claim.split(rejected, 0).settle(Fate::Dropped(Cause::Rejected));
                 claim.settle(Fate::Exported);
             }
-            Outcome::TooLarge(failure) => self.cut(body, &payload, claim, since, too_large, failure).await,
+            Outcome::TooLarge(failure) => {
+                let job = Job { body, claim, since, too_large };
+                self.cut(job, &payload, settled, failure).await;
+            }
             Outcome::Failed(cause) => {
                 let spans = claim.spans();
                 self.bury(&payload, claim, cause).await;
@@ -404,16 +409,10 @@ impl Destination {
         })
     }
 
-    /// Puts the halves of a batch that is too large before all others, or gives up a single span.
-    async fn cut(
-        &self,
-        body: Body,
-        payload: &Payload,
-        mut claim: Claim,
-        since: std::time::Instant,
-        too_large: Option<Arc<AtomicUsize>>,
-        failure: Failure,
-    ) {
+    /// Puts the halves of a batch that is too large before all others, or gives up a single span. `settled`: spans of it
+    /// that needed nothing any more before it was sent.
+    async fn cut(&self, job: Job, payload: &Payload, settled: Settled, failure: Failure) {
+        let Job { body, mut claim, since, too_large } = job;
         let too_large = too_large.unwrap_or_else(|| Arc::new(AtomicUsize::new(usize::MAX)));
         let Some(halves) = self.way().transport.halves(payload) else {
             too_large.fetch_min(payload.message_len(), Relaxed);
@@ -429,11 +428,7 @@ impl Destination {
         self.counters.splits.fetch_add(1, Relaxed);
         let whole = match body {
             Body::Memory(_) => None,
-            Body::Disk(slot) => {
-                let whole = Arc::new(Whole::new(slot, claim.spans()));
-                let first = whole.first();
-                Some((whole, first))
-            }
+            Body::Disk(slot) => Some((Arc::new(Whole::new(slot, settled)), 0)),
             Body::Part(_, whole, from) => Some((whole, from)),
         };
         let mut before = 0;
@@ -483,14 +478,15 @@ impl Destination {
         }
     }
 
-    async fn load(&self, body: &Body) -> io::Result<Payload> {
+    /// What is to be sent, and the spans of a batch on disk that need nothing any more.
+    async fn load(&self, body: &Body) -> io::Result<(Payload, Settled)> {
         match (body, &self.spill) {
-            (Body::Memory(payload) | Body::Part(payload, ..), _) => Ok(payload.clone()),
+            (Body::Memory(payload) | Body::Part(payload, ..), _) => Ok((payload.clone(), Settled::default())),
             (Body::Disk(slot), Some(spill)) => {
                 let (spill, slot) = (Arc::clone(spill), *slot);
                 let read = tokio::task::spawn_blocking(move || spill.read(slot)).await;
-                let (encoding, message) = read.map_err(io::Error::other)??;
-                self.way().transport.restore_behind(encoding, &message, slot.settled as usize)
+                let Stored { encoding, message, settled } = read.map_err(io::Error::other)??;
+                Ok((self.way().transport.restore_left(encoding, &message, &settled)?, settled))
             }
             (Body::Disk(_), None) => Err(io::ErrorKind::NotFound.into()),
         }

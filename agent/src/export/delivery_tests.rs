@@ -35,7 +35,7 @@ fn kept(folder: &Folder, name: &str) -> usize {
         let scan = record::scan(&fs::read(folder.path(path)).unwrap());
         assert_eq!(scan.damaged, 0);
         let waiting = scan.records.iter().filter(|record| !record.done);
-        waiting.map(|record| (record.spans - record.settled) as usize).sum::<usize>()
+        waiting.map(record::Record::waiting).sum::<usize>()
     };
     names.map(spans).sum()
 }
@@ -173,6 +173,49 @@ async fn a_batch_that_is_cut_is_on_disk_until_its_parts_are_settled() {
     let ids = backend.accepted();
     let order: Vec<_> = ids.iter().map(|id| u64::from_be_bytes(id.as_slice().try_into().unwrap())).collect();
     assert_eq!(order, (1..=32).collect::<Vec<_>>());
+    assert_eq!(folder.names(), Vec::<String>::new());
+}
+
+/// Parts behind one that is never answered are taken, and of others that were cut again only some: the next process sends
+/// exactly the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_that_are_taken_out_of_order_are_not_sent_again() {
+    let folder = Folder::new("cut-order");
+    let stuck = Arc::new(AtomicBool::new(true));
+    // Spans 1, 7 and 8 are in parts that get no answer.
+    let backend = {
+        let stuck = Arc::clone(&stuck);
+        Backend::start(Wire::Http, move |request| {
+            let ids = request.ids();
+            if ids.len() > 2 {
+                Answer::http(413)
+            } else if stuck.load(Relaxed) && ids.iter().any(|id| matches!(id.last(), Some(1 | 7 | 8))) {
+                Answer::never()
+            } else {
+                Answer::http(200)
+            }
+        })
+        .await
+    };
+    let config = Config {
+        destinations: vec![one(&backend, |destination| destination.requests_in_flight = 4)],
+        spill: Some(store(&folder, "spill")),
+        ..Config::default()
+    };
+    let rig = Rig::start(&config);
+    rig.send(16);
+    while kept(&folder, "spill") != 4 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(rig.end(Duration::from_millis(50)).await, (12, vec![(Cause::Spilled, 4)]));
+    stuck.store(false, Relaxed);
+    let rig = Rig::start(&config);
+    let account = Arc::clone(rig.pipeline.watch()[0].room.account());
+    assert_eq!(rig.end(LONG).await, (0, vec![]));
+    assert_eq!((account.recovered(), account.exported()), (4, 4));
+    let mut ids: Vec<_> = backend.accepted().iter().map(|id| id[7]).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (1..=16).collect::<Vec<_>>());
     assert_eq!(folder.names(), Vec::<String>::new());
 }
 
@@ -402,8 +445,8 @@ async fn refused_batches_are_kept_and_can_be_read() {
     for name in folder.names() {
         let (segment, scan) = Segment::take_over(&folder.path(name)).unwrap().unwrap();
         for record in scan.records {
-            let (encoding, body) = segment.read(record.offset, record.len).unwrap();
-            assert_eq!(count(&encoding.unpack(&body).unwrap()), Some(record.spans as usize));
+            let stored = segment.read(record.offset, record.end()).unwrap();
+            assert_eq!(count(&stored.encoding.unpack(&stored.message).unwrap()), Some(record.spans as usize));
         }
     }
 }

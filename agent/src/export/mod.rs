@@ -48,7 +48,7 @@ pub mod text;
 mod transport;
 
 pub use config::Config;
-pub use pipeline::{Pipeline, Sender, start};
+pub use pipeline::{Error, Pipeline, Sender, start};
 
 /// The name of the instrumentation scope of every span, and of the agent in its own telemetry.
 pub const SCOPE: &str = "spandrel";

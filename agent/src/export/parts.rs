@@ -1,63 +1,41 @@
 //! A batch on disk that is sent in parts, because it was too large for the backend.
 //!
 //! It stays where it is until all its parts are settled: so they need no room on a disk that may be full, and keep their
-//! place in the order of the queue. What is settled from its beginning on is noted in its header, so that the next
-//! process does not send that again.
+//! place in the order of the queue. Each span that is settled is noted beside the batch at once, in whatever order that
+//! happens, so that the next process does not send it again.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+use std::sync::{Mutex, PoisonError};
+
+use super::store::{
+    settled::Settled,
+    spill::{Slot, Spill},
 };
-
-use super::store::spill::{Slot, Spill};
 
 /// The whole, shared by its parts.
 #[derive(Debug)]
 pub(super) struct Whole {
     slot: Slot,
-    /// All spans that it has.
-    spans: usize,
+    /// The spans that waited at the beginning, as numbers in the batch on disk.
+    waited: Box<[usize]>,
     settled: Mutex<Settled>,
 }
 
-/// What is settled of it.
-#[derive(Debug)]
-struct Settled {
-    /// So many spans from the beginning on.
-    first: usize,
-    /// Parts behind them: where they begin and end. No more than requests in flight.
-    others: BTreeMap<usize, usize>,
-}
-
 impl Whole {
-    /// A batch of which so many spans wait.
-    pub(super) fn new(slot: Slot, waiting: usize) -> Self {
-        let first = slot.settled as usize;
-        let settled = Mutex::new(Settled { first, others: BTreeMap::new() });
-        Self { slot, spans: first + waiting, settled }
+    /// A batch of which these spans need nothing any more.
+    pub(super) fn new(slot: Slot, settled: Settled) -> Self {
+        Self { slot, waited: settled.waiting().collect(), settled: Mutex::new(settled) }
     }
 
-    /// Where the first of its spans stands that waited at the beginning.
-    pub(super) fn first(&self) -> usize {
-        self.slot.settled as usize
-    }
-
-    /// So many spans from one on need nothing any more. May wait for the disk.
+    /// So many spans from one on need nothing any more, counted among those that waited at the beginning. May wait for the
+    /// disk.
     pub(super) fn settle(&self, from: usize, spans: usize, spill: &Spill) {
-        // Held until it is noted, so that the numbers only grow.
+        // Held until it is noted, so that nothing is noted that was true before.
         let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        settled.others.insert(from, from + spans);
-        let before = settled.first;
-        while let Some(end) = {
-            let first = settled.first;
-            settled.others.remove(&first)
-        } {
-            settled.first = end;
-        }
-        if settled.first >= self.spans {
+        let changed = settled.settle(self.waited.iter().copied().skip(from).take(spans));
+        if settled.waiting().next().is_none() {
             spill.done(self.slot, false);
-        } else if settled.first > before {
-            spill.settle(self.slot, settled.first);
+        } else if !changed.is_empty() {
+            spill.settle(self.slot, &settled, changed);
         }
     }
 }
@@ -67,44 +45,108 @@ mod tests {
     use super::*;
     use crate::export::{client::Encoding, testing::Folder};
 
-    /// What a process that comes now would find, without the lock of the one that is there.
-    fn found(folder: &Folder) -> Vec<(usize, u32)> {
+    const LIMIT: u64 = 1 << 20;
+
+    /// What a process finds that comes now, without the lock of the one that is there: of each batch the spans that wait.
+    fn found(folder: &Folder) -> Vec<Vec<usize>> {
         let copy = Folder::new("parts-copy");
         std::fs::create_dir_all(copy.path("q")).unwrap();
         for name in folder.names() {
             std::fs::copy(folder.path(&name), copy.path(&name)).unwrap();
         }
-        let (_, found) = Spill::open(&copy.path("q"), 1 << 20).unwrap();
-        found.batches.iter().map(|batch| (batch.spans, batch.slot.settled)).collect()
+        let (spill, found) = Spill::open(&copy.path("q"), LIMIT).unwrap();
+        assert_eq!(found.damaged, 0);
+        let waiting = |slot| spill.read(slot).unwrap().settled.waiting().collect::<Vec<_>>();
+        let found = found.batches.iter().map(|batch| (batch.spans, waiting(batch.slot)));
+        found.map(|(spans, waiting)| (spans == waiting.len()).then_some(waiting).unwrap()).collect()
+    }
+
+    /// All orders of so many parts.
+    fn orders(parts: usize) -> Vec<Vec<usize>> {
+        if parts == 0 {
+            return vec![Vec::new()];
+        }
+        let with_last = |order: Vec<usize>| {
+            (0..parts).map(move |at| {
+                let mut order = order.clone();
+                order.insert(at, parts - 1);
+                order
+            })
+        };
+        orders(parts - 1).into_iter().flat_map(with_last).collect()
+    }
+
+    /// Parts of a batch of 20 spans: where they begin, and how many spans they have.
+    const PARTS: [(usize, usize); 4] = [(0, 3), (3, 6), (9, 1), (10, 10)];
+
+    #[test]
+    fn in_every_order_exactly_what_is_not_settled_is_found() {
+        for order in orders(PARTS.len()) {
+            let folder = Folder::new("parts");
+            let (spill, _) = Spill::open(&folder.path("q"), LIMIT).unwrap();
+            spill.append(Encoding::Protobuf, 9, b"before").unwrap();
+            let slot = spill.append(Encoding::Protobuf, 20, b"whole").unwrap();
+            spill.append(Encoding::Protobuf, 1, b"next").unwrap();
+            let whole = Whole::new(slot, Settled::none(20));
+            let mut waiting: Vec<_> = (0..20).collect();
+            for part in &order {
+                let (from, spans) = PARTS[*part];
+                whole.settle(from, spans, &spill);
+                waiting.retain(|span| !(from..from + spans).contains(span));
+                let mut all = vec![(0..9).collect(), waiting.clone(), vec![0]];
+                all.retain(|waiting: &Vec<_>| !waiting.is_empty());
+                assert_eq!(found(&folder), all, "{order:?}");
+            }
+        }
+    }
+
+    /// Killed behind any write: the next process goes on with what is left, cuts it in other places, and is killed, too.
+    #[test]
+    fn who_is_killed_between_any_two_writes_sends_nothing_twice() {
+        for order in orders(PARTS.len()) {
+            for kills in 0..1 << order.len() {
+                let folder = Folder::new("parts-kill");
+                let (mut spill, _) = Spill::open(&folder.path("q"), LIMIT).unwrap();
+                let slot = spill.append(Encoding::Protobuf, 20, b"whole").unwrap();
+                let mut whole = Whole::new(slot, Settled::none(20));
+                // Of the process that runs: the spans that it found, by their numbers in the batch.
+                let (mut here, mut sent): (Vec<_>, Vec<_>) = ((0..20).collect(), Vec::new());
+                for (step, part) in order.iter().enumerate() {
+                    let (from, spans) = PARTS[*part];
+                    // What waits of this part stands side by side in what was found.
+                    let mine: Vec<_> =
+                        (0..here.len()).filter(|at| (from..from + spans).contains(&here[*at])).collect();
+                    assert_eq!(mine.len(), spans);
+                    sent.extend(mine.iter().map(|at| here[*at]));
+                    whole.settle(mine[0], spans, &spill);
+                    if kills >> step & 1 == 0 || step + 1 == order.len() {
+                        continue;
+                    }
+                    spill.kill();
+                    let (opened, found) = Spill::open(&folder.path("q"), LIMIT).unwrap();
+                    let [batch] = found.batches[..] else { panic!("{:?}", found.batches) };
+                    let settled = opened.read(batch.slot).unwrap().settled;
+                    here = settled.waiting().collect();
+                    whole = Whole::new(batch.slot, settled);
+                    spill = opened;
+                }
+                spill.kill();
+                sent.sort_unstable();
+                assert_eq!(sent, (0..20).collect::<Vec<_>>());
+                assert!(Spill::open(&folder.path("q"), LIMIT).unwrap().1.batches.is_empty());
+            }
+        }
     }
 
     #[test]
-    fn it_stays_until_all_its_parts_are_settled() {
-        let folder = Folder::new("parts");
-        let (spill, _) = Spill::open(&folder.path("q"), 1 << 20).unwrap();
-        let whole = Whole::new(spill.append(Encoding::Protobuf, 10, b"whole").unwrap(), 10);
-        spill.append(Encoding::Protobuf, 1, b"next").unwrap();
-        whole.settle(5, 2, &spill);
-        assert_eq!(found(&folder), [(10, 0), (1, 0)]);
-        whole.settle(0, 2, &spill);
-        assert_eq!(found(&folder), [(8, 2), (1, 0)]);
-        whole.settle(2, 3, &spill);
-        assert_eq!(found(&folder), [(3, 7), (1, 0)]);
-        whole.settle(7, 3, &spill);
-        assert_eq!(found(&folder), [(1, 0)]);
-    }
-
-    #[test]
-    fn what_an_earlier_process_began_goes_on() {
-        let folder = Folder::new("parts-on");
-        let (spill, _) = Spill::open(&folder.path("q"), 1 << 20).unwrap();
-        let mut slot = spill.append(Encoding::Protobuf, 10, b"whole").unwrap();
-        slot.settled = 4;
-        let whole = Whole::new(slot, 6);
-        assert_eq!(whole.first(), 4);
-        whole.settle(7, 3, &spill);
-        assert_eq!(found(&folder), [(10, 0)]);
-        whole.settle(4, 3, &spill);
-        assert_eq!(found(&folder), []);
+    fn what_comes_twice_or_is_too_much_changes_nothing() {
+        let folder = Folder::new("parts-twice");
+        let (spill, _) = Spill::open(&folder.path("q"), LIMIT).unwrap();
+        let whole = Whole::new(spill.append(Encoding::Protobuf, 10, b"whole").unwrap(), Settled::none(10));
+        whole.settle(8, 7, &spill);
+        whole.settle(8, 2, &spill);
+        whole.settle(20, 2, &spill);
+        whole.settle(3, 0, &spill);
+        assert_eq!(found(&folder), [(0..8).collect::<Vec<_>>()]);
     }
 }

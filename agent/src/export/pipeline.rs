@@ -17,13 +17,15 @@ use super::{
     config::{self, Config, Console},
     console,
     counters::Counters,
-    line::{Common, Ending, LEAVE, Line},
+    deliver::Way,
+    line::{Common, Ending, LEAVE, Line, Stores},
     queue::Queue,
     room::{Claim, Room},
     route::Route,
     store::{dead::DeadLetters, left, spill::Spill},
 };
 use crate::{
+    aside::Aside,
     span::{Attribute, Span, Value},
     stats::{Drop as Cause, Stats},
 };
@@ -40,6 +42,12 @@ pub enum Error {
     /// The system has no thread for us.
     #[error("no thread for export: {0}")]
     Thread(#[from] std::io::Error),
+    /// A disk does not answer.
+    #[error("cannot open what {name} has in files: {why}")]
+    Hangs { name: Arc<str>, why: String },
+    /// The agent is to end before there is anything.
+    #[error("the agent ends")]
+    Ends,
 }
 
 /// What goes from the capture thread to a destination's thread.
@@ -183,6 +191,8 @@ pub struct Pipeline {
     pub(super) ending: Vec<Ending>,
     /// Their accounts, also when they have ended.
     pub(super) former: Vec<Watched>,
+    /// Where a reload waits for disks.
+    pub(super) aside: Aside,
 }
 
 /// The console as it runs.
@@ -229,11 +239,13 @@ pub fn start(config: &Config, stats: Arc<Stats>, runtime: &Handle) -> Result<(Se
     let common = Common {
         stats,
         budget: Budget::new(config.caps.queue_bytes),
-        spill: config.spill.clone(),
-        dead_letters: config.dead_letters.clone(),
+        stores: Stores { spill: config.spill.clone(), dead_letters: config.dead_letters.clone() },
     };
-    let lines: Result<Vec<_>, _> =
-        config.destinations.iter().map(|one| Line::start(one, &common, None)).collect();
+    let line = |one| {
+        let way = Way::new(one)?;
+        Line::start(one, way, common.stores.open(one, None)?, &common, None)
+    };
+    let lines: Result<Vec<_>, Error> = config.destinations.iter().map(line).collect();
     let console = match config.console {
         Console::Off => None,
         kind => Some(Printer::start(kind, &common, None)?),
@@ -249,7 +261,14 @@ pub fn start(config: &Config, stats: Arc<Stats>, runtime: &Handle) -> Result<(Se
             );
         }
     }
-    let pipeline = Pipeline { common, lines: lines?, console, ending: Vec::new(), former: Vec::new() };
+    let pipeline = Pipeline {
+        common,
+        lines: lines?,
+        console,
+        ending: Vec::new(),
+        former: Vec::new(),
+        aside: Aside::default(),
+    };
     let routes = pipeline.routes().cloned().collect();
     Ok((Sender::new(routes, &pipeline.common.stats), pipeline))
 }
@@ -279,7 +298,7 @@ impl Pipeline {
 
     /// The same, with any end of the time that there is.
     pub async fn shutdown_before(self, over: impl Future<Output = ()>) -> Vec<Farewell> {
-        let Self { common: _, mut lines, console, ending, former: _ } = self;
+        let Self { mut lines, console, ending, .. } = self;
         for one in ending {
             lines.extend(one.recall().await);
         }

@@ -15,8 +15,8 @@ use super::{client::Payload, parts::Whole, room::Claim, store::spill::Slot};
 pub(super) enum Body {
     Memory(Payload),
     Disk(Slot),
-    /// A part of a batch that was too large: it waits in memory, and the whole is still on disk. Its first span is that
-    /// of the whole with this number.
+    /// A part of a batch that was too large: it waits in memory, and the whole is still on disk. Its first span is the one
+    /// with this number of those that waited when it was cut.
     Part(Payload, Arc<Whole>, usize),
 }
 

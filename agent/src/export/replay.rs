@@ -10,7 +10,10 @@ use std::{
     sync::Arc,
 };
 
-use opentelemetry_proto::tonic::{collector::trace::v1::ExportTraceServiceRequest, trace::v1::TracesData};
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest,
+    trace::v1::{ResourceSpans, TracesData},
+};
 use prost::Message as _;
 
 use super::{
@@ -19,7 +22,8 @@ use super::{
     retry::Backoff,
     store::{
         record::{self, Record},
-        segment::{Segment, list},
+        segment::{Segment, Stored, list},
+        settled::Settled,
     },
 };
 
@@ -74,26 +78,20 @@ pub fn print(folder: &Path, out: &mut impl Write) -> Result<Outcome, Error> {
                 continue;
             };
             out.write_all(&line).map_err(Error::Output)?;
-            outcome.spans += waiting(record);
+            outcome.spans += record.waiting();
         }
     }
     out.flush().map_err(Error::Output)?;
     Ok(outcome)
 }
 
-/// How many spans of a batch are to be sent.
-fn waiting(record: &Record) -> usize {
-    record.spans.saturating_sub(record.settled) as usize
-}
-
 /// A batch as a line of OTLP/JSON.
 fn line(record: &Record, body: &[u8]) -> Option<Vec<u8>> {
-    if record.encoding == Encoding::Json {
+    if record.encoding == Encoding::Json && record.settled.is_none() {
         return Some(body.to_vec());
     }
-    let rest = client::behind(&record.encoding.unpack(body).ok()?, record.settled as usize)?;
-    let request = ExportTraceServiceRequest::decode(&*rest).ok()?;
-    let mut line = serde_json::to_vec(&TracesData { resource_spans: request.resource_spans }).ok()?;
+    let resource_spans = resource_spans(record.encoding, body, &record.settled).ok()?;
+    let mut line = serde_json::to_vec(&TracesData { resource_spans }).ok()?;
     line.push(b'\n');
     Some(line)
 }
@@ -112,18 +110,16 @@ pub async fn send(folder: &Path, to: &Otlp) -> Result<Outcome, Error> {
         outcome.files += 1;
         outcome.damaged += scan.damaged;
         for record in scan.records.iter().filter(|record| !record.done) {
-            let delivery = match deliver(&client, &segment, record).await {
-                Ok(delivery) => delivery,
-                Err(reason) => Delivery { reason, ..Delivery::default() },
-            };
+            let mut delivery = Delivery::default();
+            if let Err(reason) = deliver(&client, &mut segment, record, &mut delivery).await {
+                delivery.reason = reason;
+            }
             outcome.spans += delivery.sent;
-            outcome.left += waiting(record) - delivery.taken.min(waiting(record));
+            outcome.left += record.waiting() - delivery.taken.min(record.waiting());
             if !delivery.reason.is_empty() {
                 outcome.reason.clone_from(&delivery.reason);
             }
-            if delivery.taken > 0
-                && let Err(error) = keep(&mut segment, record, &delivery.left)
-            {
+            if let Some(error) = delivery.unmarked {
                 // It would be sent again by the next replay: the user has to know.
                 outcome.reason = format!("{}: sent, but not marked: {error}", path.display());
             }
@@ -142,63 +138,82 @@ struct Delivery {
     sent: usize,
     /// Spans that it has answered for: those, and the ones that it did not want.
     taken: usize,
-    /// What it did not take, in parts with the numbers of their spans.
-    left: Vec<(Vec<u8>, usize)>,
-    /// The last reason for that.
+    /// The last reason why it did not take something.
     reason: String,
+    /// What was taken, but could not be marked.
+    unmarked: Option<io::Error>,
 }
 
-/// Sends one batch, in parts if it is too large. What is wrong with one part does not hold up the others.
-async fn deliver(client: &Client, segment: &Segment, record: &Record) -> Result<Delivery, String> {
-    let (encoding, body) = segment.read(record.offset, record.len).map_err(|error| error.to_string())?;
-    let message = match encoding {
-        Encoding::Json => serde_json::from_slice::<TracesData>(&body)
-            .map(|data| ExportTraceServiceRequest { resource_spans: data.resource_spans }.encode_to_vec())
-            .map_err(|error| error.to_string())?,
-        other => {
-            let message = other.unpack(&body).map_err(|error| error.to_string())?;
-            let rest = client::behind(&message, record.settled as usize);
-            rest.ok_or_else(|| "it has fewer spans than its header says".to_owned())?
-        }
-    };
-    let mut delivery = Delivery::default();
-    let mut parts = vec![(message, waiting(record))];
-    while let Some((part, spans)) = parts.pop() {
+/// Sends one batch, in parts if it is too large, and marks each part when it is taken. What is wrong with one part does
+/// not hold up the others.
+async fn deliver(
+    client: &Client,
+    segment: &mut Segment,
+    record: &Record,
+    delivery: &mut Delivery,
+) -> Result<(), String> {
+    let stored = segment.read(record.offset, record.end()).map_err(|error| error.to_string())?;
+    let Stored { encoding, message, mut settled } = stored;
+    let resource_spans = resource_spans(encoding, &message, &settled).map_err(|error| error.to_string())?;
+    let message = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
+    let waiting: Vec<_> = settled.waiting().collect();
+    // Each with the numbers of its spans in the batch.
+    let mut parts = vec![(message, &*waiting)];
+    while let Some((part, numbers)) = parts.pop() {
+        let spans = numbers.len();
         match attempts(client, &part).await {
             Ok(Verdict::Accepted { rejected, .. }) => {
                 delivery.sent += spans - usize::try_from(rejected).unwrap_or(spans).min(spans);
                 delivery.taken += spans;
-                continue;
+                if let Err(error) = mark(segment, record, &mut settled, numbers) {
+                    delivery.unmarked = Some(error);
+                }
             }
             Ok(verdict @ Verdict::TooLarge(_)) => {
-                if let Some([first, second]) = client::halves(&part) {
-                    parts.extend([second, first]);
-                    continue;
+                let halves = client::halves(&part);
+                match halves
+                    .and_then(|[(first, n), (second, _)]| Some((first, second, numbers.split_at_checked(n)?)))
+                {
+                    Some((first, second, (left, right))) => parts.extend([(second, right), (first, left)]),
+                    None => delivery.reason = said(verdict),
                 }
-                delivery.reason = said(verdict);
             }
             Ok(verdict @ Verdict::Refused(_)) => delivery.reason = said(verdict),
             // It would be the same with all others.
             Ok(verdict) => {
                 delivery.reason = said(verdict);
-                delivery.left.push((part, spans));
-                delivery.left.extend(parts.drain(..).rev());
                 break;
             }
             Err(reason) => delivery.reason = reason,
         }
-        delivery.left.push((part, spans));
     }
-    Ok(delivery)
+    Ok(())
 }
 
-/// Marks a batch as sent, of which parts were: what is left of it comes behind the others first.
-fn keep(segment: &mut Segment, record: &Record, left: &[(Vec<u8>, usize)]) -> io::Result<()> {
-    for (part, spans) in left {
-        segment.append(Encoding::Protobuf, u32::try_from(*spans).unwrap_or(u32::MAX), part)?;
+/// The spans of a batch that wait.
+fn resource_spans(encoding: Encoding, body: &[u8], settled: &Settled) -> io::Result<Vec<ResourceSpans>> {
+    let mut all = match encoding {
+        Encoding::Json => serde_json::from_slice::<TracesData>(body)?.resource_spans,
+        other => {
+            let request = ExportTraceServiceRequest::decode(&*other.unpack(body)?);
+            request.map_err(io::Error::other)?.resource_spans
+        }
+    };
+    if !settled.is_none() && !client::keep(&mut all, settled) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it has other spans than its header says"));
     }
-    segment.sync()?;
-    segment.done(record.offset)
+    Ok(all)
+}
+
+/// Notes that these spans of a batch need nothing any more.
+fn mark(segment: &mut Segment, record: &Record, settled: &mut Settled, spans: &[usize]) -> io::Result<()> {
+    let changed = settled.settle(spans.iter().copied());
+    if settled.waiting().next().is_none() {
+        segment.done(record.offset)?;
+    } else {
+        segment.settle(record.offset, record.len, settled, changed)?;
+    }
+    segment.sync()
 }
 
 async fn attempts(client: &Client, message: &[u8]) -> Result<Verdict, String> {

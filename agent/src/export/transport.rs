@@ -8,6 +8,7 @@ use super::{
     config::{Otlp, To},
     file::Writer,
     json, otlp,
+    store::settled::Settled,
 };
 use crate::span::Span;
 
@@ -67,18 +68,18 @@ impl Transport {
         }
     }
 
-    /// The same of an encoded message of which so many of the first spans need nothing any more.
-    pub(super) fn restore_behind(
+    /// The same of an encoded message of which some spans need nothing any more. Lines of JSON are never cut.
+    pub(super) fn restore_left(
         &self,
         encoding: Encoding,
         body: &[u8],
-        settled: usize,
+        settled: &Settled,
     ) -> io::Result<Payload> {
-        if settled == 0 || encoding == Encoding::Json {
+        if settled.is_none() || encoding == Encoding::Json {
             return self.restore(encoding, body);
         }
-        let rest = client::behind(&encoding.unpack(body)?, settled);
-        let rest = rest.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it has fewer spans"))?;
+        let rest = client::left(&encoding.unpack(body)?, settled);
+        let rest = rest.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it has other spans"))?;
         self.restore(Encoding::Protobuf, &rest)
     }
 

@@ -115,3 +115,20 @@ fn own_metrics_are_sent_on_request() {
     assert!(line.contains("http://m/x") && line.contains("# OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"), "{line}");
     assert_eq!(bad("", &[("OTEL_METRICS_EXPORTER", "statsd")]).code(), exit::CONFIG);
 }
+
+#[test]
+fn mistakes_in_variables_are_told_without_an_endpoint() {
+    let variables = [
+        ("OTEL_TRACES_SAMPLER", "foo"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "abc"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a b"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "lz4"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere/at/all"),
+    ];
+    let told = bad("--pid 1", &variables).to_string();
+    for (name, _) in variables {
+        assert!(told.contains(name), "{name}: {told}");
+    }
+    assert!(good("", &[("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")]).otlp.is_none());
+}

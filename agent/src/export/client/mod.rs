@@ -27,7 +27,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 
 #[cfg(test)]
 pub(crate) use self::payload::count;
-pub(crate) use self::payload::{behind, halves};
+pub(crate) use self::payload::{halves, keep, left};
 pub use self::{
     connect::Error,
     payload::{Encoding, Payload},

@@ -10,7 +10,10 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message as _;
 
-use crate::export::config::{Compression, Protocol};
+use crate::export::{
+    config::{Compression, Protocol},
+    store::settled::Settled,
+};
 
 /// Speed before size: level 1 already leaves a tenth of spans' bytes, at a fifth of the default level's time.
 const GZIP_LEVEL: Level = Level::new(1);
@@ -156,26 +159,11 @@ fn exact(mut bytes: Vec<u8>) -> Bytes {
 /// Cuts an `ExportTraceServiceRequest` in two: the first half of its spans, and the others, each under their own
 /// resource and scope. None if there are not two spans in it, or it cannot be read.
 pub(crate) fn halves(message: &[u8]) -> Option<[(Vec<u8>, usize); 2]> {
-    cut(message, |count| count / 2)
-}
-
-/// An `ExportTraceServiceRequest` without so many of its first spans. None if there are no others, or it cannot be read.
-pub(crate) fn behind(message: &[u8], spans: usize) -> Option<Vec<u8>> {
-    if spans == 0 {
-        return Some(message.to_vec());
-    }
-    let [_, (rest, _)] = cut(message, |_| spans)?;
-    Some(rest)
-}
-
-/// Cuts an `ExportTraceServiceRequest` in two, the first part with as many spans as `first` makes of their number. None
-/// if one of them had none, or it cannot be read.
-fn cut(message: &[u8], first: impl Fn(usize) -> usize) -> Option<[(Vec<u8>, usize); 2]> {
     let request = ExportTraceServiceRequest::decode(message).ok()?;
     let scopes = request.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
     let count: usize = scopes.map(|scope| scope.spans.len()).sum();
-    let first_part = first(count);
-    if first_part == 0 || first_part >= count {
+    let first_part = count / 2;
+    if first_part == 0 {
         return None;
     }
     let mut at = 0;
@@ -209,6 +197,26 @@ fn cut(message: &[u8], first: impl Fn(usize) -> usize) -> Option<[(Vec<u8>, usiz
     Some([(encode(first), first_part), (encode(second), count - first_part)])
 }
 
+/// An `ExportTraceServiceRequest` without the spans that need nothing any more. None if there are no others, or it
+/// cannot be read.
+pub(crate) fn left(message: &[u8], settled: &Settled) -> Option<Vec<u8>> {
+    let mut request = ExportTraceServiceRequest::decode(message).ok()?;
+    keep(&mut request.resource_spans, settled).then(|| request.encode_to_vec())
+}
+
+/// Takes the spans away that need nothing any more. False if there are no others.
+pub(crate) fn keep(resources: &mut Vec<ResourceSpans>, settled: &Settled) -> bool {
+    let mut number = 0..;
+    for resource in &mut *resources {
+        for scope in &mut resource.scope_spans {
+            scope.spans.retain(|_| number.next().is_some_and(|number| !settled.has(number)));
+        }
+        resource.scope_spans.retain(|scope| !scope.spans.is_empty());
+    }
+    resources.retain(|resource| !resource.scope_spans.is_empty());
+    !resources.is_empty()
+}
+
 /// How many spans an `ExportTraceServiceRequest` has; none if it cannot be read.
 #[cfg(test)]
 pub(crate) fn count(message: &[u8]) -> Option<usize> {
@@ -223,6 +231,18 @@ mod tests {
 
     use super::*;
     use crate::export::{otlp, testing};
+
+    /// The spans, each with what it is under.
+    fn flat(request: ExportTraceServiceRequest) -> Vec<String> {
+        let mut all = Vec::new();
+        for resource in request.resource_spans {
+            for scope in resource.scope_spans {
+                let over = (&resource.resource, &resource.schema_url, &scope.scope, &scope.schema_url);
+                all.extend(scope.spans.iter().map(|span| format!("{over:?} {span:?}")));
+            }
+        }
+        all
+    }
 
     const ALL: [Encoding; 3] = [Encoding::Protobuf, Encoding::Gzip, Encoding::Zstd];
 
@@ -272,9 +292,12 @@ mod tests {
         assert!(halves(b"").is_none());
         assert!(halves(b"\xff\xff").is_none());
         let two = otlp::encode(&testing::spans(2));
-        assert_eq!(behind(&two, 0).as_deref(), Some(&*two));
-        assert_eq!(behind(&two, 1).and_then(|rest| count(&rest)), Some(1));
-        assert!(behind(&two, 2).is_none() && behind(&two, 3).is_none());
+        let mut settled = Settled::none(2);
+        for rest in [Some(2), Some(1), None] {
+            assert_eq!(left(&two, &settled).and_then(|rest| count(&rest)), rest);
+            settled.settle([2 - rest.unwrap_or(0)]);
+        }
+        assert!(left(b"\xff\xff", &Settled::none(2)).is_none());
         assert_eq!(count(b"\xff\xff"), None);
     }
 
@@ -290,17 +313,8 @@ mod tests {
                     prop_assert_eq!((count(&first), count(&second)), (Some(n), Some(m)));
                     prop_assert_eq!(n + m, spans.len());
                     prop_assert!(n > 0 && m > 0);
-                    let flat = |requests: &[ExportTraceServiceRequest]| {
-                        let resources = requests.iter().flat_map(|r| &r.resource_spans);
-                        resources.flat_map(|r| r.scope_spans.iter().map(move |s| (r, s)))
-                            .flat_map(|(r, s)| s.spans.iter().map(move |span| {
-                                (r.resource.clone(), r.schema_url.clone(), s.scope.clone(), span.clone())
-                            }))
-                            .map(|whole| format!("{whole:?}"))
-                            .collect::<Vec<_>>()
-                    };
                     let parts = [first, second].map(|part| ExportTraceServiceRequest::decode(&*part).unwrap());
-                    prop_assert_eq!(flat(&parts), flat(&[request]));
+                    prop_assert_eq!(parts.into_iter().flat_map(flat).collect::<Vec<_>>(), flat(request));
                 }
             }
         }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    record::HEADER,
+    record,
     segment::{Segment, list, make_folder},
 };
 use crate::export::client::Encoding;
@@ -57,7 +57,7 @@ impl DeadLetters {
             *active = None;
         }
         let size_now = size(&self.folder).unwrap_or(0);
-        let all = size_now + HEADER as u64 + message.len() as u64;
+        let all = size_now + record::size(message.len(), spans);
         self.bytes.store(size_now, Relaxed);
         if all > self.limit {
             let limit = self.limit;

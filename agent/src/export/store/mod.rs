@@ -11,4 +11,5 @@ pub mod dead;
 pub mod left;
 pub mod record;
 pub(super) mod segment;
+pub mod settled;
 pub mod spill;

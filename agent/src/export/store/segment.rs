@@ -3,6 +3,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io,
+    ops::Range,
     os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -11,7 +12,10 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::record::{self, DONE, HEADER, Record, SETTLED, STATE, Scan};
+use super::{
+    record::{self, DONE, Record, STATE, Scan},
+    settled::Settled,
+};
 use crate::export::client::Encoding;
 
 /// How segments end. What is set aside is renamed, and is not read again by itself.
@@ -33,6 +37,15 @@ pub(crate) struct Segment {
     waiting: u64,
     /// Something in it cannot be read: it is kept for people instead of being removed.
     damaged: bool,
+}
+
+/// A batch as it is on disk.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) encoding: Encoding,
+    pub(crate) message: Vec<u8>,
+    /// Its spans that need nothing any more.
+    pub(crate) settled: Settled,
 }
 
 /// Milliseconds since the Unix epoch.
@@ -139,16 +152,18 @@ impl Segment {
         Ok(offset)
     }
 
-    /// Reads a record's message, checking it again.
-    pub(crate) fn read(&self, offset: u64, len: u32) -> io::Result<(Encoding, Vec<u8>)> {
-        let mut bytes = vec![0; HEADER + len as usize];
+    /// Reads a record that ends there, checking it again.
+    pub(crate) fn read(&self, offset: u64, end: u64) -> io::Result<Stored> {
+        let size = end.saturating_sub(offset).min(MAX_FILE);
+        let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
         self.file.read_exact_at(&mut bytes, offset)?;
-        let found = record::read(&bytes, 0);
-        let record::Found::Whole(Record { encoding, .. }) = found else {
+        let record::Found::Whole(record) = record::read(&bytes, 0) else {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "its checksum is wrong"));
         };
-        bytes.drain(..HEADER);
-        Ok((encoding, bytes))
+        bytes.truncate(record::HEADER + record.len as usize);
+        bytes.drain(..record::HEADER);
+        let Record { encoding, settled, .. } = record;
+        Ok(Stored { encoding, message: bytes, settled })
     }
 
     /// Notes that a record needs nothing any more.
@@ -157,9 +172,16 @@ impl Segment {
         self.file.write_all_at(&[DONE], offset + STATE)
     }
 
-    /// Notes that so many of a record's first spans need nothing any more.
-    pub(crate) fn settle(&self, offset: u64, spans: u32) -> io::Result<()> {
-        self.file.write_all_at(&spans.to_le_bytes(), offset + SETTLED)
+    /// Notes which spans of a record need nothing any more, as far as these bytes of it changed. One system call.
+    pub(crate) fn settle(
+        &self,
+        offset: u64,
+        len: u32,
+        settled: &Settled,
+        changed: Range<usize>,
+    ) -> io::Result<()> {
+        let at = offset + record::bits(len) + changed.start as u64;
+        self.file.write_all_at(settled.bytes(changed), at)
     }
 
     /// Something in it cannot be read.

@@ -8,6 +8,7 @@
 use std::{
     collections::BTreeMap,
     io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -16,7 +17,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::segment::{Segment, list, make_folder};
+use super::{
+    record,
+    segment::{Segment, Stored, list, make_folder},
+    settled::Settled,
+};
 use crate::export::client::Encoding;
 
 /// How much a power cut can cost.
@@ -35,8 +40,8 @@ pub struct Slot {
     segment: u64,
     offset: u64,
     len: u32,
-    /// So many of its first spans needed nothing any more when it was found.
-    pub settled: u32,
+    /// Where it ends.
+    end: u64,
 }
 
 /// Why a batch is not on disk.
@@ -124,8 +129,8 @@ impl Spill {
             segments.all.insert(id, segment);
             let waiting = scan.records.iter().filter(|record| !record.done);
             found.batches.extend(waiting.map(|record| Recovered {
-                slot: Slot { segment: id, offset: record.offset, len: record.len, settled: record.settled },
-                spans: record.spans.saturating_sub(record.settled) as usize,
+                slot: Slot { segment: id, offset: record.offset, len: record.len, end: record.end() },
+                spans: record.waiting(),
             }));
         }
         let (bytes, ended) = (AtomicU64::new(segments.bytes), AtomicBool::new(false));
@@ -149,7 +154,7 @@ impl Spill {
     /// Writes a batch at the end.
     pub fn append(&self, encoding: Encoding, spans: usize, message: &[u8]) -> Result<Slot, Error> {
         let mut segments = self.lock();
-        let size = super::record::HEADER as u64 + message.len() as u64;
+        let size = record::size(message.len(), spans);
         if segments.bytes + size > self.limit || segments.batches >= MAX_BATCHES {
             return Err(Error::Full(self.limit));
         }
@@ -176,7 +181,7 @@ impl Spill {
             segments.seal();
         }
         self.bytes.store(segments.bytes, Relaxed);
-        Ok(Slot { segment: id, offset, len: message.len() as u32, settled: 0 })
+        Ok(Slot { segment: id, offset, len: message.len() as u32, end: offset + size })
     }
 
     /// Brings the last batches to the disk.
@@ -200,17 +205,17 @@ impl Spill {
     }
 
     /// Reads a batch.
-    pub fn read(&self, slot: Slot) -> io::Result<(Encoding, Vec<u8>)> {
+    pub(crate) fn read(&self, slot: Slot) -> io::Result<Stored> {
         let segments = self.lock();
         let segment = segments.all.get(&slot.segment).ok_or(io::ErrorKind::NotFound)?;
-        segment.read(slot.offset, slot.len)
+        segment.read(slot.offset, slot.end)
     }
 
-    /// So many of a batch's first spans need nothing any more.
-    pub fn settle(&self, slot: Slot, spans: usize) {
+    /// Notes which of a batch's spans need nothing any more, as far as these bytes of it changed.
+    pub(crate) fn settle(&self, slot: Slot, settled: &Settled, changed: Range<usize>) {
         let segments = self.lock();
         let Some(segment) = segments.all.get(&slot.segment) else { return };
-        if let Err(error) = segment.settle(slot.offset, u32::try_from(spans).unwrap_or(0)) {
+        if let Err(error) = segment.settle(slot.offset, slot.len, settled, changed) {
             log::warn!("{}: a part may be sent again after a restart: {error}", self.folder.display());
         }
     }

@@ -14,17 +14,21 @@ fn append(spill: &Spill, text: &str) -> Slot {
 }
 
 fn texts(spill: &Spill, found: &Found) -> Vec<String> {
-    let read = |batch: &Recovered| String::from_utf8(spill.read(batch.slot).unwrap().1).unwrap();
+    let read = |batch: &Recovered| String::from_utf8(spill.read(batch.slot).unwrap().message).unwrap();
     found.batches.iter().map(read).collect()
 }
 
-/// As after `kill -9`: nothing of the process runs any more.
+impl Spill {
+    /// As after `kill -9`: nothing of the process runs any more.
+    pub(in crate::export) fn kill(self) {
+        // The lock goes with the descriptors; here they have to be closed without anything else.
+        let mut segments = self.lock();
+        (segments.all, segments.active) = (BTreeMap::new(), None);
+    }
+}
+
 fn kill(spill: Spill) {
-    // The lock goes with the descriptors; here they have to be closed without anything else.
-    let mut segments = spill.lock();
-    (segments.all, segments.active) = (BTreeMap::new(), None);
-    drop(segments);
-    drop(spill);
+    spill.kill();
 }
 
 #[test]
@@ -112,7 +116,9 @@ fn what_changes_on_disk_while_it_waits_is_noticed() {
     let slot = append(&spill, "content");
     let path = folder.path(folder.names().remove(0));
     let mut bytes = fs::read(&path).unwrap();
-    *bytes.last_mut().unwrap() ^= 1;
+    // The last byte of the message: one more is for the bit of its span.
+    let last = bytes.len() - 2;
+    bytes[last] ^= 1;
     fs::write(&path, bytes).unwrap();
     assert!(spill.read(slot).is_err());
     spill.done(slot, true);
@@ -146,7 +152,7 @@ fn a_folder_that_goes_is_made_again() {
     let slot = append(&spill, "before");
     fs::remove_dir_all(folder.path("q")).unwrap();
     // Its file is still open.
-    assert_eq!(spill.read(slot).unwrap().1, b"before");
+    assert_eq!(spill.read(slot).unwrap().message, b"before");
     spill.done(slot, false);
     let (other, _) = Spill::open(&folder.path("q"), LIMIT).unwrap();
     append(&other, "after");

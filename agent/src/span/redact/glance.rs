@@ -6,7 +6,7 @@
 //! have configured makes no difference to it.
 
 /// A byte that proves nothing, and without which there is no assignment, user name, address, quoted name, JSON Web
-/// Token (`eyJ`) or percent-encoding.
+/// Token (`eyJ`) or percent-encoding or escape of JSON.
 const MARK: u8 = 1;
 /// The first letter of a scheme.
 const SCHEME: u8 = 1 << 1;
@@ -24,7 +24,7 @@ const CLASSES: [u8; 256] = {
     let mut byte = 0;
     while byte < 256 {
         classes[byte] = match byte as u8 {
-            b'=' | b'@' | b'%' | b'"' | b'\'' => MARK,
+            b'=' | b'@' | b'%' | b'"' | b'\'' | b'\\' => MARK,
             b'J' => MARK | TOKEN | BASE64,
             b'b' | b'B' => SCHEME | TOKEN | BASE64,
             b'A'..=b'Z' | b'a'..=b'z' => TOKEN | BASE64,
@@ -32,8 +32,8 @@ const CLASSES: [u8; 256] = {
             b' ' => SEPARATOR | NUMBER,
             b'+' => SEPARATOR | NUMBER | BASE64,
             b':' | b'\t' => SEPARATOR,
-            b'-' => NUMBER | TOKEN,
-            b'_' | b'.' => TOKEN,
+            b'-' | b'.' => NUMBER | TOKEN,
+            b'_' => TOKEN,
             b'/' => BASE64,
             _ => 0,
         };

@@ -219,6 +219,62 @@ fn values_in_json() {
 }
 
 #[test]
+fn escapes_in_json() {
+    use Redaction::{AuthScheme, CardNumber, Jwt, SecretName};
+    for (given, expect, rule) in [
+        (r#"{"pass\u0077ord":"x y","a":1}"#, r#"{"pass\u0077ord":"REDACTED","a":1}"#, SecretName),
+        (
+            r#"{"\u0070\u0061\u0073\u0073":"a\u0022b","c":"d"}"#,
+            r#"{"\u0070\u0061\u0073\u0073":"REDACTED","c":"d"}"#,
+            SecretName,
+        ),
+        (r#"{"\u0050IN":4711}"#, r#"{"\u0050IN":REDACTED}"#, SecretName),
+        // As writers of JSON escape JSON and URLs in their texts.
+        (
+            r#"{"body":"{\u0022password\u0022:\u0022x y\u0022,\u0022a\u0022:1}"}"#,
+            r#"{"body":"{\u0022password\u0022:\u0022REDACTED\u0022,\u0022a\u0022:1}"}"#,
+            SecretName,
+        ),
+        (
+            r#"{"u":"/x?a=1\u0026pass=x\u0026b=2"}"#,
+            r#"{"u":"/x?a=1\u0026pass=REDACTED\u0026b=2"}"#,
+            SecretName,
+        ),
+        (r#"{"m":"password\u003dx y"}"#, r#"{"m":"password\u003dREDACTED y"}"#, SecretName),
+        (
+            r#"{"b":"{\"pass\\u0077ord\":\"x\\u0022y\",\"c\":1}"}"#,
+            r#"{"b":"{\"pass\\u0077ord\":\"REDACTED\",\"c\":1}"}"#,
+            SecretName,
+        ),
+        ("%7B%22pass%5Cu0077ord%22%3A%22x%22%7D", "%7B%22pass%5Cu0077ord%22%3A%22REDACTED%22%7D", SecretName),
+        (r#"{"h":"Bearer\u0020abcdefgh12"}"#, r#"{"h":"Bearer\u0020REDACTED"}"#, AuthScheme),
+        (r"eyJhbGciOiJIUzI1NiJ9\u002eeyJzdWIi", r"REDACTED\u002eREDACTED", Jwt),
+        (r"\u0034111\u00201111\u00201111\u00201111", "REDACTED", CardNumber),
+    ] {
+        let stats = Stats::default();
+        let shown = redactor().text(given, &stats).into_owned();
+        if rule == Jwt {
+            assert!(!shown.contains("eyJ"), "{shown}");
+            continue;
+        }
+        text(given, expect, &[rule]);
+    }
+    for same in [r#"{"caf\u00e9":"\u0022x\u0022","path":"C:\users\u0041"}"#, r"\u", r"a\u00", r"\\\\\\u003d"]
+    {
+        text(same, same, &[]);
+    }
+}
+
+#[test]
+fn cards_in_groups() {
+    text("card 4111.1111.1111.1111.", "card REDACTED.", &[Redaction::CardNumber]);
+    text("n=4111.1111.1111.1111&x", "n=REDACTED&x", &[Redaction::CardNumber]);
+    for same in ["4111.1111.1111.1112", "10.4111.1111.1111", "52.520008,13.404954", "4.111111111111111"] {
+        text(same, same, &[]);
+    }
+}
+
+#[test]
 fn keys_of_aws_beside_their_ids() {
     use Redaction::{AwsKey, SecretName};
     let key = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
@@ -310,6 +366,11 @@ fn no_text_takes_long() {
         "%25",
         "%2522token%2522:",
         "wJalrXUtnFEMI/K7MDENG",
+        "\\",
+        "\\u005c",
+        "\\u0022token\\u0022:",
+        "\\\\u003d",
+        "4111.",
     ] {
         let hostile = part.repeat((1 << 20) / part.len());
         let stats = Stats::default();
@@ -319,7 +380,12 @@ fn no_text_takes_long() {
 }
 
 /// What secrets begin with, what they are made of, and what stands around them.
-static PIECES: [&str; 66] = [
+static PIECES: [&str; 71] = [
+    "\\u003d",
+    "\\u0022",
+    "\\u0020",
+    "\\u0034",
+    "4111.1111.1111.1111",
     "bearer",
     "Bearer",
     "BASIC",
@@ -429,7 +495,7 @@ proptest! {
 
     /// Whatever the text: no panic, and what is hidden stays hidden.
     #[test]
-    fn twice_shows_no_more(given in ".{0,80}|[a-z=&;:/@%\"A-Z0-9. +-]{0,80}") {
+    fn twice_shows_no_more(given in ".{0,80}|[a-z=&;:/@%\"A-Z0-9. +-]{0,80}|([a-z=\"]|[\\\\]{1,3}u00[0-9a-f]{2}){0,30}") {
         let stats = Stats::default();
         let redactor = redactor();
         let once = redactor.text(given.as_str(), &stats).into_owned();
