@@ -112,7 +112,7 @@ extern "C" fn spandrel_piece() -> u32 {
     frames.have += 1;
     if frames.have < FRAME_HEADER as u32 {
         let before = if frames.have == 1 { 0 } else { frames.header[0] };
-        frames.header[0] = before | u64::from(byte) << (8 * (frames.have - 1) & 63);
+        frames.header[0] = before | u64::from(byte) << ((8 * (frames.have - 1)) & 63);
         return GO;
     }
     frames.header[1] = u64::from(byte);
