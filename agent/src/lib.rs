@@ -8,7 +8,6 @@
 //! `decode` to `sample` are pure: no I/O, no clock, no unsafe, no panic. See ARCHITECTURE.md.
 
 pub mod app;
-mod aside;
 pub mod config;
 pub mod decode;
 pub mod discover;

@@ -104,6 +104,12 @@ impl Flow {
         if self.mode == START { DATA_START } else { 0 }
     }
 
+    /// Whether frames of HTTP/2 are walked through that may turn out to be none: `until` is where the next one would begin.
+    #[inline(always)]
+    pub fn walks(&self) -> bool {
+        self.evidence != 0 || self.chunk_phase != 0
+    }
+
     /// A chunked body begins at a position.
     #[inline(always)]
     pub fn chunked(&mut self, at: u64) {

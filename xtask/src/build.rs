@@ -15,7 +15,8 @@ use crate::{
 };
 
 pub(crate) fn run() -> Result<()> {
-    let agent = agent()?;
+    let (agent, object) = with_object()?;
+    println!("kernel side: the deepest stack is {}", kernel_side::check(&object)?);
     println!("{} ({})", agent.display(), size(&agent)?);
     Ok(())
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    aside::Aside,
     config::{Config, mistake::Mistakes},
+    export::aside::Aside,
 };
 
 /// Reads the configuration again, as the agent was started.

@@ -24,7 +24,7 @@ const REPLAY_HELP: &str = "\
 The OTEL_EXPORTER_OTLP_* variables set protocol, headers, TLS and compression, as for `spandrel run`. What is \
 sent is marked at once: interrupted, the next replay goes on where this one ended. Files that an agent is \
 writing are left to it.
-Exit code: 0 if everything was printed or sent, 75 if something is left, 65 if something cannot be read.";
+Exit code: 0 if everything was printed or sent, 75 if something is left, 65 if something cannot be read or was rejected.";
 
 /// The whole command line.
 #[derive(Debug, Parser)]

@@ -4,6 +4,7 @@
 use std::pin::{Pin, pin};
 
 use super::{
+    aside::Aside,
     config::{Caps, Config, Console, Destination},
     console,
     deliver::Way,
@@ -11,7 +12,6 @@ use super::{
     pipeline::{Error, Pipeline, Printer, Sender, Watched},
     route::Route,
 };
-use crate::aside::Aside;
 
 /// Destinations that are gone whose accounts are kept: who gives a new name at each reload does not fill the memory.
 const MAX_FORMER: usize = 64;

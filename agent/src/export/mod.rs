@@ -12,6 +12,7 @@
 //! console last) settles the ledger for it. A span is counted when its [`room::Claim`] is settled, and a claim that is
 //! lost in any way counts as dropped at shutdown, so that the ledger closes by type.
 
+pub(crate) mod aside;
 pub mod batch;
 mod batcher;
 pub mod budget;

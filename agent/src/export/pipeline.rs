@@ -25,7 +25,7 @@ use super::{
     store::{dead::DeadLetters, left, spill::Spill},
 };
 use crate::{
-    aside::Aside,
+    export::aside::Aside,
     span::{Attribute, Span, Value},
     stats::{Drop as Cause, Stats},
 };
@@ -344,6 +344,14 @@ pub(super) mod tests;
 #[cfg(test)]
 #[path = "delivery_tests.rs"]
 mod delivery_tests;
+
+#[cfg(test)]
+#[path = "full_disk_tests.rs"]
+mod full_disk_tests;
+
+#[cfg(test)]
+#[path = "secret_tests.rs"]
+mod secret_tests;
 
 #[cfg(test)]
 #[path = "bounds_tests.rs"]

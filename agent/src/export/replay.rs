@@ -40,6 +40,9 @@ pub struct Outcome {
     /// Spans that are still on disk because the backend does not take them, and the last reason.
     pub left: usize,
     pub reason: String,
+    /// Spans that the backend took and threw away, and what it last said of that.
+    pub rejected: usize,
+    pub objection: String,
     /// Batches that cannot be read.
     pub damaged: u64,
     /// Files that an agent is using.
@@ -115,6 +118,10 @@ pub async fn send(folder: &Path, to: &Otlp) -> Result<Outcome, Error> {
                 delivery.reason = reason;
             }
             outcome.spans += delivery.sent;
+            outcome.rejected += delivery.taken - delivery.sent;
+            if !delivery.objection.is_empty() {
+                outcome.objection = delivery.objection;
+            }
             outcome.left += record.waiting() - delivery.taken.min(record.waiting());
             if !delivery.reason.is_empty() {
                 outcome.reason.clone_from(&delivery.reason);
@@ -138,6 +145,8 @@ struct Delivery {
     sent: usize,
     /// Spans that it has answered for: those, and the ones that it did not want.
     taken: usize,
+    /// What it said of those that it did not want.
+    objection: String,
     /// The last reason why it did not take something.
     reason: String,
     /// What was taken, but could not be marked.
@@ -162,9 +171,12 @@ async fn deliver(
     while let Some((part, numbers)) = parts.pop() {
         let spans = numbers.len();
         match attempts(client, &part).await {
-            Ok(Verdict::Accepted { rejected, .. }) => {
+            Ok(Verdict::Accepted { rejected, message, .. }) => {
                 delivery.sent += spans - usize::try_from(rejected).unwrap_or(spans).min(spans);
                 delivery.taken += spans;
+                if rejected > 0 {
+                    delivery.objection = message;
+                }
                 if let Err(error) = mark(segment, record, &mut settled, numbers) {
                     delivery.unmarked = Some(error);
                 }
@@ -299,6 +311,16 @@ mod tests {
         assert_eq!((outcome.spans, outcome.left), (5, 0), "{outcome:?}");
         assert_eq!(folder.names(), Vec::<String>::new());
         assert_eq!(send(&folder.path("dead"), &backend.otlp()).await.unwrap(), Outcome::default());
+    }
+
+    #[tokio::test]
+    async fn what_is_rejected_is_told() {
+        let folder = Folder::new("replay-rejected");
+        letters(&folder);
+        let backend = Backend::start(Wire::Http, |_| Answer::http(200).with_rejected(1, "too old")).await;
+        let outcome = send(&folder.path("dead"), &backend.otlp()).await.unwrap();
+        assert_eq!((outcome.spans, outcome.rejected, outcome.left), (7, 3, 0), "{outcome:?}");
+        assert_eq!(outcome.objection, "too old");
     }
 
     #[tokio::test]

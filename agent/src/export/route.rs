@@ -77,7 +77,10 @@ impl Route {
     }
 
     fn pick(&self, spans: &mut Vec<Span>, own: bool) {
-        let share = (1.0 - self.room.fill()) / (1.0 - PICK_FROM);
+        // The queue in memory and the one on disk fill apart from each other.
+        let spill = self.destination.as_ref().and_then(|destination| destination.spill.as_ref());
+        let disk = spill.map_or(0.0, |spill| spill.bytes() as f64 / spill.limit().max(1) as f64);
+        let share = (1.0 - self.room.fill().max(disk)) / (1.0 - PICK_FROM);
         if share < 1.0 {
             let before = spans.len();
             spans.retain(|span| place(span.trace_id) < share);

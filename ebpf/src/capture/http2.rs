@@ -33,7 +33,7 @@ use crate::{
     emit, head,
     kernel::sock::Sock,
     read,
-    scratch::{self, Scratch},
+    scratch::{self, Moved, Scratch},
 };
 
 /// The walk through the frames of one call. In memory for the reason that [`scratch::Found`] is. Places count from the
@@ -111,8 +111,19 @@ const CUT: u32 = 4;
 #[inline(never)]
 pub extern "C" fn spandrel_preface(state: *mut State, tx: u32, base: u64) -> u32 {
     let (Some(state), Some(scratch)) = (State::given(state), scratch::held()) else { return 0 };
+    leave_held(&mut scratch.moved);
     begin(state, tx, tx != 0, base + PREFACE.len() as u64, scratch);
     0
+}
+
+/// Frames are walked through in what the call itself moved.
+#[inline(always)]
+fn leave_held(moved: &mut Moved) {
+    if moved.held != 0 {
+        moved.held = 0;
+        moved.base += 1;
+        moved.len -= 1;
+    }
 }
 
 /// The bytes in the buffer are the first that a connection ever carried in a direction. If they are the server's preface, a
@@ -159,13 +170,7 @@ pub extern "C" fn spandrel_held_preface(state: *mut State, tx: u32, offset: u64)
     if state.announced != 0 {
         return 0;
     }
-    let moved = &mut scratch.moved;
-    let base = moved.base + offset;
-    if moved.held != 0 {
-        moved.held = 0;
-        moved.base += 1;
-        moved.len -= 1;
-    }
+    let base = scratch.moved.base + offset;
     let other = if tx != 0 { &mut state.rx } else { &mut state.tx };
     if other.mode != FRAMES {
         other.mode = START;
@@ -218,7 +223,7 @@ fn follow(flow: &mut Flow, from: u64) {
 #[inline(always)]
 fn joins(flow: &mut Flow, method: u8, from: u64) {
     let (until, cut, evidence) = (flow.until, flow.chunk_phase, flow.evidence);
-    let walked = (evidence != 0 || cut != 0) && until >= from;
+    let walked = flow.walks() && until >= from;
     if method == MIDWAY {
         flow.mode = SEEK;
         flow.fresh = 0;
@@ -263,6 +268,11 @@ pub extern "C" fn spandrel_frames(state: *mut State, tx: u32, from: u64) -> u32 
 extern "C" fn spandrel_frames_start(state: *mut State, tx: u32, from: u64) -> u32 {
     let (Some(state), Some(scratch)) = (State::given(state), scratch::held()) else { return 0 };
     let own = if tx != 0 { &mut state.tx } else { &mut state.rx };
+    if scratch.moved.held != 0 {
+        // It was no request's: nothing that is told begins with it.
+        scratch.moved.first_ns = scratch.moved.last_ns;
+        leave_held(&mut scratch.moved);
+    }
     let base = scratch.moved.base;
     let known = state.phase == HTTP2;
     if known && own.mode == START {
@@ -297,8 +307,7 @@ extern "C" fn spandrel_frames_start(state: *mut State, tx: u32, from: u64) -> u3
     if frames.seeks != 0 {
         frames.ship = none as u32;
         // Of another protocol, so far, only these fields are used.
-        let walked = own.evidence != 0 || own.chunk_phase != 0;
-        let goes_on = walked && own.until >= base && (!known || own.mode == SEEK);
+        let goes_on = own.walks() && own.until >= base && (!known || own.mode == SEEK);
         if goes_on {
             frames.evidence = u32::from(own.evidence) & ((1 << SAYS) - 1);
             frames.says = u32::from(own.evidence) >> SAYS;

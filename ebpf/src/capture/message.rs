@@ -145,7 +145,7 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
 /// Holds the lone first byte of a request, the last of this call, until more comes: with it the kernel side can
 /// follow the request, alone it would have to leave all of it to userspace. Go's server reads it ahead.
 #[inline(always)]
-fn hold<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
+pub fn hold<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
     let byte = scratch.view().byte(0);
     let (own, _) = state.flows::<TX>();
     if own.mode != START || !byte.is_ascii_uppercase() {

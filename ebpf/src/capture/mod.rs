@@ -23,7 +23,7 @@ use spandrel_common::{
 pub use self::{http2::Frames, tell::closed};
 use self::{
     http2::{spandrel_frames, spandrel_preface, spandrel_server_preface},
-    message::{spandrel_step_rx, spandrel_step_tx},
+    message::{hold, spandrel_step_rx, spandrel_step_tx},
     proxied::spandrel_proxied,
     withheld::{spandrel_withheld_rx, spandrel_withheld_tx},
 };
@@ -109,6 +109,7 @@ fn locked<const TX: bool>(
     scratch.moved.held = 0;
     scratch.moved.lead = 0;
     account::<TX>(state, sock, tcp, bytes.len, bytes.behind, &mut scratch.moved);
+    take_held::<TX>(state, &mut scratch.moved);
     if state.phase != HTTP {
         if state.phase == SNIFFING && !recognise::<TX>(state, scratch) {
             return;
@@ -119,7 +120,6 @@ fn locked<const TX: bool>(
             return;
         }
     }
-    take_held::<TX>(state, &mut scratch.moved);
     scratch.moved.request = u32::from((state.role == ROLE_SERVER) != TX);
     if scratch.moved.request == 0 {
         state.awaiting = 0;
@@ -375,6 +375,12 @@ fn recognise<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
         other.sent = other.pos;
         return true;
     }
+    let alone = seen && looks == Looks::Short && rest == 1 && state.flows::<TX>().0.evidence == 0;
+    if alone && hold::<TX>(state, scratch) {
+        // Where a frame's header seemed to begin, one byte is missing now.
+        state.flows::<TX>().0.chunk_phase = 0;
+        return false;
+    }
     if seen {
         spandrel_frames(state, u32::from(TX), lead);
         if state.phase == HTTP2 {
@@ -410,12 +416,12 @@ fn answers_ahead(state: &mut State, len: u64, scratch: &Scratch) -> bool {
 }
 
 /// Whether a whole request line is there. In the middle of a connection nothing less will do: a piece of a body may
-/// begin like one, and it is sent by the other side.
+/// begin like one, and it is sent by the other side; and a server that reads a byte ahead may have done so before.
 #[inline(always)]
 fn asks(lead: u64, rest: u64, scratch: &mut Scratch) -> bool {
     scratch.moved.request = 1;
     spandrel_head(lead, if rest < HEAD_SCAN as u64 { rest } else { HEAD_SCAN as u64 });
-    scratch.found.line != 0 && head::is_request_line(scratch)
+    scratch.found.line != 0 && head::is_request_line(scratch) && !head::lacks_first_byte(scratch.view())
 }
 
 /// How many of the bytes belong to a header in front of the first request: see [`proxied`]. Where it ends is kept as

@@ -107,7 +107,8 @@ fn ends(sock: Sock, old: i32, new: i32) -> bool {
 
 #[inline(always)]
 fn changed(state: &mut State, sock: Sock, new: i32) {
-    let errno = sock.error();
+    // What happens after the program has closed it is not the program's.
+    let errno = if sock.is_held() { sock.error() } else { 0 };
     if new != TCP_CLOSE {
         ended(state, sock, CLOSE_LOCAL, 0);
     } else if state.is_followed() && state.announced != 0 && is_moving(state, sock) {

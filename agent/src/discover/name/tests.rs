@@ -70,7 +70,8 @@ fn python() {
 #[test]
 fn workers_of_multiprocessing() {
     let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    let worker = "python3 -c from_multiprocessing.spawn_import_spawn_main;_spawn_main() --multiprocessing-fork";
+    let worker =
+        "python3 -c from_multiprocessing.spawn_import_spawn_main;_spawn_main() --multiprocessing-fork";
     let args: Vec<_> = words(worker).iter().map(|word| word.replace('_', " ")).collect();
     for (parent, cwd, expected) in [
         ("/usr/bin/python3 /usr/local/bin/uvicorn shop.main:app --workers 2", "/", "shop"),

@@ -1,4 +1,4 @@
-//! Percent-encoding (RFC 3986, section 2.1) and the `\uXXXX` of JSON (RFC 8259, section 7), taken off layer by layer: a
+//! Percent-encoding (RFC 3986, section 2.1) and the `\uXXXX` and `\/` of JSON (RFC 8259, section 7), taken off layer by layer: a
 //! URL inside of a parameter's value is encoded once more than the value, and so is what stands in its own query.
 
 /// Layers that are taken off. Two are seen in redirects; a third costs only texts that have it.
@@ -31,10 +31,15 @@ fn unicode(bytes: &[u8], at: usize, before: usize) -> Option<Unicode> {
     let number = [a, b, c, d]
         .iter()
         .try_fold(0, |number, digit| Some(number << 4 | char::from(**digit).to_digit(16)?))?;
-    // In front of its own ones each depth has twice as many, in pairs, for backslashes of the text.
-    let slashes = 1 << before.trailing_zeros().min(SLASHES.trailing_zeros());
+    let slashes = own(before);
     let character = char::from_u32(number).filter(|_| before > 0)?;
     Some(Unicode { character, slashes, width: slashes + 5 })
+}
+
+/// How many of the backslashes in front of an escape are its own. In front of those each depth has twice as many, in
+/// pairs, for backslashes of the text.
+fn own(before: usize) -> usize {
+    1 << before.trailing_zeros().min(SLASHES.trailing_zeros())
 }
 
 impl Unicode {
@@ -86,7 +91,8 @@ fn decode(text: &[u8], place: impl Fn(usize) -> usize) -> Option<Layer> {
         if *byte == b'\\' {
             let run = text.get(at..).unwrap_or_default().iter().take_while(|byte| **byte == b'\\').count();
             let found = unicode(text, at + run, run);
-            let own = found.map_or(0, |found| found.slashes);
+            let solidus = text.get(at + run) == Some(&b'/');
+            let own = if found.is_some() || solidus { own(run) } else { 0 };
             // Those in front of its own stay what they are.
             for slash in at..at + run - own {
                 layer.bytes.push(b'\\');
@@ -97,6 +103,10 @@ fn decode(text: &[u8], place: impl Fn(usize) -> usize) -> Option<Layer> {
                 found.shown(&mut layer.bytes);
                 layer.places.resize(layer.bytes.len(), place(at));
                 at += found.width;
+            } else if solidus {
+                layer.bytes.push(b'/');
+                layer.places.push(place(at));
+                at += own + 1;
             }
             continue;
         }
@@ -114,6 +124,7 @@ fn decode(text: &[u8], place: impl Fn(usize) -> usize) -> Option<Layer> {
 fn shows(text: &[u8]) -> bool {
     let decoded = |at| match text.get(at)? {
         b'%' => escape(text, at),
+        _ if text.get(at + 1) == Some(&b'/') => Some(b'/'),
         // The last of its backslashes is enough to see that it is one.
         _ => unicode(text, at + 1, 1).and_then(|found| u8::try_from(found.character).ok()),
     };

@@ -22,6 +22,30 @@ fn text(given: &str, expect: &str, rules: &[Redaction]) {
 }
 
 #[test]
+fn credentials_behind_a_scheme_in_a_value() {
+    use Redaction::{SecretName, UrlCredentials};
+    for (given, expect) in [
+        ("authorization=Bearer abc123", "authorization=REDACTED"),
+        ("a=1&authorization=Bearer abc&b=2", "a=1&authorization=REDACTED&b=2"),
+        ("access_token=Bearer abc; x", "access_token=REDACTED; x"),
+        ("token=Token abc", "token=REDACTED"),
+        ("authorization=Digest username=\"u\", response=\"abc\"", "authorization=REDACTED"),
+        ("{\"headers\":[\"authorization=Bearer abc\"]}", "{\"headers\":[\"authorization=REDACTED\"]}"),
+        ("token=bearer", "token=REDACTED"),
+        ("token=abc more words", "token=REDACTED more words"),
+    ] {
+        text(given, expect, &[SecretName]);
+    }
+    let (given, expect) = (r#"{"u":"https:\/\/u:p@h\/x"}"#, r#"{"u":"https:\/\/REDACTED:REDACTED@h\/x"}"#);
+    text(given, expect, &[UrlCredentials]);
+    text(
+        r#"{"a":"{\"u\":\"https:\\/\\/u:p@h\"}"}"#,
+        r#"{"a":"{\"u\":\"https:\\/\\/REDACTED:REDACTED@h\"}"}"#,
+        &[UrlCredentials],
+    );
+}
+
+#[test]
 fn queries_by_name() {
     let redactor = Redactor::new(Policy::off());
     for (query, expect, count) in [

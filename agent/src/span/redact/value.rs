@@ -38,7 +38,30 @@ pub(super) fn value(bytes: &[u8], from: usize) -> Option<(usize, usize)> {
             let json = matches!(first, Some(b'"' | b'\'' | b'[' | b'{'));
             Some((from, if json { list_end(bytes, from) } else { from + plain_list(rest) }))
         }
-        _ => Some((from, from + rest.iter().position(|byte| stops(*byte)).unwrap_or(rest.len()))),
+        _ => Some((from, from + plain(rest))),
+    }
+}
+
+/// Words that credentials stand behind, as in the field `Authorization` (RFC 9110, section 11.6.2).
+const SCHEMES: [&[u8]; 8] =
+    [b"bearer", b"basic", b"token", b"apikey", b"negotiate", b"digest", b"hawk", b"aws4-hmac-sha256"];
+/// How many of them have one word of credentials. Behind the others there are parameters, up to the end of the line.
+const ONE_WORD: usize = 5;
+
+/// The length of a value without quotes: a word, with the credentials behind it if it names a scheme.
+fn plain(rest: &[u8]) -> usize {
+    let word = |text: &[u8]| text.iter().position(|byte| stops(*byte)).unwrap_or(text.len());
+    let len = word(rest);
+    let (name, behind) = rest.split_at(len);
+    let Some(scheme) = SCHEMES.iter().position(|scheme| name.eq_ignore_ascii_case(scheme)) else {
+        return len;
+    };
+    let blanks = behind.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let credentials = behind.get(blanks..).unwrap_or_default();
+    match scheme {
+        _ if blanks == 0 => len,
+        ..ONE_WORD => len + blanks + word(credentials),
+        _ => len + blanks + memchr::memchr2(b'\r', b'\n', credentials).unwrap_or(credentials.len()),
     }
 }
 

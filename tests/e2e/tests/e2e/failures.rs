@@ -53,8 +53,8 @@ fn broken_answers(profile: &str) {
     // What came before a reset is read, or not, as it happens.
     assert_end(&client, client.status(), Some("connection_reset"), "failed");
     let (server, client) = pair(&finished, "/cut");
-    assert_end(&server, None, Some("connection_closed"), "local_closed");
-    assert_end(&client, None, Some("connection_closed"), "peer_closed");
+    assert_end(&server, Some(200), Some("connection_closed"), "local_closed");
+    assert_end(&client, Some(200), Some("connection_closed"), "peer_closed");
     let (server, client) = pair(&finished, "/shut");
     assert_end(&server, None, Some("connection_closed"), "local_closed");
     assert_end(&client, None, Some("connection_closed"), "peer_closed");

@@ -66,7 +66,8 @@ pub(crate) fn reset(stage: &mut Stage) -> io::Result<()> {
 /// What came before a reset is read after it, as if there had been none: all of a response, its rest, or nothing. And a
 /// response that is sent whole to a client that has gone, which says so by a reset within that very call.
 pub(crate) fn reset_later(stage: &mut Stage) -> io::Result<()> {
-    for (name, first, rest) in [("reset-whole", 0, true), ("reset-rest", 100, true), ("reset-left", 0, false)] {
+    for (name, first, rest) in [("reset-whole", 0, true), ("reset-rest", 100, true), ("reset-left", 0, false)]
+    {
         let (talk, path, status) = begun(stage, name, Family::V4)?;
         let response = http::response(status, BODY, "");
         let (client, server) = talk.pair.ends();

@@ -57,10 +57,10 @@ impl Aside {
             drop(answer.send(work()));
         })?;
         self.last = Some(thread);
-        let answer = timeout(PATIENCE, answered).await.map_err(|_| Error::Late)?;
+        let answer = timeout(PATIENCE, answered).await.map_err(|_late| Error::Late)?;
         // It ends in this moment, and holds up nothing that comes next.
         self.last = None;
-        answer.map_err(|_| Error::Gone)
+        answer.map_err(|_gone| Error::Gone)
     }
 
     /// Waits until the last work is done.
