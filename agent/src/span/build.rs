@@ -85,6 +85,8 @@ struct Request<'a> {
     content_type: Option<&'a [u8]>,
     /// `grpc-timeout`.
     timeout: Option<&'a [u8]>,
+    /// It names the version of the Connect protocol.
+    connect: bool,
     context: Context<'a>,
     /// The values of [`OptIn::request_fields`], by their places there.
     captured: Captured<'a>,
@@ -112,12 +114,14 @@ impl<'a> Request<'a> {
             user_agent: None,
             content_type: None,
             timeout: None,
+            connect: false,
             context: Context { parent: None, state: None, bad_parent: false },
             captured: Vec::new(),
         };
         // All others are only looked at if any is captured.
         let known = |first: u8| matches!(first.to_ascii_lowercase(), b'f' | b'h' | b't' | b'u' | b'x');
-        let call = |first: u8| protocol == Protocol::Http2 && matches!(first, b'c' | b'g');
+        let calls = protocol == Protocol::Http2 || request.line.method == b"POST";
+        let call = |first: u8| calls && matches!(first.to_ascii_lowercase(), b'c' | b'g');
         for (name, value) in lines.beginning(|first| known(first) || call(first) || !fields.is_empty()) {
             let is = |usual: &[u8]| is_name(name, usual);
             // Of a field that should come once, the first one counts.
@@ -127,7 +131,7 @@ impl<'a> Request<'a> {
                 10 if is(b"User-Agent") => request.user_agent = request.user_agent.or(Some(value)),
                 10 if is(b"tracestate") => extract.tracestate(value),
                 11 if is(b"traceparent") => extract.traceparent(value),
-                12 if is(b"content-type") => request.content_type = request.content_type.or(Some(value)),
+                12 if is(b"Content-Type") => request.content_type = request.content_type.or(Some(value)),
                 12 if is(b"grpc-timeout") => request.timeout = request.timeout.or(Some(value)),
                 15 if is(b"X-Forwarded-For") => {
                     request.forwarded_for = request.forwarded_for.or(Some(value));
@@ -138,6 +142,7 @@ impl<'a> Request<'a> {
                 17 if is(b"X-Forwarded-Proto") => {
                     request.forwarded_proto = request.forwarded_proto.or(Some(value));
                 }
+                24 if is(b"Connect-Protocol-Version") => request.connect = true,
                 _ => {}
             }
             capture(&mut request.captured, fields, name, value);
@@ -223,11 +228,10 @@ impl Builder {
             return None;
         };
         let mut out = Attributes::new(self.policy.limits, &self.redactor, &self.stats);
-        let call = rpc::is_call(exchange, &request);
-        let (name, verdict) = if call {
-            self.call(&mut out, exchange, &request)
-        } else {
-            self.http(&mut out, exchange, &request)
+        let form = rpc::form(exchange, &request);
+        let (name, verdict) = match form {
+            Some(form) => self.call(&mut out, exchange, &request, form),
+            None => self.http(&mut out, exchange, &request),
         };
         if let Some(error) = verdict.error {
             out.push(attr::ERROR_TYPE, error);
@@ -242,7 +246,7 @@ impl Builder {
         if let Some(rule) = place.rule {
             out.push(attr::SPANDREL_PARENT_RULE, Value::Static(rule.label()));
         }
-        if !call {
+        if form != Some(rpc::Form::Grpc) {
             on_request(&mut out, exchange, opt_in, request.captured);
         }
 

@@ -40,6 +40,10 @@ pub const USER_AGENT_ORIGINAL: &str = "user_agent.original";
 pub const OTHER: &str = "_OTHER";
 /// The name of a span whose method is not known.
 pub const NAME_OTHER: &str = "HTTP";
+/// `rpc.system.name` of Connect, and the name of a span whose method is not known.
+pub const RPC_CONNECT: &str = "connectrpc";
+/// The same for [`RPC_SYSTEM`].
+pub const RPC_CONNECT_OLDER: &str = "connect_rpc";
 /// `rpc.system.name` of gRPC, and the name of a span whose method is not known.
 pub const RPC_GRPC: &str = "grpc";
 /// What stands where something secret was.

@@ -30,7 +30,10 @@ use self::{
 use crate::{
     call::{Call, gather},
     causality::{self, piece::spandrel_next_piece, spandrel_answered, spandrel_called},
-    conn::{Ahead, BODY, CHUNKED, FRAMES, Flow, HTTP, HTTP2, IGNORED, SEEK, SHIP, SNIFFING, START, State, TO_CLOSE},
+    conn::{
+        Ahead, BODY, CHUNKED, FRAMES, Flow, HTTP, HTTP2, IGNORED, SEEK, SHIP, SNIFFING, START, State,
+        TO_CLOSE,
+    },
     emit,
     head::{self, Looks, spandrel_head},
     inject,
@@ -402,7 +405,8 @@ fn recognise<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
 #[inline(always)]
 fn answers_ahead(state: &mut State, len: u64, scratch: &Scratch) -> bool {
     let moved = &scratch.moved;
-    let first = state.transport == TRANSPORT_TCP && moved.joined == 0 && moved.base == 0 && state.tx.last_ns == 0;
+    let first =
+        state.transport == TRANSPORT_TCP && moved.joined == 0 && moved.base == 0 && state.tx.last_ns == 0;
     if !first || len < 12 || !head::is_response(scratch.view()) {
         return false;
     }

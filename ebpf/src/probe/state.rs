@@ -136,7 +136,8 @@ fn is_moving(state: &State, sock: Sock) -> bool {
     let tcp = Tcp(Raw(sock.0));
     // A FIN takes a number, too.
     let unread = tcp.unread().is_some_and(|unread| unread > u32::from(sock.peer_finished()));
-    let unsaid = state.tx.seq_known != 0 && tcp.sent_seq().is_some_and(|seq| seq != state.tx.seq.wrapping_add(u32::from(state.added)));
+    let unsaid = state.tx.seq_known != 0
+        && tcp.sent_seq().is_some_and(|seq| seq != state.tx.seq.wrapping_add(u32::from(state.added)));
     unread || unsaid
 }
 

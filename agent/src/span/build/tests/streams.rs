@@ -182,8 +182,75 @@ fn methods_that_a_server_does_not_have() {
 
 #[test]
 fn what_is_no_call() {
-    for kind in ["application/grpc-web", "application/grpcx", "application/json", "text/application/grpc"] {
+    for kind in [
+        "application/grpc-webx",
+        "application/grpcx",
+        "application/json",
+        "text/application/grpc",
+        "application/connect",
+    ] {
         let lines = ["POST /a.B/C", &format!("content-type: {kind}")];
         assert_eq!(build(&stream(Role::Server, &lines)).name, "POST", "{kind}");
     }
+    // gRPC itself needs HTTP/2.
+    let text = "POST /a.B/C HTTP/1.1\r\nContent-Type: application/grpc\r\n\r\n";
+    assert_eq!(build(&exchange(Role::Server, head(text))).name, "POST");
+}
+
+/// A call of HTTP/1.1 with this answer.
+fn call_of_http_1(role: Role, fields: &str, code: u16, answer: &str) -> Exchange {
+    let request = format!("POST /route/a.B/C HTTP/1.1\r\nHost: b:80\r\n{fields}\r\n\r\n");
+    Exchange {
+        response: Some((code, head(format!("HTTP/1.1 {code} X\r\n{answer}\r\n")))),
+        ..exchange(role, head(request))
+    }
+}
+
+#[test]
+fn calls_of_grpc_web() {
+    for kind in ["grpc-web", "grpc-web+proto", "grpc-web-text", "grpc-web-text+proto", "grpc-web;x=y"] {
+        let fields = format!("content-type: application/{kind}");
+        // The status is in the content.
+        let span = build(&call_of_http_1(Role::Client, &fields, 200, ""));
+        assert_eq!((&*span.name, span.status), ("a.B/C", Status::Unset), "{kind}");
+        let found = ["rpc.system.name", "rpc.method", "rpc.status_code"].map(|key| attribute(&span, key));
+        assert_eq!(found, ["grpc", "a.B/C", ""]);
+    }
+    let fields = "Content-Type: application/grpc-web+proto";
+    for (code, answer, expect) in [
+        (200, "Grpc-Status: 5\r\n", "NOT_FOUND"),
+        (200, "grpc-status: 0\r\n", "OK"),
+        (503, "", "UNAVAILABLE"),
+    ] {
+        let span = build(&call_of_http_1(Role::Client, fields, code, answer));
+        assert_eq!(attribute(&span, "rpc.status_code"), expect);
+        assert_eq!(span.status == Status::Error, expect != "OK");
+    }
+    let lines = ["POST /a.B/C", "content-type: application/grpc-web"];
+    assert_eq!(build(&stream(Role::Server, &lines)).name, "a.B/C");
+}
+
+#[test]
+fn calls_of_connect() {
+    let unary = "Content-Type: application/json\r\nConnect-Protocol-Version: 1";
+    check(
+        &call_of_http_1(Role::Client, unary, 503, ""),
+        r#"
+        a.B/C Client Error
+        error.type = "503"
+        http.response.status_code = 503
+        network.peer.address = "10.0.0.2"
+        network.peer.port = 8080
+        rpc.method = "a.B/C"
+        rpc.system.name = "connectrpc"
+        server.address = "b"
+        server.port = 80
+        "#,
+    );
+    let stream = build(&call_of_http_1(Role::Server, "content-type: application/connect+proto", 200, ""));
+    assert_eq!((&*stream.name, stream.status), ("a.B/C", Status::Unset));
+    // What it has not, and what it has not found, look alike.
+    let gone = build(&call_of_http_1(Role::Server, unary, 404, ""));
+    assert_eq!((&*gone.name, gone.status), ("connectrpc", Status::Unset));
+    assert_eq!(attribute(&gone, "rpc.method_original"), "a.B/C");
 }
