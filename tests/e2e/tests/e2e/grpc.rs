@@ -1,4 +1,4 @@
-//! gRPC without TLS by the libraries of four languages: every kind of call, and every way in which one ends, is the span
+//! gRPC without TLS by the libraries of five languages: every kind of call, and every way in which one ends, is the span
 //! that the conventions ask for, on both ends.
 
 use std::{collections::BTreeMap, path::PathBuf, process::Command, time::Duration};
@@ -14,7 +14,7 @@ use crate::{
     common::{nginx, profiles, script, traced},
 };
 
-profiles!(go, node, python, java, proxied);
+profiles!(go, node, python, java, rust, proxied);
 
 /// Calls at once, behind one of each kind.
 const COUNT: usize = 30;
@@ -231,6 +231,36 @@ fn java(profile: &str) {
         cart.arg("-cp").arg(format!("{}:{}", jars.display(), lab.text("classes"))).arg("Cart");
         cart
     });
+}
+
+/// tonic, on hyper.
+const RUST: &str = "0.14.9";
+
+fn rust(profile: &str) {
+    slow!();
+    require!("cargo");
+    let folder = cached(&format!("tonic-{RUST}"), |folder| {
+        let source = [
+            ("Cargo.toml", include_str!("../../programs/cart.toml").replace("VERSION", RUST)),
+            ("cart.rs", include_str!("../../programs/cart.rs").to_owned()),
+        ];
+        for (name, text) in source {
+            std::fs::write(folder.join(name), text).map_err(|error| error.to_string())?;
+        }
+        let mut cargo = command("cargo");
+        cargo.args(["build", "--quiet", "--target-dir"]).arg(folder.join("target")).current_dir(folder);
+        let output = run_in(&mut cargo, FETCH);
+        let why = || format!("tonic cannot be had: {}", output.stderr.trim());
+        output.status.success().then_some(()).ok_or_else(why)
+    });
+    let built = match folder {
+        Ok(folder) => folder.join("target/debug/cart"),
+        Err(why) => skip!("{why}"),
+    };
+    let lab = Lab::new();
+    let binary = lab.path("cart");
+    std::fs::copy(built, &binary).expect("a program of the lab's own");
+    check(&lab, profile, || command(&binary));
 }
 
 /// nginx between a client and a server: four spans a call, one on each end of two connections.
