@@ -45,6 +45,7 @@ const TOOLS: &[Tool] = &[
     Tool { needs: "bpftool", package: "bpftool", why: "shows what an agent left in the kernel" },
     Tool { needs: "mvn", package: "maven", why: "fetches a servlet container, and gRPC for Java" },
     Tool { needs: "npm", package: "npm", why: "fetches gRPC for Node" },
+    Tool { needs: "/usr/include/grpcpp/grpcpp.h", package: "libgrpc++-dev", why: "gRPC for C++" },
     Tool { needs: "h2load", package: "nghttp2-client", why: "load over many streams of a connection" },
     Tool { needs: "ip", package: "iproute2", why: "network namespaces" },
     Tool { needs: "unshare", package: "util-linux", why: "namespaces" },

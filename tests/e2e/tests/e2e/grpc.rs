@@ -1,4 +1,4 @@
-//! gRPC without TLS by the libraries of five languages: every kind of call, and every way in which one ends, is the span
+//! gRPC without TLS by the libraries of six languages: every kind of call, and every way in which one ends, is the span
 //! that the conventions ask for, on both ends.
 
 use std::{collections::BTreeMap, path::PathBuf, process::Command, time::Duration};
@@ -14,7 +14,7 @@ use crate::{
     common::{nginx, profiles, script, traced},
 };
 
-profiles!(go, node, python, java, rust, proxied);
+profiles!(go, node, python, java, rust, cpp, proxied);
 
 /// Calls at once, behind one of each kind.
 const COUNT: usize = 30;
@@ -260,6 +260,19 @@ fn rust(profile: &str) {
     let lab = Lab::new();
     let binary = lab.path("cart");
     std::fs::copy(built, &binary).expect("a program of the lab's own");
+    check(&lab, profile, || command(&binary));
+}
+
+/// The C++ library on the C core, as the distribution has it.
+fn cpp(profile: &str) {
+    slow!();
+    require!("g++", "/usr/include/grpcpp/grpcpp.h");
+    let lab = Lab::new();
+    let source = lab.write("cart.cc", include_str!("../../programs/cart.cc"));
+    let binary = lab.path("cart");
+    let mut build = command("g++");
+    build.args(["-std=c++17", "-o"]).arg(&binary).arg(source).args(["-lgrpc++", "-lgrpc", "-lgpr"]);
+    run_in(&mut build, FETCH).success();
     check(&lab, profile, || command(&binary));
 }
 
