@@ -271,7 +271,11 @@ fn cpp(profile: &str) {
     let source = lab.write("cart.cc", include_str!("../../programs/cart.cc"));
     let binary = lab.path("cart");
     let mut build = command("g++");
-    build.args(["-std=c++17", "-o"]).arg(&binary).arg(source).args(["-lgrpc++", "-lgrpc", "-lgpr"]);
+    build
+        .args(["-std=c++17", "-o"])
+        .arg(&binary)
+        .arg(source)
+        .args(["-Wl,--copy-dt-needed-entries", "-lgrpc++"]);
     run_in(&mut build, FETCH).success();
     check(&lab, profile, || command(&binary));
 }
