@@ -131,8 +131,10 @@ impl Builder {
         if !method.is_empty() {
             let method = self.redactor.text(Cow::Borrowed(method), &self.stats);
             // A server that does not implement it may have been asked for anything.
-            let unknown = status.as_deref() == Some(UNIMPLEMENTED)
-                || form == Form::Connect && matches!(code, Some(404 | 405 | 415 | 501));
+            let unknown = match form {
+                Form::Connect => is_unknown(exchange),
+                Form::Grpc | Form::GrpcWeb => status.as_deref() == Some(UNIMPLEMENTED),
+            };
             if role == Role::Server && unknown {
                 out.push(attr::RPC_METHOD, Value::Static(attr::OTHER));
                 out.clean(attr::RPC_METHOD_ORIGINAL, method);
@@ -178,6 +180,15 @@ impl Builder {
         }
         (name, verdict)
     }
+}
+
+/// Whether a server has no such method of Connect, or does not say so in the protocol's own form of an error, which is JSON.
+fn is_unknown(exchange: &Exchange) -> bool {
+    let Some((code, head)) = &exchange.response else { return false };
+    let mut lines = Lines::of(head);
+    lines.start();
+    let kind = lines.find(|(name, _)| is_name(name, b"Content-Type")).map(|(_, value)| value);
+    *code == 501 || *code == 404 && !kind.is_some_and(|kind| kind.starts_with(b"application/json"))
 }
 
 /// The names before 1.45 that no newer one took over. (`rpc.method` was the method's alone.)

@@ -14,7 +14,7 @@ use crate::{
     common::{nginx, profiles, script, traced},
 };
 
-profiles!(go, node, python, java, rust, cpp, proxied);
+profiles!(go, node, python, java, rust, cpp, proxied, web);
 
 /// Calls at once, behind one of each kind.
 const COUNT: usize = 30;
@@ -44,8 +44,12 @@ const EXPECTED: [(&str, &str); 12] = [
 /// What of these is an error for a server.
 const SERVER_ERRORS: [&str; 4] = ["INTERNAL", "UNIMPLEMENTED", "DEADLINE_EXCEEDED", "UNAVAILABLE"];
 
-/// Traces a server and a client, which both are the program that `cart` starts.
-fn check(lab: &Lab, profile: &str, cart: impl Fn() -> Command) {
+/// What a call is that took longer than its client was willing to wait, by the client's clock.
+const LATE: &[&str] = &["DEADLINE_EXCEEDED"];
+
+/// Traces a server and a client, which both are the program that `cart` starts. `late`: what its client is told of a call
+/// that took too long.
+fn check(lab: &Lab, profile: &str, late: &[&str], cart: impl Fn() -> Command) {
     let mut agent = Agent::start(&traced(lab, profile));
     let server = Program::start(&mut cart());
     run_in(cart().args([server.port().to_string(), COUNT.to_string()]), Duration::from_secs(60)).success();
@@ -55,18 +59,24 @@ fn check(lab: &Lab, profile: &str, cart: impl Fn() -> Command) {
     for span in &finished.spans {
         span.assert_lacks(&["spandrel.gap"]);
     }
-    assert_calls(&finished.clients(), false, false, false);
-    assert_calls(&finished.servers(), true, true, false);
+    assert_calls(&finished.clients(), false, late, false);
+    assert_calls(&finished.servers(), true, HEARS, false);
     for span in finished.clients() {
         span.assert_has(&[("server.address", "127.0.0.1".into()), ("server.port", server.port().into())]);
     }
     assert_same_streams(&finished);
 }
 
-/// Each call once, as [`EXPECTED`] says. `hears`: the end is told that the client has given up, if that comes before its own
-/// clock says so.
+/// The same on an end that is told that the client has given up, if that comes before its own clock says so.
+const HEARS: &[&str] = &["DEADLINE_EXCEEDED", "CANCELLED"];
+
+/// The same by a proxy, for which a third clock runs: what one of them ends is a broken connection for others.
+const PROXIED: &[&str] = &["DEADLINE_EXCEEDED", "CANCELLED", "UNAVAILABLE"];
+
+/// Each call once, as [`EXPECTED`] says, but for those that took too long, which are `late`. `hears`: a client's library may
+/// end its messages before it breaks a stream off, and this end sees only that.
 #[track_caller]
-fn assert_calls(spans: &[&Span], served: bool, hears: bool, proxied: bool) {
+fn assert_calls(spans: &[&Span], served: bool, late: &[&str], hears: bool) {
     assert_eq!(spans.len(), CALLS, "{spans:#?}");
     let mut found: BTreeMap<&str, Vec<&Span>> = BTreeMap::new();
     for span in spans {
@@ -85,11 +95,8 @@ fn assert_calls(spans: &[&Span], served: bool, hears: bool, proxied: bool) {
         for span in found {
             let status = span.str("rpc.status_code").expect("a status");
             let allowed: &[&str] = match method {
-                // Three clocks run for a proxied call, and what one of them ends is a broken connection for others.
-                "Never" if proxied => &[expected, "CANCELLED", "UNAVAILABLE"],
-                "Never" if hears => &[expected, "CANCELLED"],
-                // A client's library may end its messages before it breaks the stream off.
-                "Early" if hears => &[expected, "OK"],
+                "Never" => late,
+                "Early" if served || hears => &[expected, "OK"],
                 _ => &[expected],
             };
             assert!(allowed.contains(&status), "{span:#?}");
@@ -115,11 +122,12 @@ fn assert_same_streams(finished: &Finished) {
 }
 
 /// grpc-go.
-const GO: &str = "v1.85.0";
+const GO: &str = "google.golang.org/grpc v1.85.0";
 
-fn go_program(lab: &Lab) -> Result<PathBuf, String> {
-    lab.write("go/go.mod", format!("module cart\n\ngo 1.24\n\nrequire google.golang.org/grpc {GO}\n"));
-    lab.write("go/cart.go", include_str!("../../programs/cart.go"));
+/// Builds a program that needs a module.
+fn go_program(lab: &Lab, module: &str, source: &str) -> Result<PathBuf, String> {
+    lab.write("go/go.mod", format!("module cart\n\ngo 1.24\n\nrequire {module}\n"));
+    lab.write("go/cart.go", source);
     let binary = lab.path("cart");
     let build = ["build".into(), "-o".into(), binary.as_os_str().to_owned()];
     for arguments in [&["mod".into(), "tidy".into()][..], &build] {
@@ -127,7 +135,7 @@ fn go_program(lab: &Lab) -> Result<PathBuf, String> {
         go.args(arguments).current_dir(lab.path("go"));
         let output = run_in(go.env("GOTOOLCHAIN", "local").env("GOFLAGS", "-mod=mod -buildvcs=false"), FETCH);
         if !output.status.success() {
-            return Err(format!("grpc-go cannot be had: {}", output.stderr.trim()));
+            return Err(format!("{module} cannot be had: {}", output.stderr.trim()));
         }
     }
     Ok(binary)
@@ -137,8 +145,8 @@ fn go(profile: &str) {
     slow!();
     require!("go");
     let lab = Lab::new();
-    match go_program(&lab) {
-        Ok(binary) => check(&lab, profile, || command(&binary)),
+    match go_program(&lab, GO, include_str!("../../programs/cart.go")) {
+        Ok(binary) => check(&lab, profile, LATE, || command(&binary)),
         Err(why) => skip!("{why}"),
     }
 }
@@ -160,7 +168,7 @@ fn node(profile: &str) {
         Err(why) => skip!("{why}"),
     };
     let lab = Lab::new();
-    check(&lab, profile, || {
+    check(&lab, profile, LATE, || {
         let mut cart = script(&lab, "node", "cart.js", include_str!("../../programs/cart.js"));
         cart.env("NODE_PATH", library.join("node_modules"));
         cart
@@ -185,7 +193,7 @@ fn python(profile: &str) {
         Err(why) => skip!("{why}"),
     };
     let lab = Lab::new();
-    check(&lab, profile, || {
+    check(&lab, profile, LATE, || {
         let mut cart = script(&lab, "python3", "cart.py", include_str!("../../programs/cart.py"));
         cart.env("PYTHONPATH", &library);
         cart
@@ -226,7 +234,7 @@ fn java(profile: &str) {
     let source = lab.write("Cart.java", include_str!("../../programs/Cart.java"));
     run_in(command("javac").arg("-cp").arg(&jars).arg("-d").arg(lab.path("classes")).arg(source), FETCH)
         .success();
-    check(&lab, profile, || {
+    check(&lab, profile, LATE, || {
         let mut cart = command("java");
         cart.arg("-cp").arg(format!("{}:{}", jars.display(), lab.text("classes"))).arg("Cart");
         cart
@@ -260,7 +268,8 @@ fn rust(profile: &str) {
     let lab = Lab::new();
     let binary = lab.path("cart");
     std::fs::copy(built, &binary).expect("a program of the lab's own");
-    check(&lab, profile, || command(&binary));
+    // Of a call that its server's clock ends, that says that it was cancelled.
+    check(&lab, profile, HEARS, || command(&binary));
 }
 
 /// The C++ library on the C core, as the distribution has it.
@@ -277,7 +286,7 @@ fn cpp(profile: &str) {
         .arg(source)
         .args(["-Wl,--copy-dt-needed-entries", "-lgrpc++"]);
     run_in(&mut build, FETCH).success();
-    check(&lab, profile, || command(&binary));
+    check(&lab, profile, LATE, || command(&binary));
 }
 
 /// nginx between a client and a server: four spans a call, one on each end of two connections.
@@ -285,7 +294,7 @@ fn proxied(profile: &str) {
     slow!();
     require!("go", "nginx");
     let lab = Lab::new();
-    let binary = match go_program(&lab) {
+    let binary = match go_program(&lab, GO, include_str!("../../programs/cart.go")) {
         Ok(binary) => binary,
         Err(why) => skip!("{why}"),
     };
@@ -308,7 +317,64 @@ fn proxied(profile: &str) {
         let spans = |spans: Vec<_>| -> Vec<_> {
             spans.into_iter().filter(|span: &&Span| span.service() == service).collect()
         };
-        assert_calls(&spans(finished.clients()), false, service == "nginx", true);
-        assert_calls(&spans(finished.servers()), true, true, true);
+        assert_calls(&spans(finished.clients()), false, PROXIED, service == "nginx");
+        assert_calls(&spans(finished.servers()), true, PROXIED, true);
     }
+}
+
+/// connect-go, which speaks gRPC-Web, too.
+const CONNECT: &str = "connectrpc.com/connect v1.21.1";
+
+/// Connect and gRPC-Web over HTTP/1.1: calls by their names; their status where it is not in the content.
+fn web(profile: &str) {
+    slow!();
+    require!("go");
+    let lab = Lab::new();
+    let binary = match go_program(&lab, CONNECT, include_str!("../../programs/web.go")) {
+        Ok(binary) => binary,
+        Err(why) => skip!("{why}"),
+    };
+    let mut agent = Agent::start(&traced(&lab, profile));
+    let server = Program::start(&mut command(&binary));
+    run(command(&binary).arg(server.port().to_string())).success();
+    agent.wait_for("20 spans", |spans| spans.len() >= 20);
+    let finished = agent.stop();
+    finished.assert_complete();
+    let row = |span: &&Span| {
+        let word = |key: &str| span.str(key).unwrap_or("-");
+        let method = span.str("rpc.method_original").or_else(|| span.str("rpc.method")).unwrap_or("-");
+        let [system, status, error] = ["rpc.system.name", "rpc.status_code", "error.type"].map(word);
+        format!("{}: {system} {method} {status} {error} {}", span.name, span.status().unwrap_or(0))
+    };
+    let rows = |spans: Vec<&Span>| spans.iter().map(row).collect::<Vec<_>>();
+    assert_eq!(
+        rows(finished.clients()),
+        [
+            "shop.Cart/Unary: connectrpc shop.Cart/Unary - - 200",
+            "shop.Cart/Missing: connectrpc shop.Cart/Missing - 404 404",
+            "shop.Cart/Broken: connectrpc shop.Cart/Broken - 500 500",
+            "shop.Cart/Gone: connectrpc shop.Cart/Gone - 404 404",
+            "shop.Cart/List: connectrpc shop.Cart/List - - 200",
+            "shop.Cart/Unary: grpc shop.Cart/Unary - - 0",
+            "shop.Cart/Missing: grpc shop.Cart/Missing NOT_FOUND NOT_FOUND 0",
+            "shop.Cart/Broken: grpc shop.Cart/Broken INTERNAL INTERNAL 0",
+            "shop.Cart/Gone: grpc shop.Cart/Gone UNIMPLEMENTED UNIMPLEMENTED 0",
+            "shop.Cart/List: grpc shop.Cart/List - - 0",
+        ]
+    );
+    assert_eq!(
+        rows(finished.servers()),
+        [
+            "shop.Cart/Unary: connectrpc shop.Cart/Unary - - 200",
+            "shop.Cart/Missing: connectrpc shop.Cart/Missing - - 404",
+            "shop.Cart/Broken: connectrpc shop.Cart/Broken - 500 500",
+            "connectrpc: connectrpc shop.Cart/Gone - - 404",
+            "shop.Cart/List: connectrpc shop.Cart/List - - 200",
+            "shop.Cart/Unary: grpc shop.Cart/Unary - - 0",
+            "shop.Cart/Missing: grpc shop.Cart/Missing NOT_FOUND - 0",
+            "shop.Cart/Broken: grpc shop.Cart/Broken INTERNAL INTERNAL 0",
+            "grpc: grpc shop.Cart/Gone UNIMPLEMENTED UNIMPLEMENTED 0",
+            "shop.Cart/List: grpc shop.Cart/List - - 0",
+        ]
+    );
 }

@@ -249,8 +249,10 @@ fn calls_of_connect() {
     );
     let stream = build(&call_of_http_1(Role::Server, "content-type: application/connect+proto", 200, ""));
     assert_eq!((&*stream.name, stream.status), ("a.B/C", Status::Unset));
-    // What it has not, and what it has not found, look alike.
-    let gone = build(&call_of_http_1(Role::Server, unary, 404, ""));
+    let json = "Content-Type: application/json\r\n";
+    assert_eq!(build(&call_of_http_1(Role::Server, unary, 404, json)).name, "a.B/C");
+    assert_eq!(build(&call_of_http_1(Role::Server, unary, 501, json)).name, "connectrpc");
+    let gone = build(&call_of_http_1(Role::Server, unary, 404, "Content-Type: text/plain\r\n"));
     assert_eq!((&*gone.name, gone.status), ("connectrpc", Status::Unset));
     assert_eq!(attribute(&gone, "rpc.method_original"), "a.B/C");
 }
