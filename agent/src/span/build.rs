@@ -58,7 +58,18 @@ impl ClockAnchor {
             None => self.unix_ns.saturating_sub(self.mono_ns - mono_ns),
         }
     }
+
+    /// The anchor from now on, when `read` was just read. Both clocks run at the same rate, so that two readings differ by
+    /// what interrupted them, and by steps of the Unix clock: only the latter are worth that the spans of a trace do not fit
+    /// into each other for a moment.
+    const fn corrected(self, read: Self) -> Self {
+        if self.unix(read.mono_ns).abs_diff(read.unix_ns) < STEP_NS { self } else { read }
+    }
 }
+
+/// What a Unix clock has to be off before it is followed: more than a reading is interrupted for, less than matters between
+/// machines.
+const STEP_NS: u64 = 1_000_000;
 
 /// Builds spans.
 #[derive(Debug)]
@@ -204,9 +215,9 @@ impl Builder {
         (self.policy, self.sampler, self.rules) = (policy, sampler, rules);
     }
 
-    /// Sets another anchor, for the spans that end from now on: the Unix clock may have been corrected.
-    pub const fn set_clock(&mut self, clock: ClockAnchor) {
-        self.clock = clock;
+    /// Takes a later reading, for the spans that end from now on: the Unix clock may have been stepped.
+    pub const fn set_clock(&mut self, read: ClockAnchor) {
+        self.clock = self.clock.corrected(read);
     }
 
     /// Builds the span of an exchange. `None` means that it is not sampled, which is counted here.

@@ -22,6 +22,7 @@ mod profile;
 pub mod report;
 mod skip;
 pub mod span;
+mod told;
 
 use std::{env, sync::LazyLock, time::Duration};
 
@@ -33,6 +34,7 @@ pub use self::{
     report::Report,
     skip::{found, skipped, slow_too},
     span::{Kind, Span, Value},
+    told::tell_failures,
 };
 
 /// How long anything may take: 30 s, or as many as `SPANDREL_TEST_PATIENCE` says, where a machine is emulated. Far
