@@ -37,11 +37,12 @@ pub use self::{
     told::tell_failures,
 };
 
-/// How long anything may take: 30 s, or as many as `SPANDREL_TEST_PATIENCE` says, where a machine is emulated. Far
-/// more than it needs on two busy cores, so that only what hangs fails.
+/// How long anything may take: 120 s, or as many as `SPANDREL_TEST_PATIENCE` says, where a machine is emulated. Far
+/// more than it needs on two busy cores, and more than a disk needs that has all of a build's files to write first, so that
+/// only what hangs fails.
 pub fn patience() -> Duration {
     static SECONDS: LazyLock<u64> = LazyLock::new(|| {
-        env::var("SPANDREL_TEST_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(30)
+        env::var("SPANDREL_TEST_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(120)
     });
     Duration::from_secs(*SECONDS)
 }
