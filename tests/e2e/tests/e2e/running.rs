@@ -14,7 +14,9 @@ use spandrel_test_support::{
     require,
 };
 
-use crate::common::{PYTHON, assert_counts, assert_whole, curl, echo, nginx, profiles, script, traced};
+use crate::common::{
+    PYTHON, assert_counts, assert_whole, curl, echo, encloses, nginx, profiles, script, traced,
+};
 
 profiles!(
     server_connections,
@@ -140,7 +142,7 @@ fn client_connections(profile: &str) {
             ("network.peer.port", port.into()),
             ("server.port", port.into()),
         ]);
-        assert!(client.start_ns <= server.start_ns && server.end_ns <= client.end_ns);
+        assert!(encloses(client, server));
     }
 }
 
