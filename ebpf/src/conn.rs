@@ -25,6 +25,12 @@ pub const WITHHELD: u8 = 4;
 /// `Flow::mode`: the framing is for userspace to find; everything is shipped up to the limit.
 pub const SHIP: u8 = 5;
 
+/// `Flow::mode`: frames of HTTP/2. `until` is where the payload of the current frame ends; the next frame begins there.
+/// See [`crate::capture`].
+pub const FRAMES: u8 = 6;
+/// `Flow::mode`: frames of HTTP/2, if it is that, and nobody knows yet where one begins.
+pub const SEEK: u8 = 7;
+
 /// `State::phase`: never seen before.
 pub const FRESH: u8 = 0;
 /// `State::phase`: no message start was seen yet.
@@ -33,6 +39,8 @@ pub const SNIFFING: u8 = 1;
 pub const HTTP: u8 = 2;
 /// `State::phase`: left alone.
 pub const IGNORED: u8 = 3;
+/// `State::phase`: HTTP/2.
+pub const HTTP2: u8 = 4;
 
 /// `State::failed`: there is no error number.
 pub const NO_ERRNO: u8 = u8::MAX;
@@ -43,6 +51,9 @@ pub const METHOD_OTHER: u8 = 0;
 pub const METHOD_HEAD: u8 = 1;
 /// `State::method`: `CONNECT`, which opens a tunnel.
 pub const METHOD_CONNECT: u8 = 2;
+
+/// `State::method` of a connection that speaks HTTP/2: it was recognised in the middle.
+pub const MIDWAY: u8 = 3;
 
 /// One direction.
 #[derive(Clone, Copy)]
@@ -58,22 +69,29 @@ pub struct Flow {
     pub last_ns: u64,
     /// TCP's sequence number behind the last byte.
     pub seq: u32,
-    /// Bytes captured since the turn began, while in mode [`SHIP`].
+    /// Bytes captured since the turn began, while in mode [`SHIP`]. In mode [`FRAMES`]: the newest stream that this
+    /// direction has opened.
     pub shipped: u32,
     pub mode: u8,
     /// `seq` is known.
     pub seq_known: u8,
-    /// The message is not sampled: nothing of it is told.
+    /// The message is not sampled: nothing of it is told. In mode [`FRAMES`]: the frame's payload is not told.
     pub quiet: u8,
-    /// Where in a size line or the trailers a chunked body stands: see [`crate::chunk`].
+    /// Where in a size line or the trailers a chunked body stands: see [`crate::chunk`]. In mode [`FRAMES`]: bytes of
+    /// a frame header that have come.
     pub chunk_phase: u8,
     /// In mode [`START`]: the first byte of a request, at the position `until`, which came alone and is looked at
     /// together with what follows; 0 if there is none.
     pub held: u8,
-    pub reserved: [u8; 3],
-    /// When that byte moved.
+    /// In mode [`FRAMES`]: no event has told of this direction yet.
+    pub fresh: u8,
+    /// In mode [`SEEK`]: what speaks for a frame at the position `until`.
+    pub evidence: u8,
+    pub reserved: u8,
+    /// When that byte moved, or the first byte of the frame header that has come in part.
     pub held_ns: u64,
-    /// Value of the digits of the size line so far.
+    /// Value of the digits of the size line so far. In mode [`FRAMES`]: the bytes of the frame header, the first in the
+    /// lowest bits.
     pub chunk_size: u64,
     /// Bytes of chunk framing that no event has told of.
     pub framing: u64,
@@ -84,6 +102,12 @@ impl Flow {
     #[inline(always)]
     pub fn starts(&self) -> u16 {
         if self.mode == START { DATA_START } else { 0 }
+    }
+
+    /// Whether frames of HTTP/2 are walked through that may turn out to be none: `until` is where the next one would begin.
+    #[inline(always)]
+    pub fn walks(&self) -> bool {
+        self.evidence != 0 || self.chunk_phase != 0
     }
 
     /// A chunked body begins at a position.
@@ -183,6 +207,12 @@ impl State {
     #[inline(always)]
     pub fn flows<const TX: bool>(&mut self) -> (&mut Flow, &mut Flow) {
         if TX { (&mut self.tx, &mut self.rx) } else { (&mut self.rx, &mut self.tx) }
+    }
+
+    /// Whether a protocol is followed, so that userspace is told how the connection ends.
+    #[inline(always)]
+    pub fn is_followed(&self) -> bool {
+        self.phase == HTTP || self.phase == HTTP2
     }
 
     /// The direction of the responses.
@@ -303,7 +333,9 @@ const FLOW: Flow = Flow {
     quiet: 0,
     chunk_phase: 0,
     held: 0,
-    reserved: [0; 3],
+    fresh: 0,
+    evidence: 0,
+    reserved: 0,
     held_ns: 0,
     chunk_size: 0,
     framing: 0,

@@ -43,7 +43,10 @@ const TOOLS: &[Tool] = &[
     Tool { needs: "ab", package: "apache2-utils", why: "load over connections that close" },
     Tool { needs: "haproxy", package: "haproxy", why: "an event-driven proxy that splices" },
     Tool { needs: "bpftool", package: "bpftool", why: "shows what an agent left in the kernel" },
-    Tool { needs: "mvn", package: "maven", why: "fetches a servlet container" },
+    Tool { needs: "mvn", package: "maven", why: "fetches a servlet container, and gRPC for Java" },
+    Tool { needs: "npm", package: "npm", why: "fetches gRPC for Node" },
+    Tool { needs: "/usr/include/grpcpp/grpcpp.h", package: "libgrpc++-dev", why: "gRPC for C++" },
+    Tool { needs: "h2load", package: "nghttp2-client", why: "load over many streams of a connection" },
     Tool { needs: "ip", package: "iproute2", why: "network namespaces" },
     Tool { needs: "unshare", package: "util-linux", why: "namespaces" },
     Tool { needs: "mkfs.ext4", package: "e2fsprogs", why: "a disk that hangs" },
@@ -68,6 +71,9 @@ pub(crate) struct Args {
     /// Only tests whose name contains this
     #[arg(long, short)]
     filter: Option<String>,
+    /// Slow tests, too: those that fetch and build for minutes, or repeat by another way what quick ones show
+    #[arg(long)]
+    slow: bool,
 }
 
 impl Args {
@@ -211,6 +217,9 @@ fn group_tidy() -> Count {
 fn group(name: &str, test: &mut Command, args: &Args) -> Result<Count> {
     heading(name);
     test.args(args.filter.as_deref()).arg("--").arg("--show-output");
+    if args.slow {
+        test.env("SPANDREL_TEST_SLOW", "1");
+    }
     if PRIVILEGED.contains(&name) {
         // One agent at a time: two would trace each other's programs and spoil each other's figures.
         test.arg("--test-threads=1");

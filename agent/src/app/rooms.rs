@@ -111,6 +111,7 @@ pub(super) fn span_policy(config: &Config) -> SpanPolicy {
         server_body_sizes,
         client_body_sizes,
         sensitive_query_parameters,
+        older_rpc,
     } = &config.http;
     let fields = |names: &[String], prefix: &str| {
         names
@@ -143,6 +144,7 @@ pub(super) fn span_policy(config: &Config) -> SpanPolicy {
             count: config.limits.attribute_count,
             value_length: config.limits.attribute_value_length,
         },
+        older_rpc: *older_rpc,
     }
 }
 

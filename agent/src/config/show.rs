@@ -29,7 +29,7 @@ pub struct Sources {
 }
 
 /// Every variable that a row of [`rows`] names.
-const VARIABLES: [&str; 46] = [
+const VARIABLES: [&str; 47] = [
     "OTEL_PROPAGATORS",
     "OTEL_SDK_DISABLED",
     "OTEL_LOG_LEVEL",
@@ -76,6 +76,7 @@ const VARIABLES: [&str; 46] = [
     "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS",
     "OTEL_INSTRUMENTATION_HTTP_SERVER_EMIT_EXPERIMENTAL_TELEMETRY",
     "OTEL_INSTRUMENTATION_SANITIZATION_URL_EXPERIMENTAL_SENSITIVE_QUERY_PARAMETERS",
+    "OTEL_SEMCONV_STABILITY_OPT_IN",
 ];
 
 /// What is said of the agent's own metrics alone.
@@ -401,6 +402,7 @@ fn rows(config: &Config) -> Vec<Row> {
         format!("server {}, client {}", http.server_body_sizes, http.client_body_sizes),
         &["OTEL_INSTRUMENTATION_HTTP_SERVER_EMIT_EXPERIMENTAL_TELEMETRY"],
     );
+    row("older_rpc_names", http.older_rpc.to_string(), &["OTEL_SEMCONV_STABILITY_OPT_IN"]);
     row(
         &format!("{ours}.redacted_headers"),
         names(&http.redacted_headers),

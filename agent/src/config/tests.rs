@@ -259,7 +259,7 @@ fn batches_limits_and_the_agent_itself() {
             ("OTEL_RESOURCE_ATTRIBUTES", "service.name=x,deployment.environment.name=prod"),
             ("OTEL_LOG_LEVEL", "WARN"),
             ("OTEL_SDK_DISABLED", "True"),
-            ("OTEL_SEMCONV_STABILITY_OPT_IN", "http/dup"),
+            ("OTEL_SEMCONV_STABILITY_OPT_IN", "http/dup, rpc/dup"),
         ],
     );
     assert_eq!(config.batch.schedule_delay, Some(Duration::from_millis(100)));
@@ -269,7 +269,7 @@ fn batches_limits_and_the_agent_itself() {
     assert_eq!(config.resource.service_name.as_deref(), Some("x"));
     assert_eq!(config.resource.attributes, [("deployment.environment.name".to_owned(), "prod".to_owned())]);
     assert_eq!(config.log_level, LevelFilter::Warn);
-    assert!(config.disabled);
+    assert!(config.disabled && config.http.older_rpc);
     let sizes = [("OTEL_BSP_MAX_QUEUE_SIZE", "10"), ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "11")];
     assert_eq!(bad("", &sizes).0.len(), 1);
 }

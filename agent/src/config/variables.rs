@@ -289,6 +289,10 @@ fn http(vars: &mut Reader<'_>) -> HttpConfig {
         sensitive_query_parameters: vars
             .list("OTEL_INSTRUMENTATION_SANITIZATION_URL_EXPERIMENTAL_SENSITIVE_QUERY_PARAMETERS"),
         redacted_headers: Vec::new(),
+        // What it may say of others is the same as not saying it: their stable names are the only ones here.
+        older_rpc: vars
+            .list("OTEL_SEMCONV_STABILITY_OPT_IN")
+            .is_some_and(|named| named.iter().any(|name| name == "rpc/dup")),
     };
     let name = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS";
     headers::redact(name, &vars.list(name).unwrap_or_default(), &mut http, vars.findings);

@@ -36,9 +36,9 @@ const OVERTAKEN: usize = HELD_EVENTS;
 
 /// What the handling of one event needs besides the connection.
 pub(super) struct Context<'a> {
-    stats: &'a Stats,
+    pub(super) stats: &'a Stats,
     messages: &'a mut Vec<Message>,
-    out: &'a mut Vec<Exchange>,
+    pub(super) out: &'a mut Vec<Exchange>,
 }
 
 impl<'a> Context<'a> {
@@ -75,6 +75,8 @@ pub(super) struct Conn {
     told: bool,
     /// A tunnel, or given up: nothing more is looked at.
     over: bool,
+    /// The exchange by which the connection turned to HTTP/2, if it did: the answer itself comes there.
+    upgraded: Option<Box<Exchange>>,
     last_ns: u64,
 }
 
@@ -97,13 +99,13 @@ impl Conn {
             orphan: false,
             told: false,
             over: false,
+            upgraded: None,
             last_ns: event.header.time_ns,
         }
     }
 
-    /// Whether this is the connection that `event` announces, once more.
-    pub(super) fn is(&self, event: &event::Conn) -> bool {
-        self.info.seed == event.seed
+    pub(super) fn info(&self) -> &Connection {
+        &self.info
     }
 
     pub(super) const fn tgid(&self) -> u32 {
@@ -112,10 +114,6 @@ impl Conn {
 
     pub(super) const fn transport(&self) -> u8 {
         self.transport
-    }
-
-    pub(super) fn netns(&self) -> u32 {
-        self.info.netns
     }
 
     /// Something of the message that is open in a side may have moved unseen.
@@ -132,7 +130,12 @@ impl Conn {
 
     /// Open exchanges.
     pub(super) fn open(&self) -> u64 {
-        self.pairing.open()
+        self.pairing.open() + u64::from(self.upgraded.is_some())
+    }
+
+    /// The exchange by which the connection turned to HTTP/2.
+    pub(super) const fn upgraded(&mut self) -> Option<Box<Exchange>> {
+        self.upgraded.take()
     }
 
     /// The process that used it last is gone.
@@ -461,7 +464,7 @@ impl Conn {
 }
 
 /// What the kernel side announces, as plain data.
-fn connection(event: &event::Conn) -> Connection {
+pub(super) fn connection(event: &event::Conn) -> Connection {
     let addr = |bytes: [u8; 16], port: u16| {
         let ip = match event.ip_version {
             4 => {

@@ -11,6 +11,7 @@ pub mod event;
 pub mod feeds;
 pub mod go;
 pub mod http1;
+pub mod http2;
 pub mod ids;
 pub mod inject;
 pub mod kfunc;

@@ -39,6 +39,9 @@ counters! {
     NoState = "no_state";
     /// Connections left alone because their bytes are not HTTP.
     NotHttp = "not_http";
+    /// Directions of HTTP/2 connections in which the walk from frame to frame lost its place, because bytes were not seen. It is
+    /// looked for again.
+    FramesLost = "http2_frames_lost";
     /// Calls whose content was not seen, by cause.
     UnseenSplice = "unseen_splice";
     UnseenIoUring = "unseen_io_uring";

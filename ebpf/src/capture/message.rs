@@ -10,6 +10,7 @@ use spandrel_common::{
 };
 
 use super::{
+    http2::{spandrel_held_preface, spandrel_tunnel},
     tell::{HEAD, tell},
     withheld,
 };
@@ -101,6 +102,9 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
     let starts =
         if moved.request != 0 { looks == Looks::Request } else { got >= 12 && head::is_response(bytes) };
     if !starts {
+        if looks == Looks::Preface && spandrel_held_preface(state, u32::from(TX), offset) != 0 {
+            return 0;
+        }
         if looks == Looks::Short && rest == 1 && hold::<TX>(state, scratch) {
             return 0;
         }
@@ -313,7 +317,7 @@ fn response<const TX: bool>(state: &mut State, offset: u64, framing: Framing, sc
     let framing = if tunnel || empty { Framing::EMPTY } else { framing };
     let done = told::<TX>(state, offset, end, framing, scratch);
     if tunnel {
-        state.phase = IGNORED;
+        spandrel_tunnel(state, u32::from(TX));
         return 0;
     }
     done

@@ -5,8 +5,10 @@
 //! to a limit, and judged in userspace. Nothing here fails: it captures less, and counts it.
 //!
 //! This file accounts for a call and finds out whether the connection is HTTP; [`message`] follows messages
-//! through it; [`tell`] makes the events; [`withheld`] measures what is not told.
+//! through it; [`tell`] makes the events; [`withheld`] measures what is not told. [`http2`] follows frames
+//! instead, on connections that speak HTTP/2.
 
+mod http2;
 mod message;
 mod proxied;
 mod tell;
@@ -18,8 +20,9 @@ use spandrel_common::{
     stats::Counter,
 };
 
-pub use self::tell::closed;
+pub use self::{http2::Frames, tell::closed};
 use self::{
+    http2::{spandrel_frames, spandrel_preface, spandrel_server_preface},
     message::{hold, spandrel_step_rx, spandrel_step_tx},
     proxied::spandrel_proxied,
     withheld::{spandrel_withheld_rx, spandrel_withheld_tx},
@@ -27,7 +30,10 @@ use self::{
 use crate::{
     call::{Call, gather},
     causality::{self, piece::spandrel_next_piece, spandrel_answered, spandrel_called},
-    conn::{Ahead, BODY, CHUNKED, Flow, HTTP, IGNORED, SHIP, SNIFFING, START, State, TO_CLOSE},
+    conn::{
+        Ahead, BODY, CHUNKED, FRAMES, Flow, HTTP, HTTP2, IGNORED, SEEK, SHIP, SNIFFING, START, State,
+        TO_CLOSE,
+    },
     emit,
     head::{self, Looks, spandrel_head},
     inject,
@@ -107,8 +113,15 @@ fn locked<const TX: bool>(
     scratch.moved.lead = 0;
     account::<TX>(state, sock, tcp, bytes.len, bytes.behind, &mut scratch.moved);
     take_held::<TX>(state, &mut scratch.moved);
-    if state.phase == SNIFFING && !recognise::<TX>(state, scratch) {
-        return;
+    if state.phase != HTTP {
+        if state.phase == SNIFFING && !recognise::<TX>(state, scratch) {
+            return;
+        }
+        if state.phase == HTTP2 {
+            scratch.moved.request = u32::from((state.role == ROLE_SERVER) != TX);
+            spandrel_frames(state, u32::from(TX), 0);
+            return;
+        }
     }
     scratch.moved.request = u32::from((state.role == ROLE_SERVER) != TX);
     if scratch.moved.request == 0 {
@@ -131,6 +144,9 @@ fn locked<const TX: bool>(
         }
         let done = step::<TX>(state, offset);
         if done == 0 {
+            if state.phase == HTTP2 {
+                spandrel_frames(state, u32::from(TX), 0);
+            }
             return;
         }
         offset += done;
@@ -191,6 +207,10 @@ fn account<const TX: bool>(
         // One more for a SYN.
         moved.joined = u32::from(total > len + behind + u64::from(added) + 1);
     }
+    moved.ahead = 0;
+    if !TX && state.phase == SNIFFING && state.tx.last_ns == 0 {
+        moved.ahead = u32::from(tcp.and_then(Tcp::total::<true>).is_some_and(|total| total > 1));
+    }
     if TX {
         sent(state, tcp, before, moved);
     } else {
@@ -215,10 +235,11 @@ fn numbered<const TX: bool>(own: &mut Flow, sock: Sock, seq: u32, len: u64, adde
     if own.seq_known != 0 && missing != 0 && missing < 1 << 31 {
         own.pos += u64::from(missing);
         // Inside a body that need not be looked at (`splice` reads unseen), nothing is missed.
-        let inside = (own.mode == BODY || own.mode == CHUNKED) && own.pos <= own.until;
+        let skips = own.mode == BODY || own.mode == CHUNKED || (own.mode == FRAMES && own.quiet != 0);
+        let inside = skips && own.pos <= own.until;
         if !inside {
             emit::count(Counter::Gaps);
-            if own.mode == START || own.mode == BODY || own.mode == CHUNKED {
+            if matches!(own.mode, START | BODY | CHUNKED | FRAMES | SEEK) {
                 own.mode = SHIP;
                 own.shipped = 0;
             }
@@ -340,6 +361,14 @@ fn recognise<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
     let want = if rest < SNIFF as u64 { rest } else { SNIFF as u64 };
     let seen = moved.call.unseen == 0 && gather(moved.call.address, moved.call.vectors, lead, want) == want;
     let looks = if seen { head::looks(scratch.view(), want) } else { Looks::Other };
+    if looks == Looks::Preface {
+        spandrel_preface(state, u32::from(TX), moved.base + lead);
+        return true;
+    }
+    let first = seen && moved.joined == 0 && moved.base == 0 && lead == 0;
+    if first && spandrel_server_preface(state, u32::from(TX), want) != 0 {
+        return true;
+    }
     if looks != Looks::Other && (moved.joined == 0 || looks == Looks::Request && asks(lead, rest, scratch)) {
         state.phase = HTTP;
         state.turns = 0;
@@ -349,8 +378,17 @@ fn recognise<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
         other.sent = other.pos;
         return true;
     }
-    if seen && looks == Looks::Short && rest == 1 && hold::<TX>(state, scratch) {
+    let alone = seen && looks == Looks::Short && rest == 1 && state.flows::<TX>().0.evidence == 0;
+    if alone && hold::<TX>(state, scratch) {
+        // Where a frame's header seemed to begin, one byte is missing now.
+        state.flows::<TX>().0.chunk_phase = 0;
         return false;
+    }
+    if seen {
+        spandrel_frames(state, u32::from(TX), lead);
+        if state.phase == HTTP2 {
+            return false;
+        }
     }
     if !TX {
         if seen && answers_ahead(state, want, scratch) {
@@ -367,7 +405,8 @@ fn recognise<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
 #[inline(always)]
 fn answers_ahead(state: &mut State, len: u64, scratch: &Scratch) -> bool {
     let moved = &scratch.moved;
-    let first = state.transport == TRANSPORT_TCP && moved.joined == 0 && moved.base == 0 && state.tx.last_ns == 0;
+    let first =
+        state.transport == TRANSPORT_TCP && moved.joined == 0 && moved.base == 0 && state.tx.last_ns == 0;
     if !first || len < 12 || !head::is_response(scratch.view()) {
         return false;
     }

@@ -10,7 +10,7 @@ use spandrel_common::{
 use crate::{
     call::Call,
     capture::{self, Bytes},
-    conn::{self, FRESH, HTTP, IGNORED, State},
+    conn::{self, FRESH, IGNORED, State},
     emit, filter,
     kernel::{
         files,
@@ -181,7 +181,7 @@ pub fn noticed(cause: Unseen) -> Call {
 #[inline(always)]
 fn ended<const TX: bool>(sk: *const u8, ids: Ids, result: i32) {
     let Some(state) = conn::on_socket(sk) else { return };
-    if state.phase != HTTP || state.announced == 0 {
+    if !state.is_followed() || state.announced == 0 {
         return;
     }
     state.batch = 0;

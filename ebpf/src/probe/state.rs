@@ -10,7 +10,7 @@ use spandrel_common::{
 use crate::{
     capture,
     causality::{piece, spandrel_answered, spandrel_called, upstream},
-    conn::{self, BODY, FRESH, HTTP, NO_ERRNO, State},
+    conn::{self, BODY, FRESH, NO_ERRNO, State},
     emit, filter, globals, inject,
     kernel::{
         preempt,
@@ -111,7 +111,7 @@ fn changed(state: &mut State, sock: Sock, new: i32) {
     let errno = if sock.is_held() { sock.error() } else { 0 };
     if new != TCP_CLOSE {
         ended(state, sock, CLOSE_LOCAL, 0);
-    } else if state.phase == HTTP && state.announced != 0 && is_moving(state, sock) {
+    } else if state.is_followed() && state.announced != 0 && is_moving(state, sock) {
         state.failed = if errno == 0 || errno > u32::from(NO_ERRNO) { NO_ERRNO } else { errno as u8 };
     } else {
         over(state, sock, errno);
@@ -136,14 +136,15 @@ fn is_moving(state: &State, sock: Sock) -> bool {
     let tcp = Tcp(Raw(sock.0));
     // A FIN takes a number, too.
     let unread = tcp.unread().is_some_and(|unread| unread > u32::from(sock.peer_finished()));
-    let unsaid = state.tx.seq_known != 0 && tcp.sent_seq().is_some_and(|seq| seq != state.tx.seq.wrapping_add(u32::from(state.added)));
+    let unsaid = state.tx.seq_known != 0
+        && tcp.sent_seq().is_some_and(|seq| seq != state.tx.seq.wrapping_add(u32::from(state.added)));
     unread || unsaid
 }
 
 /// One direction ended, or both.
 #[inline(always)]
 fn ended(state: &mut State, sock: Sock, reason: u8, errno: u32) {
-    if state.phase == HTTP && state.announced != 0 {
+    if state.is_followed() && state.announced != 0 {
         take_unread(state, sock);
         take_unsaid(state, sock);
         capture::closed(state, task::ids(), reason, errno);

@@ -8,7 +8,7 @@ use super::socket::noticed;
 use crate::{
     call::{self, Call},
     capture::{self, Bytes},
-    conn::{self, FRESH, HTTP, IGNORED, State},
+    conn::{self, FRESH, IGNORED, State},
     filter,
     kernel::{
         files,
@@ -200,7 +200,7 @@ fn finished<const TX: bool>(fd: u32, result: i64, behind: u64, memory: Call) {
     let Some((sock, ino)) = files::socket(task, fd) else { return };
     if result <= 0 {
         if let Some(state) = conn::in_map(sock.0)
-            && state.phase == HTTP
+            && state.is_followed()
             && state.announced != 0
         {
             if result < 0 {

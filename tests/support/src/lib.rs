@@ -32,7 +32,7 @@ pub use self::{
     process::{Output, Program},
     profile::profiles,
     report::Report,
-    skip::{found, skipped},
+    skip::{found, skipped, slow_too},
     span::{Kind, Span, Value},
     told::tell_failures,
 };

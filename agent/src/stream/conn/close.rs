@@ -57,6 +57,7 @@ impl Conn {
         let now_ns = close.header.time_ns;
         self.last_ns = self.last_ns.max(now_ns);
         self.release_last(now_ns, context);
+        context.out.extend(self.upgraded().map(|exchange| *exchange));
         if self.over {
             return;
         }
@@ -120,6 +121,7 @@ impl Conn {
         self.cut(Side::Request, end.1, context);
         self.cut(Side::Response, end.1, context);
         self.end_exchanges(end, context);
+        context.out.extend(self.upgraded().map(|exchange| *exchange));
         // Another process may go on, with the responses to what is told of already.
         self.unsure = true;
         self.awaited(context);
