@@ -127,7 +127,8 @@ const RETURN_NS: u64 = 100_000_000;
 
 /// Whether a client span is around a server span of its request.
 pub(crate) fn encloses(client: &Span, server: &Span) -> bool {
-    client.start_ns <= server.start_ns && server.end_ns <= client.end_ns + RETURN_NS
+    let start = client.start_ns <= server.start_ns && server.start_ns <= client.end_ns;
+    start && server.end_ns <= client.end_ns + RETURN_NS
 }
 
 /// The client span of a server span: by its path, and by time. Fails the test unless there is exactly one, and it encloses the
