@@ -330,13 +330,13 @@ fn snapshot(kernel: &Kernel) -> Snapshot {
 fn greet(config: &Config, shared: &Mutex<Snapshot>) {
     let profile = shared.lock().unwrap_or_else(PoisonError::into_inner).profile;
     let to = match (&config.otlp, config.console) {
-        (Some(otlp), _) => format!("spans go to {}", otlp.shown()),
-        _ if !config.more.is_empty() => {
-            let names: Vec<_> = config.more.iter().map(|one| one.name.as_str()).collect();
+        (otlp, _) if otlp.is_some() || !config.more.is_empty() => {
+            let names = config.more.iter().map(|one| one.name.clone());
+            let names: Vec<_> = otlp.iter().map(OtlpConfig::shown).chain(names).collect();
             format!("spans go to {}", names.join(", "))
         }
-        (None, config::Console::Off) => "spans are only counted".to_owned(),
-        (None, _) => "spans go to the terminal; --otlp-endpoint sends them to a backend".to_owned(),
+        (_, config::Console::Off) => "spans are only counted".to_owned(),
+        _ => "spans go to the terminal; --otlp-endpoint sends them to a backend".to_owned(),
     };
     log::info!("attached by the {profile} profile; {to}");
     let missing = kernel::privilege::missing();

@@ -130,7 +130,7 @@ pub(super) fn endpoint(
         return None;
     };
     if authority.as_str().contains('@') {
-        let advice = "put them into OTEL_EXPORTER_OTLP_HEADERS (Authorization=Basic%20...)";
+        let advice = "put them into a header: the file's `headers`, or OTEL_EXPORTER_OTLP_HEADERS (Authorization=Basic%20...)";
         findings.mistake(code, place, "credentials in the URL are not sent", advice);
         return None;
     }

@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     export::aside::Aside,
+    log::LAST,
     span::{Attribute, Span, Value},
     stats::{Drop as Cause, Stats},
 };
@@ -201,13 +202,14 @@ impl Farewell {
         let Self { name, sent, saved, spilled, lost, total } = self;
         if saved + lost + spilled > 0 {
             log::warn!(
+                target: LAST,
                 "{name}: at the end {sent} spans were sent, {saved} saved as dead letters, {spilled} are on disk for \
                  the next start, {lost} are lost"
             );
         }
         // Each loss was said when it began, and may have gone on without a word.
         if !total.dropped.is_empty() {
-            log::warn!("{name}: {total}");
+            log::warn!(target: LAST, "{name}: {total}");
         }
     }
 }

@@ -50,7 +50,8 @@ impl DeadLetters {
         let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
         let old =
             |(segment, since): &(Segment, Instant)| segment.len() >= LARGEST || since.elapsed() >= OLDEST;
-        if active.as_ref().is_some_and(old) {
+        // Who removes them while they are written to has had what was in them.
+        if active.as_ref().is_some_and(|open| old(open) || !open.0.is_there()) {
             *active = None;
         }
         let size_now = size(&self.folder).unwrap_or(0);
@@ -113,8 +114,23 @@ fn size(folder: &Path) -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::export::testing::Folder;
+
+    #[test]
+    fn a_folder_that_is_removed_is_made_anew() {
+        let folder = Folder::new("dead-removed");
+        let path = folder.path("d");
+        let dead = DeadLetters::open(&path, 1 << 30).unwrap();
+        for _ in 0..2 {
+            dead.save(Encoding::Protobuf, 5, b"text").unwrap();
+            let [file] = &list(&path, false).unwrap()[..] else { panic!("not one file") };
+            assert!(file.metadata().unwrap().len() > 4);
+            fs::remove_dir_all(&path).unwrap();
+        }
+    }
 
     #[test]
     fn what_cannot_be_written_leaves_no_file() {

@@ -1,10 +1,10 @@
 //! A file of records. Who writes or sends them holds its lock, so that two processes never do the same.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File, Metadata, OpenOptions},
     io,
     ops::Range,
-    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{SystemTime, UNIX_EPOCH},
@@ -192,6 +192,30 @@ impl Segment {
     /// Brings it to the disk.
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
+    }
+
+    /// Whether its name still leads to it: nobody has removed or replaced it, or taken its file system away.
+    pub(crate) fn is_there(&self) -> bool {
+        let place = |meta: io::Result<Metadata>| meta.ok().map(|meta| (meta.dev(), meta.ino()));
+        place(fs::metadata(&self.path)).is_some_and(|named| Some(named) == place(self.file.metadata()))
+    }
+
+    /// Writes it anew below its name, as whole as what we have open.
+    pub(crate) fn restore(&mut self, folder: &Path) -> io::Result<()> {
+        make_folder(folder)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&self.path)?;
+        let written = flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from);
+        let written = written.and_then(|()| {
+            file.write_all_at(&self.bytes()?, 0)?;
+            file.sync_all()?;
+            File::open(folder)?.sync_all()
+        });
+        if let Err(error) = written {
+            fs::remove_file(&self.path).ok();
+            return Err(error);
+        }
+        self.file = file;
+        Ok(())
     }
 
     /// Removes it, or sets it aside if it is damaged.

@@ -167,6 +167,7 @@ impl Spill {
         if segments.bytes + size > self.limit || segments.batches >= MAX_BATCHES {
             return Err(Error::Full(self.limit));
         }
+        segments.restore(&self.folder)?;
         let id = match segments.active {
             Some(id) => id,
             None => segments.begin(&self.folder)?,
@@ -195,13 +196,16 @@ impl Spill {
 
     /// Brings the last batches to the disk.
     pub fn sync(&self) {
-        self.lock().sync();
+        let mut segments = self.lock();
+        segments.restored(&self.folder);
+        segments.sync();
     }
 
     /// Brings everything to the disk; what is empty is removed.
     pub fn end(&self) {
         self.ended.store(true, Relaxed);
         let mut segments = self.lock();
+        segments.restored(&self.folder);
         segments.sync();
         segments.seal();
         self.bytes.store(segments.bytes, Relaxed);
@@ -264,6 +268,38 @@ impl Segments {
         Ok(id)
     }
 
+    /// Writes anew what somebody has removed, with the folder perhaps: else it would be gone with this process, and be said
+    /// to be on disk until then.
+    fn restore(&mut self, folder: &Path) -> io::Result<()> {
+        let missing = self.all.values_mut().filter(|segment| segment.waiting() > 0 && !segment.is_there());
+        let mut batches = 0;
+        for segment in missing {
+            segment.restore(folder)?;
+            batches += segment.waiting();
+        }
+        if batches > 0 {
+            log::warn!(
+                "{}: somebody has removed files of the queue that are in use; their {batches} batches are written anew: \
+                 end the agent before you remove the queue",
+                folder.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// The same, where a failure has nobody who keeps something else instead.
+    fn restored(&mut self, folder: &Path) {
+        if let Err(error) = self.restore(folder) {
+            let batches: u64 =
+                self.all.values().filter(|segment| !segment.is_there()).map(Segment::waiting).sum();
+            log::warn!(
+                "{}: somebody has removed files of the queue that are in use; their {batches} batches will be lost with \
+                 this process unless they are sent before: {error}",
+                folder.display()
+            );
+        }
+    }
+
     fn sync(&mut self) {
         self.synced = Instant::now();
         let active = self.active.and_then(|id| self.all.get(&id));
@@ -284,8 +320,12 @@ impl Segments {
     fn remove(&mut self, id: u64) {
         let Some(segment) = self.all.remove(&id) else { return };
         self.bytes = self.bytes.saturating_sub(segment.len());
-        if let Err(error) = segment.remove() {
-            log::warn!("a segment of the queue on disk stays behind: {error}");
+        match segment.remove() {
+            // Somebody was faster.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                log::warn!("a segment of the queue on disk stays behind: {error}");
+            }
+            _ => {}
         }
     }
 }

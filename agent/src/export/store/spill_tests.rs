@@ -55,6 +55,35 @@ fn what_is_not_done_comes_back_in_its_order() {
 }
 
 #[test]
+fn what_somebody_removes_is_written_anew() {
+    let folder = Folder::new("spill-removed");
+    let path = folder.path("q");
+    let (spill, _) = Spill::open(&path, LIMIT).unwrap();
+    let first = append(&spill, "first");
+    append(&spill, "second");
+    spill.done(first, false);
+    fs::remove_dir_all(&path).unwrap();
+    append(&spill, "third");
+    assert_eq!(list(&path, false).unwrap().len(), 1);
+    fs::remove_file(&list(&path, false).unwrap()[0]).unwrap();
+    spill.sync();
+    assert_eq!(list(&path, false).unwrap().len(), 1);
+    fs::remove_dir_all(&path).unwrap();
+    drop(spill);
+    let (spill, found) = Spill::open(&path, LIMIT).unwrap();
+    assert_eq!(texts(&spill, &found), ["second", "third"]);
+    // A file instead of the folder: nothing is said to be written.
+    fs::remove_dir_all(&path).unwrap();
+    fs::write(&path, "").unwrap();
+    assert!(spill.append(Encoding::Protobuf, 1, b"fourth").is_err());
+    fs::remove_file(&path).unwrap();
+    append(&spill, "fifth");
+    kill(spill);
+    let (spill, found) = Spill::open(&path, LIMIT).unwrap();
+    assert_eq!(texts(&spill, &found), ["second", "third", "fifth"]);
+}
+
+#[test]
 fn two_processes_do_not_send_the_same() {
     let folder = Folder::new("spill-two");
     let (first, _) = Spill::open(&folder.path("q"), LIMIT).unwrap();

@@ -21,9 +21,8 @@ fn urls_without_a_scheme() {
 
 #[test]
 fn schemes_with_any_blank_behind_them() {
-    for blank in
-        ["%09", "\\u0020", "\\u0009", "\\t", "\\\\t", "%20%20", "+", "\t ", ": ", ":", "%2509", "%2520"]
-    {
+    let plain = ["%09", "%0A", "%0d", "%C2%A0", "%c2%a0", "\\u0020", "\\u0009", "\\t", "\\\\t"];
+    for blank in plain.into_iter().chain(["%20%20", "+", "\t ", ": ", ":", "%2509", "%2520"]) {
         let (given, expect) = (format!("Bearer{blank}abcdefgh12"), format!("Bearer{blank}REDACTED"));
         text(&given, &expect, &[Redaction::AuthScheme]);
         let (given, expect) = (format!("Basic{blank}dXNlcjpwYXNz"), format!("Basic{blank}REDACTED"));

@@ -8,11 +8,13 @@ const fn is_blank(byte: u8) -> bool {
 /// Backslashes in front of an escape of JSON at most.
 const SLASHES: usize = 4;
 
-/// The width of the blank that stands at `at`: a space or a tab, also percent-encoded or escaped in JSON.
+/// The width of the blank that stands at `at`: a space or a tab, also escaped in JSON, or any that is percent-encoded.
 pub(super) fn blank(bytes: &[u8], at: usize) -> Option<usize> {
     match bytes.get(at..)? {
         [b' ' | b'+' | b'\t', ..] => Some(1),
-        [b'%', b'2', b'0', ..] | [b'%', b'0', b'9', ..] => Some(3),
+        [b'%', b'2', b'0', ..] | [b'%', b'0', b'9' | b'a'..=b'd' | b'A'..=b'D', ..] => Some(3),
+        // The blank at which no line is broken, U+00A0.
+        [b'%', b'c' | b'C', b'2', b'%', b'a' | b'A', b'0', ..] => Some(6),
         rest @ [b'\\', ..] => {
             let slashes = rest.iter().take(SLASHES).take_while(|byte| **byte == b'\\').count();
             match rest.get(slashes..)? {
