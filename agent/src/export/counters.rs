@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::client::Verdict;
+use crate::span::build::RPC_CODES;
 
 /// Upper bounds of the latency histogram in seconds. The objective is a 95th percentile below 2 s; the
 /// specification's timeout is 10 s.
@@ -37,32 +38,11 @@ pub enum Code {
     NotSent,
 }
 
-/// The names of gRPC's status codes, in their order.
-const GRPC: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http(status) => write!(f, "{status}"),
-            Self::Grpc(code) => f.write_str(GRPC.get(usize::from(*code)).unwrap_or(&"UNKNOWN")),
+            Self::Grpc(code) => f.write_str(RPC_CODES.get(usize::from(*code)).unwrap_or(&"UNKNOWN")),
             Self::Connect => f.write_str("connect"),
             Self::Broken => f.write_str("broken"),
             Self::Timeout => f.write_str("timeout"),

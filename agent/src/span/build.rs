@@ -20,6 +20,7 @@ use spandrel_common::{
 };
 
 use self::fields::{Captured, capture, on_request};
+pub(crate) use self::rpc::CODES as RPC_CODES;
 use super::{
     Kind, Span, Value,
     address::{self, Authority, authority, default_port, forwarded, ip_text, node},

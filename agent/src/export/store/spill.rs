@@ -167,7 +167,10 @@ impl Spill {
         if segments.bytes + size > self.limit || segments.batches >= MAX_BATCHES {
             return Err(Error::Full(self.limit));
         }
-        segments.restore(&self.folder)?;
+        // The others are looked at with `sync`, a second after a batch: there can be many.
+        if segments.active.and_then(|id| segments.all.get(&id)).is_some_and(|segment| !segment.is_there()) {
+            segments.restore(&self.folder)?;
+        }
         let id = match segments.active {
             Some(id) => id,
             None => segments.begin(&self.folder)?,

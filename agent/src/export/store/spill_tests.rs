@@ -78,6 +78,7 @@ fn what_somebody_removes_is_written_anew() {
     assert!(spill.append(Encoding::Protobuf, 1, b"fourth").is_err());
     fs::remove_file(&path).unwrap();
     append(&spill, "fifth");
+    spill.sync();
     kill(spill);
     let (spill, found) = Spill::open(&path, LIMIT).unwrap();
     assert_eq!(texts(&spill, &found), ["second", "third", "fifth"]);

@@ -25,8 +25,8 @@ use crate::{
     },
 };
 
-/// The names of the status codes, in the order of their numbers.
-const CODES: [&str; 17] = [
+/// The names of gRPC's status codes, in the order of their numbers.
+pub(crate) const CODES: [&str; 17] = [
     "OK",
     "CANCELLED",
     "UNKNOWN",
