@@ -15,7 +15,7 @@ use spandrel_common::{
 
 use crate::protocol::{Side, message::Head};
 pub(crate) use pairing::{Begin, Match, Owner, Pairing};
-pub(crate) use streams::{Streams, Taken};
+pub(crate) use streams::{Moved, Streams, Taken};
 
 /// Which end of the connection the traced process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -47,12 +47,18 @@ pub const HTTP2: u8 = 4;
 /// `State::phase`: Kafka, seen by a client.
 pub const KAFKA: u8 = 5;
 
+/// `State::failed`: there is no error number.
+pub const NO_ERRNO: u8 = u8::MAX;
+
 /// `State::method`: any other.
 pub const METHOD_OTHER: u8 = 0;
 /// `State::method`: `HEAD`, whose response has no body.
 pub const METHOD_HEAD: u8 = 1;
 /// `State::method`: `CONNECT`, which opens a tunnel.
 pub const METHOD_CONNECT: u8 = 2;
+
+/// `State::method` of a connection that speaks HTTP/2: it was recognised in the middle.
+pub const MIDWAY: u8 = 3;
 
 /// One direction.
 #[derive(Clone, Copy)]
@@ -103,6 +109,12 @@ impl Flow {
         if self.mode == START { DATA_START } else { 0 }
     }
 
+    /// Whether frames of HTTP/2 are walked through that may turn out to be none: `until` is where the next one would begin.
+    #[inline(always)]
+    pub fn walks(&self) -> bool {
+        self.evidence != 0 || self.chunk_phase != 0
+    }
+
     /// A chunked body begins at a position.
     #[inline(always)]
     pub fn chunked(&mut self, at: u64) {
@@ -112,6 +124,20 @@ impl Flow {
         self.chunk_phase = 0;
         self.framing = 0;
     }
+}
+
+/// What a receive found sent by a call whose own hook had not run yet: the call had not returned, or its thread was kept
+/// from going on.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Ahead {
+    /// Position behind the last of these bytes; 0 if there are none.
+    pub pos: u64,
+    /// Position of the received direction in front of that receive.
+    pub other: u64,
+    /// When the first of these bytes were sent, as far as TCP tells; an instant before that receive, if it does not.
+    /// Nanoseconds.
+    pub time_ns: u64,
 }
 
 /// A connection. Two hooks can work on it at once, each on its own direction; what they share is written
@@ -147,8 +173,6 @@ pub struct State {
     pub pipelined: u8,
     /// Withheld requests whose responses are still to come.
     pub orphans: u8,
-    /// No byte of the response to the last request was seen yet.
-    pub awaiting: u8,
     /// The response that is being sent is an interim one: the request goes on behind it.
     pub interim: u8,
     /// An outbound request that its process's only inbound one caused waits for its response.
@@ -157,9 +181,15 @@ pub struct State {
     pub pieces: u8,
     /// `INJECT_*`, of [`crate::inject`].
     pub inject: u8,
+    /// The connection failed while there was something left to read, or a call was under way: its error number, or
+    /// [`NO_ERRNO`]. For the program it goes on.
+    pub failed: u8,
     /// Bytes that injection has put into the call that is under way. They have sequence numbers, but no place in
     /// the stream as the program knows it.
     pub added: u16,
+    /// 1 if no byte of the response to the last request was seen yet. A word: see [`crate::capture`].
+    pub awaiting: u64,
+    pub ahead: Ahead,
     /// 1 while an inbound request is being worked on. A word, for what ends it: see [`crate::causality`].
     pub open: u64,
     /// The socket's address.
@@ -336,12 +366,14 @@ static EMPTY: State = State {
     method: 0,
     pipelined: 0,
     orphans: 0,
-    awaiting: 0,
     interim: 0,
     single: 0,
     pieces: 0,
     inject: 0,
+    failed: 0,
     added: 0,
+    awaiting: 0,
+    ahead: Ahead { pos: 0, other: 0, time_ns: 0 },
     open: 0,
     sk: 0,
     goroutine: 0,

@@ -310,6 +310,25 @@ pub fn is_request_line(scratch: &Scratch) -> bool {
     bytes.word(end - 8) << 8 == word(b"\0HTTP/1.")
 }
 
+/// Whether the buffer starts with a method of RFC 9110 or 5789 without its first byte.
+#[inline(always)]
+pub fn lacks_first_byte(bytes: Bytes) -> bool {
+    const CUT: [&[u8]; 9] =
+        [b"ET ", b"EAD ", b"OST ", b"UT ", b"ELETE ", b"ONNECT ", b"PTIONS ", b"RACE ", b"ATCH "];
+    let start = bytes.word(0);
+    CUT.iter().any(|cut| start << (64 - 8 * cut.len()) == shifted(cut))
+}
+
+/// A text of at most eight bytes as the highest ones of a word.
+const fn shifted(text: &[u8]) -> u64 {
+    let (mut word, mut at) = (0, 0);
+    while at < text.len() {
+        word = word >> 8 | (text[at] as u64) << 56;
+        at += 1;
+    }
+    word
+}
+
 /// How the body behind the head is delimited.
 #[inline(always)]
 pub fn framing(found: &Found) -> Framing {

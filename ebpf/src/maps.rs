@@ -21,6 +21,10 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(limits::RING_BYTES as u32, 
 #[btf_map]
 pub static SOCKETS: SkStorage<State> = SkStorage::new();
 
+/// The call that a hook last looked at, by task. See [`crate::kernel::preempt`].
+#[btf_map]
+pub static CALLS: crate::kernel::preempt::Calls = crate::kernel::preempt::Calls::new();
+
 /// State of a connection by the address of its socket (system call profile). The loader sets its size to
 /// 1 where the socket profile is in use.
 #[map]
@@ -100,6 +104,11 @@ pub static GO_FUNCTIONS: aya_ebpf::maps::LruHashMap<[u64; 2], crate::causality::
 #[map]
 pub static RUNTIMES: HashMap<u32, u8> =
     HashMap::with_max_entries(limits::PROCESSES, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+
+/// What programs of some names run on, by `comm`: see `spandrel_common::limits::NAMES`. Written by the agent at the start.
+#[map]
+pub static NAMES: HashMap<[u8; 16], u8> =
+    HashMap::with_max_entries(limits::NAMES, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
 
 /// Threads that have read a request. Written and read by `causality`.
 #[map]
@@ -185,6 +194,17 @@ pub fn inherit_runtime(parent: u32, child: u32) {
     if runtime != 0 {
         // Without room it is recognised a little later, by userspace.
         let _ = RUNTIMES.insert(child, runtime, 0);
+    }
+}
+
+/// What the running process has just executed tells by its name what it runs on, or nothing.
+#[inline(always)]
+pub fn name_runtime(tgid: u32, name: &[u8; 16]) {
+    // SAFETY: one byte is copied out; the agent writes it once.
+    match unsafe { NAMES.get(name) }.copied() {
+        // Without room it is recognised a little later, by userspace.
+        Some(runtime) => drop(RUNTIMES.insert(tgid, runtime, 0)),
+        None => forget_runtime(tgid),
     }
 }
 

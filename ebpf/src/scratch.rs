@@ -76,6 +76,14 @@ pub struct Moved {
     pub crossed: u32,
     /// 1 once it is clear that the connection is to be left alone.
     pub left: u32,
+    /// 1 if bytes of this direction moved before the first that a hook saw. Only told while nothing else is known.
+    pub joined: u32,
+    /// 1 if something was sent of which no hook has told. Only for what is received while nothing else is known.
+    pub ahead: u32,
+    /// 1 if the receive of an answer was seen before this call, which sent what it answers.
+    pub late: u32,
+    /// Position of the other direction by its own hooks.
+    pub there: u64,
     /// Bytes in front of the first message, which belong to none.
     pub lead: u64,
     /// The byte that counts as the first of these although an earlier call moved it; 0 if there is none.

@@ -198,6 +198,7 @@ impl Capture {
         if let Err(error) = self.kernel.set_policy(kernel_sampler) {
             log::error!("reload: the kernel side keeps its sampler: {error}");
         }
+        self.rest.registry.redact(&policy.redaction);
         self.rest.builder.set_policy(policy, sampler, rules);
         if let Some(selectors) = selectors {
             let reselected =
@@ -276,6 +277,13 @@ impl Capture {
                     log::warn!(
                         "a server refused a request with a traceparent that was put in: requests to it are left alone \
                          for ten minutes (counter peers_refused; --propagation off leaves all alone)"
+                    );
+                }
+                if grown(Counter::HooksSkipped) > 0 && self.last.get(Counter::HooksSkipped) == 0 {
+                    log::warn!(
+                        "the kernel left out hooks while a task that runs one was interrupted: requests may be missing \
+                         or have gaps (counter hooks_skipped, ARCHITECTURE.md, \"What is not seen\"); fewer threads \
+                         than processors, or a kernel before 7.0, help"
                     );
                 }
                 self.rest.stats.kernel(grown(Counter::RequestsLost), grown(Counter::RequestsUnsampled));

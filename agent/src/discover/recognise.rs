@@ -6,7 +6,7 @@ use std::{
     fs::File,
     io::{BufRead as _, BufReader, Read as _},
     os::unix::fs::MetadataExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use spandrel_common::{limits::PROCESSES, runtime::Runtime};
@@ -22,6 +22,27 @@ const MAX_MAPS: usize = 4096;
 
 /// What every program with tokio's runtime in it can say: one of its panic messages, since 1.0.
 const TOKIO: &[u8] = b"Tokio 1.x runtime";
+
+/// Names of executables that are a runtime by themselves. The kernel side knows them, too: they begin to serve before
+/// an answer from here could be there.
+pub const NAMES: [(&str, Runtime); NAMES_LEN] = [
+    ("nginx", Runtime::Nginx),
+    ("nginx-debug", Runtime::Nginx),
+    ("openresty", Runtime::Nginx),
+    ("angie", Runtime::Nginx),
+    ("tengine", Runtime::Nginx),
+    ("envoy", Runtime::Loops),
+    ("haproxy", Runtime::Loops),
+    ("varnishd", Runtime::Loops),
+    ("cache-main", Runtime::Loops),
+    ("lighttpd", Runtime::Loops),
+    ("h2o", Runtime::Loops),
+    ("trafficserver", Runtime::Loops),
+    ("squid", Runtime::Loops),
+    ("deno", Runtime::Loops),
+];
+const NAMES_LEN: usize = 14;
+const _: () = assert!(NAMES_LEN <= spandrel_common::limits::NAMES as usize, "the kernel side has room for all");
 
 /// Executables whose answer is remembered: a server that forks for each connection is searched once.
 const MAX_KNOWN: usize = 256;
@@ -83,11 +104,11 @@ fn recognise(pid: u32) -> Runtime {
     if let Some(runtime) = by_name(&facts) {
         return runtime;
     }
-    let executable = PathBuf::from(format!("/proc/{pid}/exe"));
+    let executable = look.path("exe");
     if go::version(&executable).is_some() {
         return Runtime::Go;
     }
-    if let Some(runtime) = mapped(pid) {
+    if let Some(runtime) = mapped(&look.path("maps")) {
         return runtime;
     }
     match File::open(&executable) {
@@ -104,10 +125,10 @@ fn recognise(pid: u32) -> Runtime {
 
 fn by_name(facts: &Facts) -> Option<Runtime> {
     let name = facts.executable_name();
+    if let Some((_, runtime)) = NAMES.iter().find(|(known, _)| *known == name) {
+        return Some(*runtime);
+    }
     Some(match name {
-        "nginx" | "openresty" | "angie" | "tengine" | "nginx-debug" => Runtime::Nginx,
-        "envoy" | "haproxy" | "varnishd" | "cache-main" | "lighttpd" | "h2o" | "trafficserver" | "squid"
-        | "deno" => Runtime::Loops,
         // A Go program.
         "frankenphp" => return None,
         _ => match Language::of(facts)? {
@@ -126,7 +147,7 @@ fn by_name(facts: &Facts) -> Option<Runtime> {
 }
 
 /// By a library that only one runtime has.
-fn mapped(pid: u32) -> Option<Runtime> {
+fn mapped(maps: &Path) -> Option<Runtime> {
     const LIBRARIES: [(&str, Runtime); 7] = [
         ("/libjvm.so", Runtime::Jvm),
         ("/libcoreclr.so", Runtime::DotNet),
@@ -136,7 +157,7 @@ fn mapped(pid: u32) -> Option<Runtime> {
         ("/libruby", Runtime::Ruby),
         ("/libphp", Runtime::Php),
     ];
-    let maps = BufReader::new(File::open(format!("/proc/{pid}/maps")).ok()?);
+    let maps = BufReader::new(File::open(maps).ok()?);
     maps.split(b'\n').take(MAX_MAPS).map_while(Result::ok).find_map(|line| {
         let line = String::from_utf8_lossy(&line).into_owned();
         LIBRARIES.iter().find(|(name, _)| line.contains(name)).map(|(_, runtime)| *runtime)

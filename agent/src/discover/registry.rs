@@ -6,7 +6,6 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    path::PathBuf,
     sync::Arc,
 };
 
@@ -26,7 +25,7 @@ use super::{
     runtime::Language,
     select::{Ignored, Selected, Selectors, Verdict},
 };
-use crate::config::settings::ResourceConfig;
+use crate::{config::settings::ResourceConfig, span::redact, stats::Stats};
 
 /// Traced processes that are remembered: as many as the kernel side remembers.
 const MAX_TRACED: usize = PROCESSES as usize;
@@ -100,11 +99,17 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// An empty registry. `resource` is the agent's own.
-    pub fn new(selectors: Selectors, resource: &ResourceConfig) -> Self {
+    /// An empty registry. `resource` is the agent's own. What resources may not show is redacted by `redaction` and
+    /// counted in `stats`.
+    pub fn new(
+        selectors: Selectors,
+        resource: &ResourceConfig,
+        redaction: redact::Policy,
+        stats: Arc<Stats>,
+    ) -> Self {
         Self {
             selectors,
-            describer: Describer::new(Host::read(), resource),
+            describer: Describer::new(Host::read(), resource, redaction, stats),
             agent: std::process::id(),
             traced: HashMap::new(),
             ended: VecDeque::new(),
@@ -121,6 +126,15 @@ impl Registry {
     /// Takes other selectors for what is decided from now on; gives those before. Follow it by a [`Self::scan`].
     pub fn reselect(&mut self, selectors: Selectors) -> Selectors {
         std::mem::replace(&mut self.selectors, selectors)
+    }
+
+    /// Redacts resources by other choices: those of living processes are made again.
+    pub fn redact(&mut self, redaction: &redact::Policy) {
+        if self.describer.redact(redaction) {
+            for traced in self.traced.values_mut().filter(|traced| traced.ended_ns.is_none()) {
+                traced.resource = None;
+            }
+        }
     }
 
     /// A process is no longer traced.
@@ -362,9 +376,10 @@ impl Registry {
             *traced = Traced::new(traced.selected, parent);
         }
         let facts = self.facts(pid);
-        let files = ProcessFiles::new(pid);
-        let go =
-            Language::of(&facts).is_none().then(|| go::version(&PathBuf::from(format!("/proc/{pid}/exe"))));
+        let look = Look::at(pid);
+        let files = ProcessFiles::new(look.as_ref().map_or(pid, Look::thread));
+        let look = look.filter(|_| Language::of(&facts).is_none());
+        let go = look.map(|look| go::version(&look.path("exe")));
         let resource = Arc::new(self.describer.describe(&facts, &files, go.flatten()));
         if !self.traced.contains_key(&pid) {
             self.insert(pid, Traced::new(Selected::Everything, 0));

@@ -5,8 +5,11 @@
 //!
 //! `telemetry.sdk.*` names this agent and the language that it is written in, as the conventions define
 //! them; what the service is written in is `process.runtime.*`.
+//!
+//! What a process says of itself, in its variables and arguments, may hold secrets. It is redacted here, where every
+//! exporter, the metrics and the console have it from.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use uuid::{Uuid, uuid};
 
@@ -15,7 +18,7 @@ use crate::{
     config::settings::ResourceConfig,
     span::{
         Attribute, Value,
-        redact::{Names, Policy, Redactor, SECRET_NAMES},
+        redact::{Policy, Redactor},
     },
     stats::Stats,
 };
@@ -43,22 +46,35 @@ pub(super) struct Describer {
     /// Where the agent runs and so do the services: its own declared attributes but `service.*`.
     common: Vec<(String, String)>,
     command_args: bool,
+    redactor: Redactor,
+    stats: Arc<Stats>,
     last: u64,
 }
 
 impl Describer {
-    pub(super) fn new(host: Host, config: &ResourceConfig) -> Self {
+    /// What is redacted is counted in `stats`.
+    pub(super) fn new(host: Host, config: &ResourceConfig, redaction: Policy, stats: Arc<Stats>) -> Self {
         let ResourceConfig { service_name: _, attributes, command_args } = config;
         let mut common = attributes.clone();
         common.retain(|(key, _)| !key.starts_with("service."));
-        Self { host, common, command_args: *command_args, last: 0 }
+        Self { host, common, command_args: *command_args, redactor: Redactor::new(redaction), stats, last: 0 }
+    }
+
+    /// Redacts by other choices from now on. Gives whether they are others.
+    pub(super) fn redact(&mut self, redaction: &Policy) -> bool {
+        let changed = self.redactor.policy() != redaction;
+        if changed {
+            self.redactor = Redactor::new(redaction.clone());
+        }
+        changed
     }
 
     /// The resource of a process. `go` is the version of Go that its executable was built with.
     pub(super) fn describe(&mut self, facts: &Facts, files: &dyn Files, go: Option<String>) -> Resource {
         self.last += 1;
-        let Self { host, common, command_args, last } = self;
-        let service = name::service_name(facts, files);
+        let Self { host, common, command_args, redactor, stats, last } = self;
+        let safe = |text: &str| redactor.text(text, stats).into_owned();
+        let service = safe(&service_name(facts, files, redactor));
         let mut all = Attributes::default();
         all.text("service.name", &service);
         all.known("telemetry.sdk.name", "spandrel");
@@ -67,7 +83,8 @@ impl Describer {
         all.known("telemetry.distro.name", "spandrel");
         all.known("telemetry.distro.version", env!("CARGO_PKG_VERSION"));
         for (key, value) in name::declared_attributes(facts).into_iter().take(MAX_DECLARED) {
-            all.add(Cow::Owned(key), Value::Str(value.into()));
+            let value = redactor.attribute(&key, &value, stats).into();
+            all.add(Cow::Owned(safe(&key)), Value::Str(value));
         }
         // Without a start time the process is gone; then the resource's number tells it apart.
         let start = facts.start_ticks.map_or_else(|| format!("#{last}"), |ticks| ticks.to_string());
@@ -79,13 +96,13 @@ impl Describer {
             let time = humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + started);
             all.text("process.creation.time", &time.to_string());
         }
-        all.text("process.executable.name", facts.executable_name());
+        all.text("process.executable.name", &safe(facts.executable_name()));
         if facts.exe.starts_with('/') {
-            all.text("process.executable.path", &facts.exe);
+            all.text("process.executable.path", &safe(&facts.exe));
         }
-        all.text("process.command", facts.args.first().map_or("", String::as_str));
+        all.text("process.command", &safe(facts.args.first().map_or("", String::as_str)));
         if *command_args && !facts.args.is_empty() {
-            all.add(Cow::Borrowed("process.command_args"), Value::Strs(shown(&facts.args)));
+            all.add(Cow::Borrowed("process.command_args"), Value::Strs(shown(&facts.args, redactor, stats)));
         }
         if let Some(uid) = facts.uid {
             all.text("process.owner", &owner(uid, files).unwrap_or_default());
@@ -101,23 +118,33 @@ impl Describer {
         all.known("host.arch", host.arch);
         all.known("os.type", "linux");
         for (key, value) in common {
-            all.add(Cow::Owned(key.clone()), Value::Str(value.as_str().into()));
+            let value = redactor.attribute(key, value, stats).into();
+            all.add(Cow::Owned(safe(key)), Value::Str(value));
         }
         Resource { id: *last, service: service.into(), attributes: all.0 }
     }
 }
 
+/// The name of a process's service, guessed from arguments that show no secrets: cut out of its argument a secret may
+/// not look like one any more.
+fn service_name(facts: &Facts, files: &dyn Files, redactor: &Redactor) -> String {
+    // Arguments that are not shown themselves are not counted.
+    let args = shown(&facts.args, redactor, &Stats::default());
+    if args.iter().zip(&facts.args).all(|(shown, arg)| **shown == **arg) {
+        return name::service_name(facts, files);
+    }
+    let args = args.into_iter().map(String::from).collect();
+    name::service_name(&Facts { args, ..facts.clone() }, files)
+}
+
 /// Arguments without what looks like a secret: the values of options with such names, and what shows it by its form.
-fn shown(args: &[String]) -> Box<[Box<str>]> {
-    let (redactor, names) = (Redactor::new(Policy::default()), Names::new(SECRET_NAMES));
-    // Resources are no spans; what is hidden in them is not counted.
-    let uncounted = Stats::default();
-    let mut value = false;
+fn shown(args: &[String], redactor: &Redactor, stats: &Stats) -> Box<[Box<str>]> {
+    let mut name = "";
     args.iter()
         .map(|arg| {
             let option = arg.starts_with('-') && !arg.contains('=');
-            let hide = std::mem::replace(&mut value, option && names.has(arg.as_bytes())) && !option;
-            if hide { "REDACTED".into() } else { redactor.text(arg.as_str(), &uncounted).into() }
+            let of = std::mem::replace(&mut name, if option { arg } else { "" });
+            redactor.attribute(if option { "" } else { of }, arg, stats).into()
         })
         .collect()
 }
@@ -165,6 +192,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+    use crate::stats::Redaction;
 
     #[test]
     fn arguments_show_no_secrets() {
@@ -181,7 +209,66 @@ mod tests {
             "c",
             "http://REDACTED:REDACTED@h/",
         ];
-        assert_eq!(shown(&args).iter().map(|arg| &**arg).collect::<Vec<_>>(), expect);
+        let (redactor, stats) = (Redactor::new(Policy::default()), Stats::default());
+        assert_eq!(shown(&args, &redactor, &stats).iter().map(|arg| &**arg).collect::<Vec<_>>(), expect);
+        assert_eq!(stats.redactions(Redaction::SecretName), 2);
+        assert_eq!(stats.redactions(Redaction::UrlCredentials), 1);
+    }
+
+    #[test]
+    fn what_a_process_says_of_itself_shows_no_secrets() {
+        let declared = "api_key=canary-1,team%20token=canary-2,db.url=postgres://u:canary-3@h/d,\
+                        note=AKIAIOSFODNN7CANARY4,team=blue,x.AKIAIOSFODNN7CANARY4=1,deep=%2574oken%253Dcanary-5,\
+                        service.namespace=token%3Dcanary-6";
+        let mut facts = Facts {
+            args: ["ruby", "--token", "canary-7", "redis://u:canary-8@h/", "-Dsecret=canary-9"]
+                .map(str::to_owned)
+                .into(),
+            variables: vec![
+                ("OTEL_RESOURCE_ATTRIBUTES", declared.to_owned()),
+                ("OTEL_SERVICE_NAME", "shop password=canary-10".to_owned()),
+            ],
+            ..shop()
+        };
+        let config = ResourceConfig {
+            service_name: None,
+            attributes: vec![("my.secret".to_owned(), "canary-11".to_owned())],
+            command_args: true,
+        };
+        let files = HashMap::<&str, &str>::new();
+        let stats = Arc::<Stats>::default();
+        let mut describer = Describer::new(host(), &config, Policy::default(), Arc::clone(&stats));
+        let resource = describer.describe(&facts, &files, None);
+        let all = format!("{resource:?}");
+        assert!(!all.contains("canary") && !all.contains("CANARY"), "{all}");
+        assert_eq!(&*resource.service, "shop password=REDACTED");
+        for (key, value) in [
+            ("service.name", "shop password=REDACTED"),
+            ("api_key", "REDACTED"),
+            ("db.url", "postgres://REDACTED:REDACTED@h/d"),
+            ("note", "REDACTED"),
+            ("team", "blue"),
+            ("my.secret", "REDACTED"),
+        ] {
+            assert_eq!(text(&resource, key), Some(value), "{key}");
+        }
+        assert_eq!(stats.redactions(Redaction::AwsKey), 2);
+        assert_eq!(stats.redactions(Redaction::UrlCredentials), 2);
+        assert!(stats.redactions(Redaction::SecretName) >= 7);
+
+        // A name that is guessed from arguments.
+        facts.variables.clear();
+        for script in ["AKIAIOSFODNN7CANARY4.rb", "https://u:canary-1@h", "/x/token=canary-2.rb"] {
+            facts.args = vec!["ruby".to_owned(), script.to_owned()];
+            let facts = Facts { exe: "/usr/bin/ruby".to_owned(), ..facts.clone() };
+            let service = describer.describe(&facts, &files, None).service;
+            assert!(!service.contains("canary") && !service.contains("CANARY"), "{service}");
+        }
+
+        assert!(!describer.redact(&Policy::default()));
+        assert!(describer.redact(&Policy { names: vec!["team".into()], ..Policy::default() }));
+        facts.variables = vec![("OTEL_RESOURCE_ATTRIBUTES", "team=blue".to_owned())];
+        assert_eq!(text(&describer.describe(&facts, &files, None), "team"), Some("REDACTED"));
     }
 
     fn host() -> Host {
@@ -193,6 +280,10 @@ mod tests {
             boot_seconds: 1_700_000_000,
             ticks_per_second: 100,
         }
+    }
+
+    fn describer(config: &ResourceConfig) -> Describer {
+        Describer::new(host(), config, Policy::default(), Arc::default())
     }
 
     fn text<'a>(resource: &'a Resource, key: &str) -> Option<&'a str> {
@@ -220,7 +311,7 @@ mod tests {
     #[test]
     fn a_process_is_described() {
         let files = HashMap::from([("/etc/passwd", "root:x:0:0::/:\nwww-data:x:33:33::/:\n")]);
-        let resource = Describer::new(host(), &ResourceConfig::default()).describe(&shop(), &files, None);
+        let resource = describer(&ResourceConfig::default()).describe(&shop(), &files, None);
         for (key, value) in [
             ("service.name", "shop"),
             ("process.creation.time", "2023-11-14T22:15:23Z"),
@@ -245,7 +336,7 @@ mod tests {
     fn an_instance_keeps_its_id_and_shares_it_with_no_other() {
         let files = HashMap::<&str, &str>::new();
         let id = |facts: &Facts| {
-            let resource = Describer::new(host(), &ResourceConfig::default()).describe(facts, &files, None);
+            let resource = describer(&ResourceConfig::default()).describe(facts, &files, None);
             text(&resource, "service.instance.id").unwrap().to_owned()
         };
         let first = id(&shop());
@@ -272,7 +363,7 @@ mod tests {
             "service.name=cart,service.instance.id=a-1,deployment.environment.name=test,telemetry.sdk.name=x";
         let facts = Facts { variables: vec![("OTEL_RESOURCE_ATTRIBUTES", declared.to_owned())], ..shop() };
         let files = HashMap::<&str, &str>::new();
-        let resource = Describer::new(host(), &config).describe(&facts, &files, Some("1.22".to_owned()));
+        let resource = describer(&config).describe(&facts, &files, Some("1.22".to_owned()));
         assert_eq!(text(&resource, "service.name"), Some("cart"));
         assert_eq!(text(&resource, "service.instance.id"), Some("a-1"));
         assert_eq!(text(&resource, "deployment.environment.name"), Some("test"));

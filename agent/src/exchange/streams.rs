@@ -1,7 +1,8 @@
 //! Requests and responses that share a connection, matched by the numbers of their streams.
 //!
-//! On the client's end a response can be told before its request: the request's bytes left before anybody told of them.
-//! What comes of a stream that is newer than every request waits for that.
+//! What is sent is told when the call returns, and the answer can be told before: another thread has received it. So on
+//! the client's end, what comes of a stream that is newer than every request waits for that; and on either end, what
+//! would end a stream of which something was sent that nobody has told of yet ([`Moved::crossed`]) waits for that.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -38,6 +39,7 @@ const DOUBT_NS: u64 = 1_000_000_000;
 
 /// `REFUSED_STREAM` (RFC 9113, section 7), which is what GOAWAY says of streams that it does not count.
 const REFUSED: u32 = 7;
+const REFUSAL: Outcome = Outcome::Reset { by: Side::Response, code: REFUSED };
 
 /// A request whose response is not complete.
 #[derive(Debug)]
@@ -52,6 +54,16 @@ struct Open {
     gap: bool,
     /// When bytes of the response side were missed; nothing was heard of the stream since.
     doubt: Option<u64>,
+    /// It is over, since when; what this end has sent of it may still be told.
+    over: Option<(Outcome, u64)>,
+}
+
+/// When the bytes of a step moved.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moved {
+    pub(crate) last_ns: u64,
+    /// They were received, and others had been sent of which nothing was told yet.
+    pub(crate) crossed: bool,
 }
 
 /// The exchanges of a connection that are open.
@@ -60,11 +72,18 @@ pub(crate) struct Streams {
     open: BTreeMap<u64, Open>,
     /// Bytes of their heads.
     heads: usize,
-    /// The newest stream that the client has opened.
+    /// The first stream since when no request was missed, and the newest that the client has opened.
+    oldest: Option<u64>,
     newest: u64,
-    early: VecDeque<(Step, u64)>,
+    /// The server does nothing about streams above this one.
+    refused: Option<u64>,
+    early: VecDeque<(Step, Moved)>,
+    /// Some of these were given up.
+    forgot: bool,
     /// Some stream may be in doubt.
     doubts: bool,
+    /// Some stream is over, but for what is still to be told.
+    overs: bool,
 }
 
 /// What a step was.
@@ -97,21 +116,23 @@ impl Streams {
             trailers: None,
             gap: exchange.gap,
             doubt: None,
+            over: None,
         };
-        self.newest = 1;
+        (self.oldest, self.newest) = (Some(1), 1);
         self.heads = open.heads();
         self.open.insert(1, open);
     }
 
-    /// Takes a step that moved until `last_ns`. `begin` is asked for the place of a request that begins with it.
+    /// Takes a step. `begin` is asked for the place of a request that begins with it.
     pub(crate) fn take(
         &mut self,
         step: Step,
-        last_ns: u64,
+        moved: Moved,
         begin: impl FnOnce(u64) -> Begin,
         connection: &Arc<Connection>,
         out: &mut Vec<Exchange>,
     ) -> Taken {
+        let last_ns = moved.last_ns;
         match step {
             Step::Fields { side: Side::Request, stream, fields, end, .. } => {
                 self.requested(stream, fields, end, begin, connection, out)
@@ -129,10 +150,10 @@ impl Streams {
             }
             Step::Refused { side, above } => {
                 if side == Side::Response {
-                    let refused = Outcome::Reset { by: side, code: REFUSED };
+                    self.refused = Some(self.refused.map_or(above, |before| before.min(above)));
                     for (_, open) in self.open.split_off(&above.saturating_add(1)) {
                         self.heads = self.heads.saturating_sub(open.heads());
-                        out.push(finish(open, connection, (refused, last_ns)));
+                        out.push(finish(open, connection, (REFUSAL, last_ns)));
                     }
                 }
                 Taken::Other
@@ -141,13 +162,10 @@ impl Streams {
             | Step::Content { side: Side::Response, stream, .. }
             | Step::Reset { stream, .. } => {
                 if stream > self.newest && connection.role == Role::Client {
-                    self.early.push_back((step, last_ns));
-                    while self.early.len() > EARLY || self.early_heads() > EARLY_HEADS {
-                        self.early.pop_front();
-                    }
+                    self.await_request(step, moved);
                     return Taken::Other;
                 }
-                self.answered(stream, step, last_ns, connection, out)
+                self.answered(stream, step, moved, connection, out)
             }
         }
     }
@@ -189,17 +207,83 @@ impl Streams {
             response_body: 0,
             trailers: None,
             doubt: None,
+            over: None,
         };
+        self.oldest.get_or_insert(stream);
+        if self.refused.is_some_and(|above| stream > above) {
+            // It crossed the word that said so.
+            let start_ns = open.begin.start_ns;
+            self.heads = self.heads.saturating_sub(open.heads());
+            out.push(finish(open, connection, (REFUSAL, start_ns)));
+            return Taken::Request;
+        }
         self.open.insert(stream, open);
+        Taken::Request
+    }
+
+    /// Keeps a step that came before its request.
+    fn await_request(&mut self, step: Step, moved: Moved) {
+        if let (
+            Some((Step::Content { stream, len, end, .. }, last)),
+            Step::Content { stream: of, len: more, end: ends, .. },
+        ) = (self.early.back_mut(), &step)
+            && stream == of
+        {
+            *len = len.saturating_add(*more);
+            *end |= *ends;
+            *last = moved;
+            return;
+        }
+        self.early.push_back((step, moved));
+        while self.early.len() > EARLY || self.early_heads() > EARLY_HEADS {
+            self.early.pop_front();
+            self.forgot = true;
+        }
+    }
+
+    /// An event is over that told of bytes of this side. `end_ns`: of the last of them.
+    pub(crate) fn told(
+        &mut self,
+        side: Side,
+        end_ns: u64,
+        connection: &Arc<Connection>,
+        out: &mut Vec<Exchange>,
+    ) {
+        let own = if connection.role == Role::Client { Side::Request } else { Side::Response };
+        if side != own {
+            return;
+        }
         if !self.early.is_empty() {
             self.overtaken(connection, out);
+            if std::mem::take(&mut self.forgot) {
+                self.gap(Side::Response, end_ns);
+            }
         }
-        Taken::Request
+        if std::mem::take(&mut self.overs) {
+            self.finish_all(|open| open.over, connection, out);
+        }
+    }
+
+    /// Ends those of which `end` knows how.
+    fn finish_all(
+        &mut self,
+        end: impl Fn(&Open) -> Option<(Outcome, u64)>,
+        connection: &Arc<Connection>,
+        out: &mut Vec<Exchange>,
+    ) {
+        let streams: Vec<_> =
+            self.open.iter().filter_map(|(stream, open)| Some((*stream, end(open)?))).collect();
+        for (stream, end) in streams {
+            if let Some(open) = self.open.remove(&stream) {
+                self.heads = self.heads.saturating_sub(open.heads());
+                out.push(finish(open, connection, end));
+            }
+        }
     }
 
     /// Bytes of the heads that wait for their requests.
     fn early_heads(&self) -> usize {
-        let head = |(step, _): &(Step, u64)| match step {
+        let head = |(step, _): &(Step, Moved)| match step {
             Step::Fields { fields, .. } => fields.head.bytes().len(),
             _ => 0,
         };
@@ -208,13 +292,13 @@ impl Streams {
 
     /// Takes what came before its request.
     fn overtaken(&mut self, connection: &Arc<Connection>, out: &mut Vec<Exchange>) {
-        for (step, last_ns) in std::mem::take(&mut self.early) {
+        for (step, moved) in std::mem::take(&mut self.early) {
             match step {
                 Step::Fields { stream, .. } | Step::Content { stream, .. } | Step::Reset { stream, .. } => {
                     if stream > self.newest {
-                        self.early.push_back((step, last_ns));
+                        self.early.push_back((step, moved));
                     } else {
-                        self.answered(stream, step, last_ns, connection, out);
+                        self.answered(stream, step, moved, connection, out);
                     }
                 }
                 Step::Refused { .. } | Step::Lost { .. } => {}
@@ -227,13 +311,15 @@ impl Streams {
         &mut self,
         stream: u64,
         step: Step,
-        last_ns: u64,
+        Moved { last_ns, crossed }: Moved,
         connection: &Arc<Connection>,
         out: &mut Vec<Exchange>,
     ) -> Taken {
         let Some(open) = self.open.get_mut(&stream) else {
             let answer = matches!(&step, Step::Fields { fields, .. } if fields.status.is_some());
-            return if answer { Taken::Orphan } else { Taken::Other };
+            // Of one whose request was seen, and which is over, the other side may not have heard yet that it is.
+            let over = self.oldest.is_some_and(|oldest| (oldest..=self.newest).contains(&stream));
+            return if answer && !over { Taken::Orphan } else { Taken::Other };
         };
         let end = match step {
             Step::Fields { fields, end, .. } => {
@@ -250,15 +336,24 @@ impl Streams {
             Step::Refused { .. } | Step::Lost { .. } => None,
         };
         open.doubt = None;
-        if let (Some(outcome), Some(open)) = (end, end.and_then(|_| self.open.remove(&stream))) {
+        let Some(outcome) = end else { return Taken::Other };
+        let over = open.over.filter(|(_, over_ns)| *over_ns < last_ns).unwrap_or((outcome, last_ns));
+        let awaits = connection.role == Role::Server || !open.sent;
+        if crossed && awaits {
+            open.over = Some(over);
+            self.overs = true;
+        } else if let Some(open) = self.open.remove(&stream) {
             self.heads = self.heads.saturating_sub(open.heads());
-            out.push(finish(open, connection, (outcome, last_ns)));
+            out.push(finish(open, connection, over));
         }
         Taken::Other
     }
 
     /// Bytes of a side are missing.
     pub(crate) fn gap(&mut self, side: Side, now_ns: u64) {
+        if side == Side::Request {
+            self.oldest = None;
+        }
         for open in self.open.values_mut() {
             match side {
                 Side::Request => open.gap |= !open.sent,
@@ -273,6 +368,11 @@ impl Streams {
 
     /// Ends what is in doubt for too long.
     fn settle(&mut self, now_ns: u64, connection: &Arc<Connection>, out: &mut Vec<Exchange>) {
+        if self.overs {
+            let long = |(_, over_ns): &(Outcome, u64)| now_ns.saturating_sub(*over_ns) > DOUBT_NS;
+            self.finish_all(|open| open.over.filter(long), connection, out);
+            self.overs = self.open.values().any(|open| open.over.is_some());
+        }
         if !self.doubts {
             return;
         }
@@ -299,9 +399,10 @@ impl Streams {
         self.early = VecDeque::new();
         self.heads = 0;
         for (_, open) in std::mem::take(&mut self.open) {
-            out.push(match open.doubt {
-                Some(since) => finish_unseen(open, connection, since),
-                None => finish(open, connection, end),
+            out.push(match (open.over, open.doubt) {
+                (Some(over), _) => finish(open, connection, over),
+                (None, Some(since)) => finish_unseen(open, connection, since),
+                (None, None) => finish(open, connection, end),
             });
         }
     }
@@ -333,7 +434,8 @@ fn without_version(head: &Head) -> Head {
     let (line, rest) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
     let version = line.windows(6).rposition(|text| text == b" HTTP/").unwrap_or(line.len());
     let mut text = Zeroizing::new(Vec::with_capacity(bytes.len()));
-    text.extend_from_slice(line.get(..version).unwrap_or(line));
+    text.extend_from_slice(line.get(..version).unwrap_or(line).trim_ascii_end());
+    text.push(b'\r');
     text.extend_from_slice(rest);
     Head::copy(&text, head.truncated)
 }

@@ -21,6 +21,7 @@ use spandrel_common::{
 };
 
 use self::fields::{Captured, capture, on_request};
+pub(crate) use self::rpc::CODES as RPC_CODES;
 use super::{
     Kind, Span, Value,
     address::{self, Authority, authority, default_port, forwarded, ip_text, node},
@@ -70,6 +71,8 @@ struct Request<'a> {
     content_type: Option<&'a [u8]>,
     /// `grpc-timeout`.
     timeout: Option<&'a [u8]>,
+    /// It names the version of the Connect protocol.
+    connect: bool,
     context: Context<'a>,
     /// The values of [`OptIn::request_fields`], by their places there.
     captured: Captured<'a>,
@@ -97,12 +100,14 @@ impl<'a> Request<'a> {
             user_agent: None,
             content_type: None,
             timeout: None,
+            connect: false,
             context: Context { parent: None, state: None, bad_parent: false },
             captured: Vec::new(),
         };
         // All others are only looked at if any is captured.
         let known = |first: u8| matches!(first.to_ascii_lowercase(), b'f' | b'h' | b't' | b'u' | b'x');
-        let call = |first: u8| protocol == Protocol::Http2 && matches!(first, b'c' | b'g');
+        let calls = protocol == Protocol::Http2 || request.line.method == b"POST";
+        let call = |first: u8| calls && matches!(first.to_ascii_lowercase(), b'c' | b'g');
         for (name, value) in lines.beginning(|first| known(first) || call(first) || !fields.is_empty()) {
             let is = |usual: &[u8]| is_name(name, usual);
             // Of a field that should come once, the first one counts.
@@ -112,7 +117,7 @@ impl<'a> Request<'a> {
                 10 if is(b"User-Agent") => request.user_agent = request.user_agent.or(Some(value)),
                 10 if is(b"tracestate") => extract.tracestate(value),
                 11 if is(b"traceparent") => extract.traceparent(value),
-                12 if is(b"content-type") => request.content_type = request.content_type.or(Some(value)),
+                12 if is(b"Content-Type") => request.content_type = request.content_type.or(Some(value)),
                 12 if is(b"grpc-timeout") => request.timeout = request.timeout.or(Some(value)),
                 15 if is(b"X-Forwarded-For") => {
                     request.forwarded_for = request.forwarded_for.or(Some(value));
@@ -123,12 +128,18 @@ impl<'a> Request<'a> {
                 17 if is(b"X-Forwarded-Proto") => {
                     request.forwarded_proto = request.forwarded_proto.or(Some(value));
                 }
+                24 if is(b"Connect-Protocol-Version") => request.connect = true,
                 _ => {}
             }
             capture(&mut request.captured, fields, name, value);
         }
         request.context = extract.finish();
         request
+    }
+
+    /// What was asked for is among the fields that are not known.
+    fn is_placeless(&self, exchange: &Exchange) -> bool {
+        exchange.protocol == Protocol::Http2 && exchange.gap && self.line.target.is_empty()
     }
 
     /// A parameter of `Forwarded`, else the first element of its older relative.
@@ -188,9 +199,9 @@ impl Builder {
         (self.policy, self.sampler, self.rules) = (policy, sampler, rules);
     }
 
-    /// Sets another anchor, for the spans that end from now on: the Unix clock may have been corrected.
-    pub const fn set_clock(&mut self, clock: ClockAnchor) {
-        self.clock = clock;
+    /// Takes a later reading, for the spans that end from now on: the Unix clock may have been stepped.
+    pub const fn set_clock(&mut self, read: ClockAnchor) {
+        self.clock = self.clock.corrected(read);
     }
 
     /// Builds the span of an exchange. `None` means that it is not sampled, which is counted here.
@@ -212,11 +223,10 @@ impl Builder {
             return None;
         };
         let mut out = Attributes::new(self.policy.limits, &self.redactor, &self.stats);
-        let call = rpc::is_call(exchange, &request);
-        let (name, verdict) = if call {
-            self.call(&mut out, exchange, &request)
-        } else {
-            self.http(&mut out, exchange, &request)
+        let form = rpc::form(exchange, &request);
+        let (name, verdict) = match form {
+            Some(form) => self.call(&mut out, exchange, &request, form),
+            None => self.http(&mut out, exchange, &request),
         };
         if let Some(error) = verdict.error {
             out.push(attr::ERROR_TYPE, error);
@@ -231,7 +241,7 @@ impl Builder {
         if let Some(rule) = place.rule {
             out.push(attr::SPANDREL_PARENT_RULE, Value::Static(rule.label()));
         }
-        if !call {
+        if form != Some(rpc::Form::Grpc) {
             on_request(&mut out, exchange, opt_in, request.captured);
         }
 
@@ -386,12 +396,12 @@ impl Builder {
         resource: &Resource,
         trace_id: TraceId,
     ) -> Option<bool> {
-        let target = request.line.target;
-        let path = target.split(|byte| *byte == b'?').next().unwrap_or(target);
+        let target = lossy(request.line.target);
+        let path = Target::of(&target, request.line.method == b"CONNECT").path;
         self.rules.decide(&Asked {
             service: &resource.service,
             method: request.line.method,
-            path,
+            path: path.as_bytes(),
             header: &|name| {
                 let mut lines = Lines::of(&exchange.request);
                 lines.start();
@@ -437,7 +447,9 @@ impl Builder {
             .or(request.host)
             .map(authority)
             .filter(|authority| !authority.host.is_empty());
-        out.clean(attr::URL_PATH, path);
+        if !request.is_placeless(exchange) {
+            out.clean(attr::URL_PATH, path);
+        }
         if let Some(query) = target.query {
             out.clean(attr::URL_QUERY, self.redactor.query(query, &self.stats));
         }
@@ -479,8 +491,10 @@ impl Builder {
             (None, Addr::Ip(addr)) => Place::Peer(addr),
             (None, Addr::Unix) => Place::Nowhere,
         };
-        let url = full_url(&scheme, place, path, target, &self.redactor, &self.stats);
-        out.clean(attr::URL_FULL, url);
+        if !request.is_placeless(exchange) {
+            let url = full_url(&scheme, place, path, target, &self.redactor, &self.stats);
+            out.clean(attr::URL_FULL, url);
+        }
         endpoint(out, named, &scheme, exchange.connection.peer);
         peer(out, exchange.connection.peer);
     }

@@ -17,4 +17,15 @@ impl ClockAnchor {
             None => self.unix_ns.saturating_sub(self.mono_ns - mono_ns),
         }
     }
+
+    /// The anchor from now on, when `read` was just read. Both clocks run at the same rate, so that two readings differ by
+    /// what interrupted them, and by steps of the Unix clock: only the latter are worth that the spans of a trace do not fit
+    /// into each other for a moment.
+    pub(super) const fn corrected(self, read: Self) -> Self {
+        if self.unix(read.mono_ns).abs_diff(read.unix_ns) < STEP_NS { self } else { read }
+    }
 }
+
+/// What a Unix clock has to be off before it is followed: more than a reading is interrupted for, less than matters between
+/// machines.
+pub(super) const STEP_NS: u64 = 1_000_000;

@@ -71,6 +71,8 @@ pub(super) struct Conn {
     pub(super) holding: Holding,
     /// The end of the message that is open in the response side was not seen.
     untimed: bool,
+    /// The connection ended within the head of a response, of which nothing is missing.
+    short: bool,
     /// How it ended, by what was heard first.
     ended: Option<Outcome>,
     /// Its process is gone.
@@ -98,6 +100,7 @@ impl Conn {
             transport: event.transport,
             holding: Holding::of(event.transport, event.local_addr),
             untimed: false,
+            short: false,
             ended: None,
             orphan: false,
             told: false,

@@ -104,6 +104,14 @@ impl Followed {
         }
     }
 
+    /// One end has said that it is done, and the kernel does not always tell when it lets go.
+    pub(super) fn is_closing(&self) -> bool {
+        match self {
+            Self::Ordered(_) | Self::Calls(_) => false,
+            Self::Multiplexed(conn) => conn.is_closing(),
+        }
+    }
+
     pub(super) fn orphan(&mut self) {
         either!(self, conn => conn.orphan());
     }

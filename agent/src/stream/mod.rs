@@ -93,9 +93,12 @@ impl Table {
         self.users.clear();
     }
 
-    /// Forgets connections that have been idle for `idle_ns` and have no open exchange. Returns how many.
+    /// Forgets connections that have been idle for `idle_ns` and have no open exchange, or none that can still be answered.
+    /// Returns how many.
     pub fn expire(&mut self, now_ns: u64, idle_ns: u64, out: &mut Vec<Exchange>) -> usize {
-        let idle = |conn: &Followed| now_ns.saturating_sub(conn.last_ns()) >= idle_ns && conn.open() == 0;
+        let idle = |conn: &Followed| {
+            now_ns.saturating_sub(conn.last_ns()) >= idle_ns && (conn.open() == 0 || conn.is_closing())
+        };
         let gone: Vec<u64> = self.conns.iter().filter(|(_, conn)| idle(conn)).map(|(id, _)| id).collect();
         for id in &gone {
             self.remove(*id, |conn, context| conn.end((Outcome::Unseen, now_ns), context), out);

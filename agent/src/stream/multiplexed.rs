@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use spandrel_common::event::{
-    self, CLOSE_ERROR, CLOSE_GONE, CLOSE_LOCAL, CLOSE_OPAQUE, CLOSE_PEER, DATA_START, DIR_RX, Data,
+    self, CLOSE_ERROR, CLOSE_GONE, CLOSE_LOCAL, CLOSE_OPAQUE, CLOSE_PEER, DATA_CROSSED, DATA_START, DIR_RX,
+    Data,
 };
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
     held::Holding,
 };
 use crate::{
-    exchange::{Connection, Exchange, Outcome, Role, Streams, Taken},
+    exchange::{Connection, Exchange, Moved, Outcome, Role, Streams, Taken},
     protocol::{
         Side,
         http2::Http2,
@@ -45,8 +46,9 @@ pub(super) struct Conn {
     tgid: u32,
     transport: u8,
     pub(super) holding: Holding,
-    /// How it ended, by what was heard first.
+    /// How it ended, by what was heard first, and when that was.
     ended: Option<Outcome>,
+    ended_ns: u64,
     /// Its process is gone.
     orphan: bool,
     last_ns: u64,
@@ -64,6 +66,7 @@ impl Conn {
             transport: event.transport,
             holding: Holding::of(event.transport, event.local_addr),
             ended: None,
+            ended_ns: 0,
             orphan: false,
             last_ns: event.header.time_ns,
         }
@@ -93,6 +96,11 @@ impl Conn {
     /// Open exchanges.
     pub(super) fn open(&self) -> u64 {
         self.streams.open()
+    }
+
+    /// One side was closed.
+    pub(super) const fn is_closing(&self) -> bool {
+        self.ended.is_some()
     }
 
     /// The process that used it last is gone.
@@ -138,7 +146,8 @@ impl Conn {
             let rest = usize::try_from(data.framing).unwrap_or(usize::MAX);
             payload = payload.get(rest..).unwrap_or_default();
         }
-        self.bytes(side, payload, Source::new(data), data.last_ns, context);
+        let moved = Moved { last_ns: data.last_ns, crossed: data.flags & DATA_CROSSED != 0 };
+        self.bytes(side, payload, Source::new(data), moved, context);
     }
 
     /// What came before is not known: since when, if anything did that was told.
@@ -150,7 +159,7 @@ impl Conn {
         }
     }
 
-    fn bytes(&mut self, side: Side, payload: &[u8], source: Source, last_ns: u64, context: &mut Context<'_>) {
+    fn bytes(&mut self, side: Side, payload: &[u8], source: Source, moved: Moved, context: &mut Context<'_>) {
         let mut steps = std::mem::take(&mut self.steps);
         let mut within = self.parser.within(side);
         self.parser.advance(side, payload, &mut steps);
@@ -167,7 +176,7 @@ impl Conn {
                     from = self.half(side).source;
                 }
             }
-            let taken = self.streams.take(step, last_ns, |pos| from.begin(pos), &self.info, context.out);
+            let taken = self.streams.take(step, moved, |pos| from.begin(pos), &self.info, context.out);
             match taken {
                 Taken::Request => context.stats.saw(),
                 Taken::Orphan => context.stats.count(Count::OrphanResponses),
@@ -175,6 +184,7 @@ impl Conn {
             }
         }
         self.steps = steps;
+        self.streams.told(side, moved.last_ns, &self.info, context.out);
         if self.parser.within(side) && !within {
             self.half(side).source = source;
         }
@@ -184,6 +194,9 @@ impl Conn {
     pub(super) fn close(&mut self, close: &event::Close, context: &mut Context<'_>) {
         let now_ns = close.header.time_ns;
         self.last_ns = self.last_ns.max(now_ns);
+        if self.ended.is_none() {
+            self.ended_ns = now_ns;
+        }
         match close.reason {
             CLOSE_PEER => {
                 self.ended.get_or_insert(Outcome::PeerClosed);
@@ -229,8 +242,13 @@ impl Conn {
         }
     }
 
-    /// Everything that is open ends.
+    /// Everything that is open ends. Of an end that was not seen, the last thing known is that one side was closed: TCP does
+    /// not tell when a program lets go of a connection on which both sides have said that they are done.
     pub(super) fn end(&mut self, end: (Outcome, u64), context: &mut Context<'_>) {
+        let end = match (end.0, self.ended) {
+            (Outcome::Unseen, Some(outcome)) => (outcome, self.ended_ns),
+            _ => end,
+        };
         self.streams.end_all(&self.info, end, context.out);
     }
 

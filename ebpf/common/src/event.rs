@@ -142,6 +142,9 @@ pub const DATA_UNSEEN: u16 = 32;
 /// one before it, or inside its body.
 pub const DATA_PIPELINED: u16 = 64;
 
+/// `Data::flags`: when these bytes were received, others had been sent of which nothing was told yet.
+pub const DATA_CROSSED: u16 = 128;
+
 /// `Data::decision`: the kernel side did not judge this request; userspace does, by the same function.
 pub const DECISION_OPEN: u8 = 0;
 /// `Data::decision`: recorded.

@@ -32,7 +32,7 @@ pub const CHUNK_WINDOW: usize = 24;
 pub const SEGMENTS: usize = 3;
 
 /// Steps of the walk through the HTTP/2 frames of one call: one a frame, one more where a payload is carried over, one
-/// for every byte of a header that was cut in two. Beyond them the connection is left alone. A call that moves 64 KiB
+/// for every byte of a header that was cut in two. Beyond them the walk's place is lost and looked for anew. A call that moves 64 KiB
 /// in frames of 32 bytes has 2,048; at some 50 ns each this many take 0.2 ms, about what moving them took.
 pub const FRAME_STEPS: u32 = 4096;
 
@@ -65,6 +65,10 @@ pub const RING_WAKE: usize = RING_BYTES / 8;
 
 /// Processes whose selection is remembered at once (the default `pid_max` of small machines).
 pub const PROCESSES: u32 = 32_768;
+
+/// Names of programs whose runtime is known to the kernel side before userspace has looked at them: those of proxies that
+/// begin to serve some milliseconds after they were executed, by processes that they fork before that.
+pub const NAMES: u32 = 16;
 
 /// Sockets followed at once by the system call profile, which keeps them in a map. (The socket profile
 /// hangs them on the sockets themselves and needs no limit.)

@@ -10,19 +10,19 @@ use spandrel_common::{
 };
 
 use super::{
-    http2,
+    http2::{spandrel_held_preface, spandrel_tunnel},
     tell::{HEAD, tell},
     withheld,
 };
 use crate::{
     call::gather,
-    causality::{self, piece::spandrel_first_piece, spandrel_answered, spandrel_outbound},
+    causality::{self, piece::spandrel_first_piece, spandrel_answered, spandrel_called, spandrel_outbound},
     chunk::{self, How},
     conn::{BODY, CHUNKED, IGNORED, METHOD_CONNECT, METHOD_HEAD, SHIP, START, State, TO_CLOSE, WITHHELD},
     decide::{self, DROP, KEEP, UNCLEAR},
     emit, filter,
     head::{self, Framing, Looks, spandrel_head},
-    inject,
+    inject, read,
     scratch::{self, Moved, Scratch},
 };
 
@@ -102,8 +102,7 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
     let starts =
         if moved.request != 0 { looks == Looks::Request } else { got >= 12 && head::is_response(bytes) };
     if !starts {
-        if looks == Looks::Preface && state.announced == 0 {
-            preface::<TX>(state, offset, scratch);
+        if looks == Looks::Preface && spandrel_held_preface(state, u32::from(TX), offset) != 0 {
             return 0;
         }
         if looks == Looks::Short && rest == 1 && hold::<TX>(state, scratch) {
@@ -143,21 +142,10 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
     }
 }
 
-/// The preface of HTTP/2 begins at `offset`, with a byte that was held.
-#[inline(always)]
-fn preface<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) {
-    http2::begin::<TX>(state, scratch.moved.base + offset, scratch);
-    if scratch.moved.held != 0 {
-        scratch.moved.held = 0;
-        scratch.moved.base += 1;
-        scratch.moved.len -= 1;
-    }
-}
-
 /// Holds the lone first byte of a request, the last of this call, until more comes: with it the kernel side can
 /// follow the request, alone it would have to leave all of it to userspace. Go's server reads it ahead.
 #[inline(always)]
-fn hold<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
+pub fn hold<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
     let byte = scratch.view().byte(0);
     let (own, _) = state.flows::<TX>();
     if own.mode != START || !byte.is_ascii_uppercase() {
@@ -203,7 +191,7 @@ fn request<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scr
             state.orphans = state.orphans.saturating_add(1);
         }
     }
-    state.awaiting = 1;
+    awaits::<TX>(state, &moved);
     let (_, other) = state.flows::<TX>();
     if withheld_before {
         other.mode = START;
@@ -213,6 +201,9 @@ fn request<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scr
     // Written at once: what is carried along needs stack.
     scratch.data.decision = DECISION_OPEN;
     let kept = context::<TX>(state, at, scratch);
+    if TX && state.awaiting == 0 && state.single != 0 {
+        spandrel_called(state);
+    }
     // What may become a tunnel is followed to see whether it does.
     let tunnel = scratch.found.upgrade != 0 || state.method == METHOD_CONNECT;
     if framing != Framing::UNCLEAR && state.pipelined == 0 && !tunnel {
@@ -233,11 +224,23 @@ fn request<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scr
     }
     let (own, _) = state.flows::<TX>();
     own.quiet = 0;
-    if framing == Framing::UNCLEAR || state.pipelined != 0 {
+    if framing == Framing::UNCLEAR {
         return ship::<TX>(state, offset, starts | HEAD, scratch);
     }
     let framing = if framing == Framing::ABSENT { Framing::EMPTY } else { framing };
     told::<TX>(state, offset, end, framing, scratch)
+}
+
+/// The response to a request is awaited from now on, unless it was received already.
+#[inline(always)]
+fn awaits<const TX: bool>(state: &mut State, moved: &Moved) {
+    // A receive on another CPU advances its position first and says then that the answer has come: either is seen here,
+    // or comes behind this.
+    read::swap(&raw mut state.awaiting, 1);
+    let (_, other) = state.flows::<TX>();
+    if moved.late != 0 || read::word(&raw const other.pos) != moved.there {
+        state.awaiting = 0;
+    }
 }
 
 /// Makes the context of the request at `at`, whose head was searched, and decides about it.
@@ -297,7 +300,6 @@ fn withhold<const TX: bool>(state: &mut State, moved: Moved, offset: u64, end: u
 /// A response starts at `offset`; its head was searched.
 #[inline(always)]
 fn response<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scratch: &mut Scratch) -> u64 {
-    let at = scratch.moved.base + offset;
     let bytes = scratch.view();
     let end = u64::from(scratch.found.end);
     let status = head::status(bytes);
@@ -315,11 +317,7 @@ fn response<const TX: bool>(state: &mut State, offset: u64, framing: Framing, sc
     let framing = if tunnel || empty { Framing::EMPTY } else { framing };
     let done = told::<TX>(state, offset, end, framing, scratch);
     if tunnel {
-        if status == 101 && head::upgrades_to_http2(scratch) {
-            http2::turn::<TX>(state, at + end);
-        } else {
-            state.phase = IGNORED;
-        }
+        spandrel_tunnel(state, u32::from(TX));
         return 0;
     }
     done

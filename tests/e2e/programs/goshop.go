@@ -1,5 +1,5 @@
 // Go's net/http. Without arguments: a server. With PORT and COUNT: asks that server one after the other, then COUNT
-// requests at once, and ends.
+// requests at once, and ends. With a third argument it asks once before, and waits for a line.
 package main
 
 import (
@@ -66,6 +66,11 @@ func main() {
 	base := "http://127.0.0.1:" + os.Args[1]
 	count, err := strconv.Atoi(os.Args[2])
 	must(err)
+	if len(os.Args) > 3 {
+		ask("GET", base+"/hello", "")
+		_, err := os.Stdin.Read(make([]byte, 1))
+		must(err)
+	}
 	for n := 0; n < count; n++ {
 		ask("GET", fmt.Sprint(base, "/bytes/", n, "?by=go"), "")
 	}

@@ -1,5 +1,5 @@
 // Node's server and its two clients. Without arguments: a server. With PORT COUNT: asks that server by fetch (undici)
-// and by http.request with a keep-alive agent, then ends.
+// and by http.request with a keep-alive agent, then ends. With a third argument it asks once before, and waits for a line.
 const http = require("node:http");
 const net = require("node:net");
 
@@ -43,8 +43,12 @@ function serve() {
   server.listen(where, () => console.log(`PORT ${server.address().port ?? 0}`));
 }
 
-async function ask(port, count) {
+async function ask(port, count, told) {
   const base = `http://127.0.0.1:${port}`;
+  if (told) {
+    await (await fetch(`${base}/hello`)).text();
+    await new Promise((resolve) => process.stdin.once("data", resolve));
+  }
   for (let n = 0; n < count; n++) {
     await (await fetch(`${base}/bytes/${n}?by=fetch`)).text();
   }
@@ -64,5 +68,5 @@ async function ask(port, count) {
   process.exit(0);
 }
 
-if (/^\d+$/.test(process.argv[2] ?? "")) ask(Number(process.argv[2]), Number(process.argv[3]));
+if (/^\d+$/.test(process.argv[2] ?? "")) ask(Number(process.argv[2]), Number(process.argv[3]), process.argv[4]);
 else serve();

@@ -56,7 +56,7 @@ fuzz_target!(|bytes: &[u8]| {
                 peer_port: 0,
                 ip_version: 6,
                 protocol: spandrel_common::event::PROTOCOL_HTTP1,
-            reserved: [0; 4],
+                reserved: [0; 4],
                 local_addr: [0; 16],
                 peer_addr: [0; 16],
             }),

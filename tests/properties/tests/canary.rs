@@ -24,7 +24,7 @@ use spandrel::{
 use spandrel_common::sample::Policy;
 
 /// What must not come out. Each secret holds one of them.
-const CANARIES: [&str; 9] = [
+const CANARIES: [&str; 10] = [
     "canary-password",
     "canary-token",
     "canary-cookie",
@@ -34,10 +34,11 @@ const CANARIES: [&str; 9] = [
     "411111111111",
     "canarybearer1",
     "canaryAAAAAAAAAAAAAAAAAAAAAAAAA",
+    "CANARYFEMI",
 ];
 
 /// Secrets as they stand in texts.
-const SECRETS: [&str; 8] = [
+const SECRETS: [&str; 17] = [
     "password=canary-password",
     "access_token=canary-token;x",
     "Bearer canarybearer1",
@@ -46,6 +47,15 @@ const SECRETS: [&str; 8] = [
     "4111111111111111",
     "http://canary-user:canary-password@h/",
     "ghp_canaryAAAAAAAAAAAAAAAAAAAAAAAAA",
+    "client_assertion=canary-token",
+    "code_verifier%20=canary-token",
+    "%2570assword%2500=canary-password",
+    "to=http%3A%2F%2Fcanary-user%3Acanary-password%40h%2F",
+    "to=http%253A%252F%252Fcanary-user%253Acanary-password%2540h%252F",
+    "j=%7B%22password%22%3A%22canary-password%22%7D",
+    "j=%7B%22token%22%3A%5B%22A%22,%22canary-token%22%5D%7D",
+    "j=%7B%5C%22password%5C%22%3A%5C%22a%5C%5C%5C%22canary-password%5C%22%7D",
+    "AKIAIOSFODNN7CANARY0:wJalrXUtCANARYFEMI%2FMDENG%2BbPxRfiCYKEYSXYZ",
 ];
 
 fn field(name: &str) -> Field {

@@ -52,7 +52,7 @@ fn gone() -> u32 {
 }
 
 fn registry(selectors: Selectors) -> Registry {
-    Registry::new(selectors, &ResourceConfig::default())
+    Registry::new(selectors, &ResourceConfig::default(), redact::Policy::default(), Arc::default())
 }
 
 fn by_pid(pid: u32) -> Selectors {

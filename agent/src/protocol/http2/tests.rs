@@ -152,7 +152,9 @@ fn line_ends_in_values_make_no_lines() {
 fn requests_that_say_more() {
     let line = |fields: &[(&str, &str)]| {
         let mut lines = Lines::default();
-        fields.iter().for_each(|(name, value)| lines.field(Some(name.as_bytes()), Some(value.as_bytes())));
+        for (name, value) in fields {
+            lines.field(Some(name.as_bytes()), Some(value.as_bytes()));
+        }
         String::from_utf8(lines.finish(false).head.bytes().to_vec()).expect("text")
     };
     let (scheme, host) = ((":scheme", "https"), (":authority", "a:1"));

@@ -60,10 +60,9 @@ fn push_fields(out: &mut Attributes<'_>, fields: &[Field], mut captured: Capture
     for same in captured.chunk_by(|a, b| a.0 == b.0) {
         let Some(field) = same.first().and_then(|(at, _)| fields.get(*at)) else { continue };
         let (redactor, stats) = out.redactor();
-        let shown = |value: &[u8]| -> Box<str> {
-            redactor.header(&field.name, field.sanitize, text(value), stats).into()
-        };
-        let values = same.iter().map(|(_, value)| shown(value)).collect();
+        let values = same.iter().map(|(_, value)| text(value)).collect();
+        let values = redactor.header(&field.name, field.sanitize, values, stats);
+        let values = values.into_iter().map(Box::from).collect();
         out.push(field.key.to_string(), Value::Strs(values));
     }
 }

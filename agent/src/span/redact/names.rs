@@ -1,49 +1,70 @@
 //! Names whose values are secrets: of query parameters, of header fields, and of whatever stands before an
 //! equals sign.
 //!
-//! A name is compared without regard to case, to `-`, `_`, `.` and brackets, and to percent-encoding, so that
-//! `api_key`, `Api-Key`, `user[apiKey]` and `%61pikey` are one.
+//! A name is compared without regard to case, to `-`, `_`, `.`, brackets, `+`, spaces and control characters, and to
+//! percent-encoding, so that `api_key`, `Api-Key`, `user[apiKey]`, `%61pikey` and `apikey%00` are one.
 
 use std::cmp::Ordering;
+
+use super::escapes::{LAYERS, Layer};
 
 /// Parameters and assignments whose values are secrets, unless configured otherwise. A star stands for
 /// anything before or behind.
 pub const SECRET_NAMES: &[&str] = &[
-    "*password",
+    "*password*",
     "*passwd",
     "*passphrase",
     "*secret",
+    "*secrets",
     "*token",
     "*apikey",
+    "*apikeys",
+    "*authkey",
+    "*applicationkey",
+    "*functionskey",
     "*accesskey",
     "*accesskeyid",
     "*secretkey",
     "*privatekey",
     "*sharedkey",
     "*signingkey",
+    "*encryptionkey",
+    "*decryptionkey",
+    "*masterkey",
+    "*accountkey",
     "*subscriptionkey",
     "*credential",
     "*credentials",
     "*signature",
     "*sessionid",
     "*sessionkey",
+    "*assertion",
+    "*codeverifier",
+    "*csrf*",
+    "*xsrf*",
+    "*jwt",
+    "*userpass",
+    "*dbpass",
     "appkey",
-    "authkey",
     "auth",
     "authorization",
     "bearer",
+    "connectsid",
+    "cvc",
+    "cvv",
     "hmac",
-    "jwt",
     "otp",
     "passcode",
     "pass",
     "phpsessid",
+    "pin",
     "pwd",
     "samlresponse",
     "samlrequest",
     "session",
     "sid",
     "sig",
+    "ssn",
     "totp",
 ];
 
@@ -51,23 +72,40 @@ pub const SECRET_NAMES: &[&str] = &[
 pub const SECRET_HEADERS: &[&str] = &[
     "*authorization",
     "*apikey",
+    "*authkey",
+    "*applicationkey",
+    "*functionskey",
     "*accesskey",
+    "*secretkey",
+    "*privatekey",
+    "*sharedkey",
+    "*signingkey",
+    "*encryptionkey",
+    "*masterkey",
+    "*accountkey",
+    "*subscriptionkey",
     "*secret",
     "*password",
+    "*passphrase",
+    "*userpass",
     "*token",
     "*credential",
     "*credentials",
     "*signature",
     "*sessionid",
+    "*sessionkey",
+    "*assertion",
+    "*codeverifier",
+    "*csrf*",
+    "*xsrf*",
+    "*jwt",
     "authentication-info",
     "cookie",
     "cookie2",
-    "privatekey",
     "proxy-authentication-info",
     "set-cookie",
     "set-cookie2",
     "x-forwarded-client-cert",
-    "x-goog-iap-jwt-assertion",
     "x-amzn-oidc-data",
     "x-auth-request-email",
     "x-ms-client-principal",
@@ -75,6 +113,9 @@ pub const SECRET_HEADERS: &[&str] = &[
 
 /// Bytes of a name that are looked at, from its end on. Longer than any name in the lists and its prefix.
 const LONGEST: usize = 64;
+
+/// A name is looked for so far back from what follows it. Longer names are none that people give.
+pub(super) const LONGEST_NAME: usize = 128;
 
 /// A set of names. Each list is sorted by length, so that a short name is compared with few others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -118,6 +159,22 @@ impl Names {
 
     /// Whether a name, as it stands on the wire, is in the set.
     pub fn has(&self, name: &[u8]) -> bool {
+        if self.has_plain(name) {
+            return true;
+        }
+        let mut layer = if name.contains(&b'%') { Layer::of(name) } else { None };
+        for _ in 1..LAYERS {
+            let Some(shown) = layer else { return false };
+            if self.has_plain(&shown.bytes) {
+                return true;
+            }
+            layer = shown.next();
+        }
+        false
+    }
+
+    /// Whether a name with one layer of percent-encoding at most is in the set.
+    fn has_plain(&self, name: &[u8]) -> bool {
         let mut buffer = [0; LONGEST];
         let name = plain(name, &mut buffer);
         if name.is_empty() {
@@ -147,7 +204,7 @@ fn plain<'b>(name: &[u8], buffer: &'b mut [u8; LONGEST]) -> &'b [u8] {
     let mut rest = name;
     while let Some((byte, before)) = last(rest) {
         rest = before;
-        if matches!(byte, b'-' | b'_' | b'.' | b'[' | b']') {
+        if matches!(byte, b'-' | b'_' | b'.' | b'[' | b']' | b'+' | b' ') || byte.is_ascii_control() {
             continue;
         }
         let Some(at) = start.checked_sub(1) else { break };
@@ -192,6 +249,13 @@ mod tests {
             "passport",
             "my_secret_2",
             "SECRET",
+            "token ",
+            "token+",
+            "token%20",
+            "token%00",
+            "+token\t",
+            "%2574oken",
+            "%252574oken",
         ] {
             assert!(names.has(name.as_bytes()), "{name}");
         }
@@ -205,6 +269,41 @@ mod tests {
         );
         assert!(!Names::default().has(b"token"));
         assert!(Names::new(["*"]).has(b"anything"));
+    }
+
+    #[test]
+    fn names_of_protocols() {
+        let (names, headers) = (Names::new(SECRET_NAMES), Names::new(SECRET_HEADERS));
+        for name in [
+            "client_assertion",
+            "assertion",
+            "csrf",
+            "csrf_token",
+            "csrfmiddlewaretoken",
+            "csrf-value",
+            "xsrf-token",
+            "_xsrf",
+            "code_verifier",
+            "encryption_key",
+            "master_key",
+            "userpass",
+            "id_jwt",
+        ] {
+            assert!(names.has(name.as_bytes()), "{name}");
+        }
+        for name in [
+            "X-Jwt",
+            "X-CSRF-Token",
+            "X-XSRF-TOKEN",
+            "X-Csrf",
+            "X-Jwt-Assertion",
+            "Ocp-Apim-Subscription-Key",
+        ] {
+            assert!(headers.has(name.as_bytes()), "{name}");
+        }
+        for name in ["accept", "x-request-id", "etag", "if-none-match", "x-csp", "link"] {
+            assert!(!headers.has(name.as_bytes()), "{name}");
+        }
     }
 
     #[test]
@@ -233,8 +332,28 @@ mod tests {
             "filter",
             "keyboard",
             "hotp2",
+            "code",
+            "verifier",
+            "insertion",
+            "masterkeyboard",
+            "primary_key",
+            "keys",
+            "userpassport",
+            "csr",
+            "client_assertion_type",
+            "code_challenge",
         ] {
             assert!(!names.has(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_documentation_has_them_all() {
+        let text = include_str!("../../../../docs/configuration.md");
+        for (title, names) in [("- of parameters: ", SECRET_NAMES), ("- of headers: ", SECRET_HEADERS)] {
+            let list = text.split_once(title).expect(title).1.split([';', '.']).next().expect("a list");
+            let written: Vec<_> = list.split('`').skip(1).step_by(2).collect();
+            assert_eq!(written, names);
         }
     }
 }

@@ -6,6 +6,8 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 
+use super::value::blank;
+
 /// Bytes of `Basic` credentials that are decoded to see whether they are some. Names and passwords are shorter.
 const LONGEST_BASIC: usize = 512;
 /// Shortest credentials behind `Bearer` that are taken for some: shorter ones are words.
@@ -67,13 +69,14 @@ fn run(bytes: &[u8], start: usize, kind: impl Fn(u8) -> bool) -> usize {
     rest.iter().position(|byte| !kind(*byte)).unwrap_or(rest.len())
 }
 
-/// The length of what separates a scheme from its credentials in texts and in queries.
+/// The end of what separates a scheme from its credentials in texts, in queries and in JSON.
 fn separator(bytes: &[u8], at: usize) -> Option<usize> {
-    match bytes.get(at..).unwrap_or_default() {
-        [b'%', b'2', b'0', ..] => Some(at + 3),
-        [b' ' | b'+' | b':' | b'\t', ..] => Some(at + 1 + run(bytes, at + 1, |byte| byte == b' ')),
-        _ => None,
+    let colon = usize::from(bytes.get(at) == Some(&b':'));
+    let mut end = at + colon;
+    while let Some(width) = blank(bytes, end) {
+        end += width;
     }
+    (end > at).then_some(end)
 }
 
 /// Credentials behind `Bearer` (RFC 6750, section 2.1) or `Basic` (RFC 7617): where they begin and end.
@@ -124,8 +127,14 @@ pub(super) fn aws_id(bytes: &[u8], start: usize) -> Option<usize> {
     (whole && AWS.iter().any(|prefix| id.starts_with(prefix)) && id.iter().all(upper)).then_some(end)
 }
 
-/// A secret access key of AWS: 40 characters of base64 that stand alone, with all kinds of them.
-pub(super) fn aws_secret(bytes: &[u8], start: usize) -> Option<usize> {
+/// Whether a text has an access key id of AWS.
+pub(super) fn holds_aws_id(bytes: &[u8]) -> bool {
+    memchr::memchr_iter(b'A', bytes).any(|at| aws_id(bytes, at).is_some())
+}
+
+/// A secret access key of AWS: 40 characters of base64 that stand alone, with all kinds of them. `beside` an id less
+/// is asked of them.
+pub(super) fn aws_secret(bytes: &[u8], start: usize, beside: bool) -> Option<usize> {
     let end = start + 40;
     let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     let key = bytes.get(start..end)?;
@@ -133,11 +142,14 @@ pub(super) fn aws_secret(bytes: &[u8], start: usize) -> Option<usize> {
     if goes_on || !key.iter().all(|byte| is_base64(*byte)) {
         return None;
     }
-    let has = |kind: fn(&u8) -> bool| key.iter().filter(|byte| kind(byte)).count() >= 4;
+    let count = |kind: fn(&u8) -> bool| key.iter().filter(|byte| kind(byte)).count();
+    let (upper, lower) = (count(u8::is_ascii_uppercase), count(u8::is_ascii_lowercase));
+    if beside {
+        return (upper > 0 && lower > 0).then_some(end);
+    }
     // A path may have 40 such characters; it has more slashes than a key has by chance.
-    let slashes = key.split(|byte| *byte == b'/').count() - 1;
-    let mixed = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit);
-    (mixed && slashes <= 2).then_some(end)
+    let mixed = upper >= 4 && lower >= 4 && count(u8::is_ascii_digit) >= 4;
+    (mixed && count(|byte| *byte == b'/') <= 2).then_some(end)
 }
 
 /// Whether a prefix of [`ISSUERS`] begins like this: few words go on from there.

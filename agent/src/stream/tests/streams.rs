@@ -2,8 +2,8 @@
 
 use spandrel_common::{
     event::{
-        CLOSE_ERROR, CLOSE_GONE, CLOSE_OPAQUE, CLOSE_PEER, DATA_START, PROTOCOL_HTTP1, PROTOCOL_HTTP2,
-        ROLE_CLIENT, ROLE_SERVER,
+        CLOSE_ERROR, CLOSE_GONE, CLOSE_LOCAL, CLOSE_OPAQUE, CLOSE_PEER, DATA_CROSSED, DATA_START,
+        PROTOCOL_HTTP1, PROTOCOL_HTTP2, ROLE_CLIENT, ROLE_SERVER,
     },
     http2::{DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, place},
 };
@@ -63,6 +63,12 @@ fn begin(wire: &mut Wire, side: Side, bytes: &[u8]) {
     wire.data(side, bytes).flags(DATA_START).send();
 }
 
+/// The same, with bytes that moved at a moment.
+fn begin_at(wire: &mut Wire, time_ns: u64, side: Side, bytes: &[u8]) {
+    let at = |data: &mut spandrel_common::event::Data| (data.first_ns, data.last_ns) = (time_ns, time_ns);
+    wire.data(side, bytes).flags(DATA_START).with(at).send();
+}
+
 #[test]
 fn answers_in_any_order() {
     for role in [ROLE_SERVER, ROLE_CLIENT] {
@@ -103,6 +109,77 @@ fn an_answer_may_be_told_before_its_request() {
 }
 
 #[test]
+fn a_request_that_is_told_behind_its_answer_has_all_its_content() {
+    let mut wire = wire(ROLE_CLIENT);
+    begin(&mut wire, Side::Response, &[ok(1), ok(3)].concat());
+    let request =
+        |stream| [fields(END_HEADERS, stream, &[0x83, 0x84, 0x86]), frame(DATA, 0, stream, &[], 30)];
+    let end = |stream| frame(DATA, END_STREAM, stream, &[], 20);
+    begin(&mut wire, Side::Request, &[request(1).concat(), end(1)].concat());
+    assert_eq!((wire.out[0].request_body, told(&mut wire)), (50, "1 200 Complete".to_owned()));
+    wire.req(&[request(3).concat(), end(3)].concat());
+    assert_eq!((wire.out[0].request_body, told(&mut wire)), (50, "3 200 Complete".to_owned()));
+    // The last of it alone is late.
+    wire.req(&request(5).concat());
+    wire.data(Side::Response, &ok(5)).flags(DATA_CROSSED).send();
+    assert_eq!(told(&mut wire), "");
+    let received_ns = wire.now - 5;
+    wire.req(&end(5));
+    assert_eq!((wire.out[0].request_body, wire.out[0].end_ns), (50, received_ns));
+    assert_eq!(told(&mut wire), "5 200 Complete");
+    wire.ledger(3);
+}
+
+#[test]
+fn an_answer_that_is_told_behind_the_reset_that_followed_it() {
+    let reset = |stream| frame(RST_STREAM, 0, stream, &[0, 0, 0, 8], 4);
+    let mut wire = wire(ROLE_SERVER);
+    begin(&mut wire, Side::Request, &[get(1), get(3), get(5)].concat());
+    let sent_ns = wire.now;
+    wire.now += 100;
+    wire.data(Side::Request, &[reset(1), reset(3), reset(5)].concat()).flags(DATA_CROSSED).send();
+    assert_eq!(told(&mut wire), "");
+    let answers = [ok(1), fields(END_HEADERS, 3, &[0x88])].concat();
+    begin_at(&mut wire, sent_ns, Side::Response, &answers);
+    let expect = "1 200 Complete, 3 200 Reset { by: Request, code: 8 }, 5 0 Reset { by: Request, code: 8 }";
+    assert_eq!(told(&mut wire), expect);
+    // Nothing is sent behind it.
+    wire.req(&[get(7), get(9)].concat());
+    wire.data(Side::Request, &reset(7)).flags(DATA_CROSSED).send();
+    wire.now += 2_000_000_000;
+    wire.req(&get(11));
+    wire.data(Side::Request, &reset(9)).flags(DATA_CROSSED).send();
+    wire.close(CLOSE_GONE, 0);
+    let reset = "Reset { by: Request, code: 8 }";
+    assert_eq!(told(&mut wire), format!("7 0 {reset}, 9 0 {reset}, 11 0 LocalClosed"));
+    wire.ledger(6);
+}
+
+#[test]
+fn answers_before_their_requests_are_bounded() {
+    let mut wire = wire(ROLE_CLIENT);
+    begin(&mut wire, Side::Response, &fields(END_HEADERS, 1, &[0x88]));
+    for _ in 0..1000 {
+        wire.resp(&frame(DATA, 0, 1, &[], 10));
+    }
+    wire.resp(&ok(1));
+    begin(&mut wire, Side::Request, &get(1));
+    assert_eq!((wire.out[0].response_body, told(&mut wire)), (10_000, "1 200 Complete".to_owned()));
+    for stream in 1..400 {
+        wire.resp(&ok(2 * stream + 1));
+    }
+    // The first of them are given up, and with them any certainty.
+    wire.req(&[get(3), get(801)].concat());
+    assert_eq!(told(&mut wire), "");
+    wire.now += 2_000_000_000;
+    wire.req(&get(803));
+    assert_eq!(told(&mut wire), "3 0 Unseen gap, 801 0 Unseen gap");
+    wire.resp(&ok(803));
+    assert_eq!(told(&mut wire), "803 200 Complete");
+    wire.ledger(4);
+}
+
+#[test]
 fn interim_answers_and_trailers() {
     let mut wire = wire(ROLE_SERVER);
     begin(&mut wire, Side::Request, &get(1));
@@ -122,9 +199,24 @@ fn broken_off_streams() {
     assert_eq!(told(&mut wire), "3 0 Reset { by: Request, code: 8 }, 1 0 Reset { by: Response, code: 2 }");
     wire.resp(&frame(GOAWAY, 0, 0, &[0, 0, 0, 5, 0, 0, 0, 0], 8));
     assert_eq!(told(&mut wire), "7 0 Reset { by: Response, code: 7 }");
+    // It left before the client had read that.
+    wire.req(&get(9));
+    assert_eq!(told(&mut wire), "9 0 Reset { by: Response, code: 7 }");
     wire.close(CLOSE_PEER, 0);
     assert_eq!(told(&mut wire), "5 0 PeerClosed");
-    wire.ledger(4);
+    wire.ledger(5);
+}
+
+#[test]
+fn answers_to_what_is_over() {
+    let mut wire = wire(ROLE_SERVER);
+    begin(&mut wire, Side::Response, &ok(1));
+    begin(&mut wire, Side::Request, &[get(3), frame(RST_STREAM, 0, 3, &[0, 0, 0, 8], 4)].concat());
+    wire.resp(&ok(3));
+    assert_eq!(told(&mut wire), "3 0 Reset { by: Request, code: 8 }");
+    // Only the first one answers a request that was missed.
+    assert_eq!(wire.counted(Count::OrphanResponses), 1);
+    wire.ledger(1);
 }
 
 #[test]
@@ -140,6 +232,21 @@ fn connections_end() {
         assert_eq!(told(&mut wire), expect);
         wire.ledger(1);
     }
+}
+
+#[test]
+fn half_closed_and_forgotten() {
+    let mut wire = wire(ROLE_CLIENT);
+    begin(&mut wire, Side::Request, &get(1));
+    wire.close(CLOSE_LOCAL, 0);
+    assert_eq!(told(&mut wire), "");
+    let closed_ns = wire.now;
+    let later = closed_ns + 5_000_000_000;
+    assert_eq!(wire.table.expire(later, 10_000_000_000, &mut wire.out), 0);
+    assert_eq!(wire.table.expire(later, 1_000_000_000, &mut wire.out), 1);
+    assert!(wire.out[0].end_ns <= closed_ns);
+    assert_eq!(told(&mut wire), "1 0 LocalClosed");
+    wire.ledger(1);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use spandrel_test_support::{Agent, Lab, Span, process::run, require};
 
 use crate::common::{PYTHON, assert_counts, assert_enclosed, curl, echo, nginx, profiles, text, traced};
 
-profiles!(files, proxy, encoded);
+profiles!(files, proxy, encoded, permitted);
 
 fn files(profile: &str) {
     require!("nginx", "curl");
@@ -173,4 +173,26 @@ fn encoded(profile: &str) {
         ("error.type", "connection_closed".into()),
         ("spandrel.outcome", "peer_closed".into()),
     ]);
+}
+
+/// nginx asks a second server for leave and gives up on what it says behind the status: that is no failure of anybody.
+fn permitted(profile: &str) {
+    require!("nginx", "curl", PYTHON);
+    let lab = Lab::new();
+    let mut agent = Agent::start(&traced(&lab, profile));
+    let (_echo, behind) = echo(&lab);
+    let (_nginx, port) = nginx(
+        &lab,
+        &format!(
+            "server {{ listen LISTEN; location / {{ auth_request /leave; proxy_pass http://127.0.0.1:{behind}; }}\n\
+             location = /leave {{ internal; proxy_pass http://127.0.0.1:{behind}/bytes/20; }} }}"
+        ),
+    );
+    run(curl(&lab).arg(format!("http://127.0.0.1:{port}/bytes/[1-10]"))).success();
+    agent.wait_for("60 spans", |spans| spans.len() >= 60);
+    let finished = agent.stop();
+    assert_counts(&finished, 30, 30);
+    for span in &finished.spans {
+        assert!(!span.error && span.get("error.type").is_none(), "{span:#?}");
+    }
 }

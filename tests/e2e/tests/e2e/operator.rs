@@ -1,18 +1,24 @@
 //! What an operator relies on: no secret comes out, a changed file takes effect without a lost request, a bad one
 //! changes nothing, and requests are measured whether they are sampled or not.
 
+use std::{os::unix::fs::FileTypeExt as _, path::Path};
+
 use rustix::process::Signal;
 use spandrel_test_support::{
-    Agent, Kind, Lab, Options, http,
+    Agent, Kind, Lab, Options, Program, http,
     otlp::{Backend, Reply},
     process,
 };
 
-use crate::common::{echo, profiles};
+use crate::common::{PYTHON, echo, profiles, script};
 
 profiles!(secrets, reload, mended, measured);
 
 const HEADERS: &str = "authorization,cookie,x-api-key,referer,x-any";
+
+/// What the server declares of itself.
+const DECLARED: &str =
+    "api_key=canary-18,note=AKIAIOSFODNN7CANARY2,db.url=postgres://u:canary-19@h/d,team=blue";
 
 /// Sends requests with secrets in every field to a real server, and looks at everything that the agent writes.
 fn secrets(profile: &str) {
@@ -23,9 +29,14 @@ fn secrets(profile: &str) {
         .env("OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST", HEADERS)
         .env("OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_RESPONSE", "set-cookie,location");
     let mut agent = Agent::start(&options);
-    let (server, port) = echo(&lab);
+    let mut program = script(&lab, PYTHON, "echo.py", include_str!("../../programs/echo.py"));
+    program.env("OTEL_RESOURCE_ATTRIBUTES", DECLARED);
+    let server = Program::start(&mut program);
+    let port = server.port();
     let stream = http::connect(http::local(port));
-    let request = "GET /p/token=canary-1/AKIAIOSFODNN7CANARY2?password=canary-3&q=4111111111111111&sid=canary-4 HTTP/1.1\r\n\
+    let request = "GET /p/token=canary-1/AKIAIOSFODNN7CANARY2?password=canary-3&q=4111111111111111&sid=canary-4\
+                   &to=http%3A%2F%2Fu%3Acanary-13%40h%2F&j=%7B%22token%22%3A%5B%22canary-14%22%5D%7D\
+                   &code_verifier=canary-15&password%20=canary-16&next=%252Fx%253Fcsrf%253Dcanary-17 HTTP/1.1\r\n\
                    Host: user:canary-5@localhost\r\nAuthorization: Bearer canary-6\r\nCookie: a=canary-7\r\n\
                    X-Api-Key: canary-8\r\nReferer: http://u:canary-9@h/?api_key=canary-10\r\n\
                    X-Any: Basic dXNlcjpjYW5hcnk= token=canary-11\r\nUser-Agent: a (secret=canary-12)\r\n\
@@ -38,15 +49,24 @@ fn secrets(profile: &str) {
     server.kill();
     let finished = agent.stop();
     let spans = format!("{:?}", finished.spans);
+    let resources = format!("{:?}", finished.spans.iter().map(|span| &span.resource).collect::<Vec<_>>());
     let report = format!("{:?}", finished.report);
-    for (name, output) in
-        [("spans", &spans), ("metrics", &metrics), ("the log", &finished.stderr), ("the report", &report)]
-    {
+    for (name, output) in [
+        ("spans", &spans),
+        ("resources", &resources),
+        ("metrics", &metrics),
+        ("the log", &finished.stderr),
+        ("the report", &report),
+    ] {
         for canary in ["canary-", "CANARY2", "4111111111111111", "dXNlcjpjYW5hcnk"] {
             assert!(!output.contains(canary), "{canary} is in {name}: {output}");
         }
     }
     assert!(spans.contains("/p/token=REDACTED") && spans.contains("[REDACTED]"), "{spans}");
+    assert!(
+        resources.contains("postgres://REDACTED:REDACTED@h/d") && resources.contains("blue"),
+        "{resources}"
+    );
     assert!(metrics.contains("spandrel_redactions_total{rule=\"aws_key\"}"), "{metrics}");
 }
 
@@ -159,6 +179,23 @@ fn measured(profile: &str) {
     drop(stream);
     server.kill();
     agent.stop().assert_complete();
+}
+
+/// A device or a link that the report is to go to stays what it is.
+#[test]
+fn reports_go_through_links_and_into_devices() {
+    let lab = Lab::new();
+    let (file, link) = (lab.write("report", "old"), lab.path("link"));
+    std::os::unix::fs::symlink(&file, &link).expect("a link");
+    for place in [Path::new("/dev/null"), &link] {
+        let mut command = process::command(spandrel_test_support::agent::binary());
+        command.args(["run", "--cmd", &lab.pattern(), "--console", "off", "--report"]).arg(place);
+        process::run(command.args(["--", "true"])).success();
+    }
+    let kind = |path: &Path| std::fs::symlink_metadata(path).expect("it is there").file_type();
+    assert!(kind(Path::new("/dev/null")).is_char_device());
+    assert!(kind(&link).is_symlink());
+    assert!(lab.read("report").contains("\"ledger\""));
 }
 
 /// `spandrel config`: check says what is wrong and where, show where values come from, schema is JSON.

@@ -12,23 +12,28 @@ use crate::common::{PYTHON, assert_counts, assert_whole, curl, echo, nginx, prof
 
 profiles!(haproxy, proxied, tunnel, upgrade);
 
-fn haproxy(profile: &str) {
-    require!("haproxy", PYTHON, "curl");
-    let lab = Lab::new();
-    let mut agent = Agent::start(&traced(&lab, profile));
-    let (_echo, behind) = echo(&lab);
+/// haproxy in front of a server on a port, with more options for that `server`, and the port on which it listens.
+fn balancer(lab: &Lab, behind: u16, options: &str) -> (Program, u16) {
     let (listener, port) = http::listener();
     let config = lab.write(
         "haproxy.cfg",
         format!(
             "defaults\n  mode http\n  timeout connect 10s\n  timeout client 10s\n  timeout server 10s\n\
              frontend in\n  bind fd@0\n  default_backend out\n\
-             backend out\n  http-reuse always\n  server echo 127.0.0.1:{behind}\n"
+             backend out\n  http-reuse always\n  server behind 127.0.0.1:{behind} {options}\n"
         ),
     );
     let mut haproxy = command("haproxy");
     haproxy.args(["-db", "-f"]).arg(config);
-    let _haproxy = Program::start_with(&mut haproxy, std::os::fd::OwnedFd::from(listener));
+    (Program::start_with(&mut haproxy, std::os::fd::OwnedFd::from(listener)), port)
+}
+
+fn haproxy(profile: &str) {
+    require!("haproxy", PYTHON, "curl");
+    let lab = Lab::new();
+    let mut agent = Agent::start(&traced(&lab, profile));
+    let (_echo, behind) = echo(&lab);
+    let (_haproxy, port) = balancer(&lab, behind, "");
     run(curl(&lab).arg(format!("http://127.0.0.1:{port}/bytes/[1-20]"))).success();
     run(curl(&lab).arg(format!("http://127.0.0.1:{port}/bytes/3000000"))).success();
     agent.wait_for("84 spans", |spans| spans.len() >= 84);
@@ -49,18 +54,7 @@ fn proxied(profile: &str) {
         let mut agent = Agent::start(&traced(&lab, profile));
         let (_nginx, behind) =
             nginx(&lab, "server { listen LISTEN proxy_protocol; location / { return 200 ok; } }");
-        let (listener, port) = http::listener();
-        let config = lab.write(
-            "haproxy.cfg",
-            format!(
-                "defaults\n  mode http\n  timeout connect 10s\n  timeout client 10s\n  timeout server 10s\n\
-                 frontend in\n  bind fd@0\n  default_backend out\n\
-                 backend out\n  server nginx 127.0.0.1:{behind} {sends}\n"
-            ),
-        );
-        let mut haproxy = command("haproxy");
-        haproxy.args(["-db", "-f"]).arg(config);
-        let _haproxy = Program::start_with(&mut haproxy, std::os::fd::OwnedFd::from(listener));
+        let (_haproxy, port) = balancer(&lab, behind, sends);
         run(curl(&lab).arg(format!("http://127.0.0.1:{port}/[1-5]"))).success();
         agent.wait_for("20 spans", |spans| spans.len() >= 20);
         let finished = agent.stop();

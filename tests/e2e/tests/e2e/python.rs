@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use spandrel_test_support::{Agent, Lab, process::run, require};
+use spandrel_test_support::{Agent, Lab, Program, http, process::run, require};
 
-use crate::common::{PYTHON, assert_counts, assert_whole, echo, profiles, script, traced};
+use crate::common::{PYTHON, assert_counts, assert_whole, echo, encloses, profiles, script, traced};
 
-profiles!(clients);
+profiles!(clients, calls_itself);
 
 const COUNT: usize = 20;
 
@@ -23,10 +23,7 @@ fn clients(profile: &str) {
     assert_counts(&finished, count, count);
     let (servers, clients) = (finished.servers(), finished.clients());
     for (n, (server, client)) in servers.iter().zip(&clients).enumerate() {
-        assert!(
-            client.start_ns <= server.start_ns && server.end_ns <= client.end_ns,
-            "{client:?}\n{server:?}"
-        );
+        assert!(encloses(client, server), "{client:?}\n{server:?}");
         assert_eq!((server.service(), client.service()), ("echo", "ask"));
         assert_eq!((server.path(), server.status()), (client.path(), client.status()));
         let agent = server.str("user_agent.original").unwrap_or("");
@@ -57,4 +54,46 @@ fn clients(profile: &str) {
     let streamed = servers[COUNT + 1];
     assert!(streamed.int("http.request.body.size").is_some_and(|size| size >= 50_000), "{streamed:?}");
     assert_whole(&finished);
+}
+
+/// Asks itself what it is asked for.
+const ITSELF: &str = r#"
+import http.server, urllib.request
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        body = b"leaf"
+        if self.path.startswith("/outer"):
+            body = urllib.request.urlopen(f"http://127.0.0.1:{port}/inner{self.path[6:]}").read()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_): pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+port = server.server_port
+print("PORT", port, flush=True)
+server.serve_forever()
+"#;
+
+/// Both ends of a connection in one process: each end is told as what it is, and the call is its request's.
+fn calls_itself(profile: &str) {
+    require!(PYTHON);
+    let lab = Lab::new();
+    let mut agent = Agent::start(&traced(&lab, profile));
+    let server = Program::start(&mut script(&lab, PYTHON, "itself.py", ITSELF));
+    let stream = http::connect(http::local(server.port()));
+    for n in 0..COUNT {
+        http::send(&stream, format!("GET /outer/{n} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+        assert!(http::receive(&stream).starts_with("HTTP/1.1 200"));
+    }
+    agent.wait_for("all spans", |spans| spans.len() >= 3 * COUNT);
+    let finished = agent.stop();
+    assert_counts(&finished, 2 * COUNT, COUNT);
+    assert_whole(&finished);
+    for client in finished.clients() {
+        let outer = client.path().replace("inner", "outer");
+        let cause = finished.servers().into_iter().find(|span| span.path() == outer).expect("a cause");
+        assert_eq!(client.parent_id.as_deref().unwrap_or(&cause.span_id), cause.span_id, "{client:#?}");
+    }
 }

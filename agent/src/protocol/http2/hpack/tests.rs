@@ -17,7 +17,10 @@ fn bytes(hex: &str) -> Vec<u8> {
         .collect()
 }
 
-fn story(text: &str) -> Vec<(Vec<u8>, Vec<(String, String)>)> {
+/// A block, and the names and values in it.
+type Block = (Vec<u8>, Vec<(String, String)>);
+
+fn story(text: &str) -> Vec<Block> {
     text.split_terminator("\n\n")
         .map(|block| {
             let (hex, fields) = block.split_once('\n').expect("fields");
@@ -86,11 +89,11 @@ fn every_prefix_and_every_changed_byte() {
     for (_, text) in STORIES {
         for (block, _) in story(text).iter().take(6) {
             for end in 0..block.len().min(400) {
-                let _ = read(&mut Decoder::default(), &block[..end]);
+                drop(read(&mut Decoder::default(), &block[..end]));
                 for bit in 0..8 {
                     let mut changed = block.clone();
                     changed[end] ^= 1 << bit;
-                    let _ = read(&mut Decoder::default(), &changed);
+                    drop(read(&mut Decoder::default(), &changed));
                 }
             }
         }

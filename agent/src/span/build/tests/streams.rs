@@ -52,6 +52,10 @@ fn a_request_of_which_not_all_is_known() {
     let span = build(&exchange);
     assert_eq!((&*span.name, &*attribute(&span, "http.request.method")), ("HTTP", "_OTHER"));
     assert_eq!(attribute(&span, "spandrel.gap"), "true");
+    assert_eq!(attribute(&span, "url.path"), "");
+    let mut exchange = stream(Role::Client, &["POST ", "host: example.com"]);
+    exchange.gap = true;
+    check_attributes(&exchange, &[("url.full", ""), ("server.address", "example.com")]);
 }
 
 #[test]
@@ -84,6 +88,22 @@ fn a_call() {
         server.port = 50051
         "#,
     );
+}
+
+#[test]
+fn older_names_of_calls() {
+    let policy = SpanPolicy { older_rpc: true, ..SpanPolicy::default() };
+    let call = call(Role::Client, Some("200\r\n"), Some("grpc-status: 5\r\n"), Outcome::Complete);
+    let span = builder(policy, Policy::DEFAULT).build(&call, Arc::default()).unwrap();
+    for (key, value) in [
+        ("rpc.system", "grpc"),
+        ("rpc.service", "a.B"),
+        ("rpc.grpc.status_code", "5"),
+        ("rpc.method", "a.B/C"),
+        ("rpc.status_code", "NOT_FOUND"),
+    ] {
+        assert_eq!(attribute(&span, key), value);
+    }
 }
 
 /// Status code and error of a call, for a client and for a server.
@@ -128,7 +148,7 @@ fn statuses() {
 
 #[test]
 fn deadlines() {
-    let cancel = Outcome::Reset { by: Side::Request, code: 8 };
+    let cancel = |by| Outcome::Reset { by, code: 8 };
     for (timeout, took_ns, expect) in [
         ("50m", 50_000_000, "DEADLINE_EXCEEDED"),
         ("50m", 46_000_000, "DEADLINE_EXCEEDED"),
@@ -141,9 +161,12 @@ fn deadlines() {
     ] {
         let timeout = format!("grpc-timeout: {timeout}");
         let lines = ["POST /a.B/C", "content-type: application/grpc", &timeout];
-        let mut exchange = Exchange { response: None, outcome: cancel, ..stream(Role::Server, &lines) };
-        exchange.end_ns = exchange.start_ns + took_ns;
-        check_attributes(&exchange, &[("rpc.status_code", expect)]);
+        for by in [Side::Request, Side::Response] {
+            let mut exchange =
+                Exchange { response: None, outcome: cancel(by), ..stream(Role::Server, &lines) };
+            exchange.end_ns = exchange.start_ns + took_ns;
+            check_attributes(&exchange, &[("rpc.status_code", expect)]);
+        }
     }
 }
 
@@ -159,8 +182,77 @@ fn methods_that_a_server_does_not_have() {
 
 #[test]
 fn what_is_no_call() {
-    for kind in ["application/grpc-web", "application/grpcx", "application/json", "text/application/grpc"] {
+    for kind in [
+        "application/grpc-webx",
+        "application/grpcx",
+        "application/json",
+        "text/application/grpc",
+        "application/connect",
+    ] {
         let lines = ["POST /a.B/C", &format!("content-type: {kind}")];
         assert_eq!(build(&stream(Role::Server, &lines)).name, "POST", "{kind}");
     }
+    // gRPC itself needs HTTP/2.
+    let text = "POST /a.B/C HTTP/1.1\r\nContent-Type: application/grpc\r\n\r\n";
+    assert_eq!(build(&exchange(Role::Server, head(text))).name, "POST");
+}
+
+/// A call of HTTP/1.1 with this answer.
+fn call_of_http_1(role: Role, fields: &str, code: u16, answer: &str) -> Exchange {
+    let request = format!("POST /route/a.B/C HTTP/1.1\r\nHost: b:80\r\n{fields}\r\n\r\n");
+    Exchange {
+        response: Some((code, head(format!("HTTP/1.1 {code} X\r\n{answer}\r\n")))),
+        ..exchange(role, head(request))
+    }
+}
+
+#[test]
+fn calls_of_grpc_web() {
+    for kind in ["grpc-web", "grpc-web+proto", "grpc-web-text", "grpc-web-text+proto", "grpc-web;x=y"] {
+        let fields = format!("content-type: application/{kind}");
+        // The status is in the content.
+        let span = build(&call_of_http_1(Role::Client, &fields, 200, ""));
+        assert_eq!((&*span.name, span.status), ("a.B/C", Status::Unset), "{kind}");
+        let found = ["rpc.system.name", "rpc.method", "rpc.status_code"].map(|key| attribute(&span, key));
+        assert_eq!(found, ["grpc", "a.B/C", ""]);
+    }
+    let fields = "Content-Type: application/grpc-web+proto";
+    for (code, answer, expect) in [
+        (200, "Grpc-Status: 5\r\n", "NOT_FOUND"),
+        (200, "grpc-status: 0\r\n", "OK"),
+        (503, "", "UNAVAILABLE"),
+    ] {
+        let span = build(&call_of_http_1(Role::Client, fields, code, answer));
+        assert_eq!(attribute(&span, "rpc.status_code"), expect);
+        assert_eq!(span.status == Status::Error, expect != "OK");
+    }
+    let lines = ["POST /a.B/C", "content-type: application/grpc-web"];
+    assert_eq!(build(&stream(Role::Server, &lines)).name, "a.B/C");
+}
+
+#[test]
+fn calls_of_connect() {
+    let unary = "Content-Type: application/json\r\nConnect-Protocol-Version: 1";
+    check(
+        &call_of_http_1(Role::Client, unary, 503, ""),
+        r#"
+        a.B/C Client Error
+        error.type = "503"
+        http.response.status_code = 503
+        network.peer.address = "10.0.0.2"
+        network.peer.port = 8080
+        rpc.method = "a.B/C"
+        rpc.system.name = "connectrpc"
+        server.address = "b"
+        server.port = 80
+        "#,
+    );
+    let stream = build(&call_of_http_1(Role::Server, "content-type: application/connect+proto", 200, ""));
+    assert_eq!((&*stream.name, stream.status), ("a.B/C", Status::Unset));
+    let json = "Content-Type: application/json\r\n";
+    assert_eq!(build(&call_of_http_1(Role::Server, unary, 404, json)).name, "a.B/C");
+    assert_eq!(build(&call_of_http_1(Role::Server, unary, 501, json)).name, "connectrpc");
+    let gone = build(&call_of_http_1(Role::Server, unary, 404, "Content-Type: text/plain\r\n"));
+    assert_eq!((&*gone.name, gone.status), ("connectrpc", Status::Unset));
+    assert_eq!(attribute(&gone, "rpc.method_original"), "a.B/C");
 }
