@@ -60,10 +60,10 @@ fn follow(flow: &mut Flow, from: u64) {
 #[inline(never)]
 pub extern "C" fn spandrel_kafka(state: *mut State, tx: u32, from: u64) -> u32 {
     let (Some(state), Some(scratch)) = (State::given(state), scratch::held()) else { return 0 };
-    scratch.moved.frames = from;
+    scratch.frames.at = from;
     let given = core::ptr::from_mut(state);
     read::repeat(MESSAGES, |_| spandrel_kafka_step(given, tx));
-    if scratch.moved.frames < scratch.moved.len {
+    if scratch.frames.at < scratch.moved.len {
         state.phase = IGNORED;
         scratch.moved.left = 1;
         emit::count(Counter::MessagesLost);
@@ -77,7 +77,7 @@ pub extern "C" fn spandrel_kafka(state: *mut State, tx: u32, from: u64) -> u32 {
 extern "C" fn spandrel_kafka_step(state: *mut State, tx: u32) -> u32 {
     let (Some(state), Some(scratch)) = (State::given(state), scratch::held()) else { return STOP };
     let own = if tx != 0 { &mut state.tx } else { &mut state.rx };
-    let (at, len) = (scratch.moved.frames, scratch.moved.len);
+    let (at, len) = (scratch.frames.at, scratch.moved.len);
     if at >= len || own.mode != SIZED {
         return STOP;
     }
@@ -128,7 +128,7 @@ fn size(own: &mut Flow, scratch: &Scratch, at: u64, pos: u64, rest: u64) -> u32 
 #[inline(always)]
 fn part(state: &mut State, scratch: &mut Scratch, tx: u32, some: u64, what: u32) -> u32 {
     let own = if tx != 0 { &mut state.tx } else { &mut state.rx };
-    let at = scratch.moved.frames;
+    let at = scratch.frames.at;
     let end = scratch.moved.base + at + some;
     let shown = u64::from(own.shipped);
     let room = if shown < MESSAGE_CAPTURE { MESSAGE_CAPTURE - shown } else { 0 };
@@ -140,7 +140,7 @@ fn part(state: &mut State, scratch: &mut Scratch, tx: u32, some: u64, what: u32)
     }
     // What is missing in between cannot be told from what comes behind.
     own.shipped = if captured < want { MESSAGE_CAPTURE as u32 } else { (shown + captured) as u32 };
-    scratch.moved.frames = at + some;
+    scratch.frames.at = at + some;
     if captured == 0 && end < own.until {
         return GO;
     }
