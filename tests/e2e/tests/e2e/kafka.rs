@@ -7,7 +7,7 @@ use spandrel_test_support::{
     Agent, Finished, Kind, Lab, Program, Span,
     namespace::Namespace,
     process::{command, run_in},
-    require, skip,
+    require, skip, slow,
 };
 
 use crate::{cache::cached, common::traced};
@@ -183,22 +183,63 @@ fn context(number: i64) -> (String, String) {
     (format!("{:032x}", number + 1), format!("{:016x}", number + 1))
 }
 
+/// A package of Python's index, in a folder of its own.
+fn python(package: &str, source: &str, lab: &Lab, namespace: &Namespace) -> Result<Command, String> {
+    let library = cached(&package.replace("==", "-"), |folder| {
+        let mut pip = command("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--target"]).arg(folder);
+        let output = run_in(pip.arg(package), FETCH);
+        let why = || format!("{package} cannot be had: {}", output.stderr.trim());
+        output.status.success().then_some(()).ok_or_else(why)
+    })?;
+    let mut python = namespace.command("python3");
+    python.arg(lab.write("client_of_kafka.py", source)).env("PYTHONPATH", library);
+    Ok(python)
+}
+
 /// C, from Python.
 #[test]
 fn librdkafka() {
     require!("python3");
+    let package = format!("confluent-kafka=={LIBRDKAFKA}");
+    check(|lab, namespace| python(&package, include_str!("../../programs/kafka.py"), lab, namespace));
+}
+
+/// Python without C, blocking.
+#[test]
+fn kafka_python() {
+    slow!();
+    require!("python3");
+    let source = include_str!("../../programs/kafka_python_client.py");
+    check(|lab, namespace| python("kafka-python==3.0.12", source, lab, namespace));
+}
+
+/// Python without C, by an event loop.
+#[test]
+fn aiokafka() {
+    slow!();
+    require!("python3");
+    let source = include_str!("../../programs/aiokafka_client.py");
+    check(|lab, namespace| python("aiokafka==0.14.0", source, lab, namespace));
+}
+
+/// Node.js.
+#[test]
+fn kafkajs() {
+    slow!();
+    require!("node", "npm");
     check(|lab, namespace| {
-        let library = cached(&format!("confluent-kafka-{LIBRDKAFKA}"), |folder| {
-            let mut pip = command("python3");
-            pip.args(["-m", "pip", "install", "--quiet", "--target"]).arg(folder);
-            let output = run_in(pip.arg(format!("confluent-kafka=={LIBRDKAFKA}")), FETCH);
-            let why = || format!("confluent-kafka cannot be had: {}", output.stderr.trim());
+        let library = cached("kafkajs-2.2.4", |folder| {
+            let mut npm = command("npm");
+            npm.args(["install", "--no-audit", "--no-fund", "--prefix"]).arg(folder);
+            let output = run_in(npm.arg("kafkajs@2.2.4"), FETCH);
+            let why = || format!("kafkajs cannot be had: {}", output.stderr.trim());
             output.status.success().then_some(()).ok_or_else(why)
         })?;
-        let mut python = namespace.command("python3");
-        python.arg(lab.write("kafka_client.py", include_str!("../../programs/kafka.py")));
-        python.env("PYTHONPATH", library);
-        Ok(python)
+        let mut node = namespace.command("node");
+        node.arg(lab.write("client_of_kafka.js", include_str!("../../programs/kafkajs.js")));
+        node.env("NODE_PATH", library.join("node_modules"));
+        Ok(node)
     });
 }
 
