@@ -17,7 +17,7 @@ use crate::{
     kernel::Profile,
     sample::{Rule, Rules},
     span::{
-        build::{Builder, ClockAnchor},
+        Builder, ClockAnchor,
         measure::{self, Measures},
         policy::{Field, Limits, OptIn, SpanPolicy},
         redact, semconv,

@@ -42,6 +42,8 @@ counters! {
     /// Directions of HTTP/2 connections in which the walk from frame to frame lost its place, because bytes were not seen. It is
     /// looked for again.
     FramesLost = "http2_frames_lost";
+    /// Kafka connections left alone because the walk from message to message lost its place.
+    MessagesLost = "kafka_messages_lost";
     /// Calls whose content was not seen, by cause.
     UnseenSplice = "unseen_splice";
     UnseenIoUring = "unseen_io_uring";
