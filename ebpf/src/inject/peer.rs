@@ -7,10 +7,16 @@ use crate::{emit, kernel::sock::Sock, maps::INJECT_PEERS};
 
 /// It answered a request with a line as ever.
 pub const PROVED: u32 = 0;
+/// It answered a request that was left as it was.
+pub const SPEAKS: u32 = 3;
 /// It refused the first one.
 pub const REFUSED: u32 = 1;
 /// It is spoken to in another protocol.
 pub const FOREIGN: u32 = 2;
+
+/// In place of a time: see [`INJECT_PEERS`].
+const UNTIL_PROVED: u64 = 0;
+const UNTIL_SPEAKS: u64 = 1;
 
 /// Address, port and network namespace.
 #[inline(always)]
@@ -25,7 +31,11 @@ fn key(sock: Sock) -> [u64; 3] {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn spandrel_peer(sk: u64, what: u32) -> u32 {
-    let until = if what == PROVED { 0 } else { emit::now() + INJECT_PAUSE_NS };
+    let until = match what {
+        PROVED => UNTIL_PROVED,
+        SPEAKS => UNTIL_SPEAKS,
+        _ => emit::now() + INJECT_PAUSE_NS,
+    };
     if what == REFUSED {
         emit::count(Counter::PeersRefused);
     }
@@ -34,13 +44,37 @@ pub extern "C" fn spandrel_peer(sk: u64, what: u32) -> u32 {
     0
 }
 
-/// What is known about the peer of a socket: nothing, that it is proved, or that it is to be left alone.
-#[inline(always)]
-pub fn known(sock: Sock) -> Option<bool> {
-    // SAFETY: one word is copied out.
-    let until = unsafe { INJECT_PEERS.get(key(sock)) }.copied()?;
-    if until == 0 {
-        return Some(true);
+/// A peer has answered a request in HTTP/1.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_speaks(sk: u64) -> u32 {
+    // Once: what is known already is more, or is to stay.
+    if known(Sock(sk)) == Peer::Unknown {
+        spandrel_peer(sk, SPEAKS);
     }
-    (emit::now() < until).then_some(false)
+    0
+}
+
+/// What is known about the peer of a socket.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    Unknown,
+    /// It speaks HTTP/1.
+    Speaks,
+    /// Besides, it takes requests with one more line.
+    Proved,
+    /// It is to be left alone.
+    Aside,
+}
+
+#[inline(always)]
+pub fn known(sock: Sock) -> Peer {
+    // SAFETY: one word is copied out.
+    match unsafe { INJECT_PEERS.get(key(sock)) }.copied() {
+        None => Peer::Unknown,
+        Some(UNTIL_PROVED) => Peer::Proved,
+        Some(UNTIL_SPEAKS) => Peer::Speaks,
+        Some(until) if emit::now() < until => Peer::Aside,
+        Some(_) => Peer::Unknown,
+    }
 }

@@ -11,11 +11,12 @@ use aya_ebpf::{
     macros::sock_ops,
     programs::SockOpsContext,
 };
-use spandrel_common::{event::TRANSPORT_TCP, inject::is_foreign, stats::Counter};
+use spandrel_common::{event::TRANSPORT_TCP, inject::{KNOWN_PEERS, is_foreign}, stats::Counter};
 
-use super::{INJECT_ARMED, INJECT_CLIENT, INJECT_OFF, INJECT_PROVED, INJECT_SPENT, INJECT_STAYS, peer};
+use super::{INJECT_ARMED, INJECT_CLIENT, INJECT_OFF, INJECT_PROVED, INJECT_SPENT, INJECT_STAYS,
+    peer::{self, Peer}};
 use crate::{
-    conn::{self, FRESH, State},
+    conn::{self, FRESH, IGNORED, State},
     emit,
     kernel::{
         sock::{Sock, Tcp, Typed},
@@ -69,9 +70,9 @@ fn connecting(ctx: &SockOpsContext) {
         return;
     }
     state.inject = match peer::known(Sock(address)) {
-        None => INJECT_CLIENT,
-        Some(true) => INJECT_CLIENT | INJECT_PROVED,
-        Some(false) => {
+        Peer::Unknown | Peer::Speaks => INJECT_CLIENT,
+        Peer::Proved => INJECT_CLIENT | INJECT_PROVED,
+        Peer::Aside => {
             emit::count(Counter::AsidePeer);
             INJECT_OFF
         }
@@ -105,6 +106,10 @@ fn established(ctx: &SockOpsContext) {
     // Without these calls the socket would stay in the map.
     if ctx.set_cb_flags(wish as i32).is_err() {
         emit::count(Counter::AsideSocket);
+        return;
+    }
+    // Such a socket is armed when it has its first response.
+    if super::injection().on == KNOWN_PEERS && peer::known(Sock(state.sk)) == Peer::Unknown {
         return;
     }
     // SAFETY: the context is the kernel's, and only handed back to it.
@@ -160,7 +165,19 @@ fn changing(ctx: &SockOpsContext) {
 #[inline(always)]
 fn armed(ctx: &SockOpsContext) -> Option<&'static mut State> {
     let state = conn::on_socket(socket(ctx)?)?;
-    (state.inject & INJECT_ARMED != 0).then_some(state)
+    if state.inject & INJECT_ARMED != 0 {
+        return Some(state);
+    }
+    if state.phase == IGNORED {
+        quiet(ctx);
+    }
+    None
+}
+
+/// Nothing more is to be done on this connection. If the flags stay, they cost a little and do nothing.
+#[inline(always)]
+fn quiet(ctx: &SockOpsContext) {
+    let _ = ctx.set_cb_flags((ctx.cb_flags() & !WISHES) as i32);
 }
 
 /// Bytes behind the TCP header of a packet that has come.
@@ -192,7 +209,6 @@ fn disarm(ctx: &SockOpsContext, state: &mut State) {
     }
     state.inject &= !(INJECT_ARMED | INJECT_SPENT | INJECT_STAYS);
     if state.inject & INJECT_OFF != 0 {
-        // Nothing more is to be done on this connection. If the flags stay, they cost a little and do nothing.
-        let _ = ctx.set_cb_flags((ctx.cb_flags() & !WISHES) as i32);
+        quiet(ctx);
     }
 }
