@@ -11,8 +11,8 @@ mod tests;
 use spandrel_common::{
     context::Cause,
     event::{
-        Close, Conn, DIR_TX, Data, Fork, Header, Kind, Listen, Notice, ROLE_CLIENT, ROLE_SERVER,
-        TRANSPORT_TCP, TRANSPORT_UNIX, Withheld,
+        Close, Conn, DIR_TX, Data, Fork, Header, Kind, Listen, Notice, PROTOCOL_HTTP1, PROTOCOL_HTTP2,
+        ROLE_CLIENT, ROLE_SERVER, TRANSPORT_TCP, TRANSPORT_UNIX, Withheld,
     },
 };
 
@@ -124,6 +124,7 @@ fn conn(header: Header, mut body: Reader<'_>) -> Option<Conn> {
         local_port: body.u16()?,
         peer_port: body.u16()?,
         ip_version: body.u8()?,
+        protocol: body.u8()?,
         reserved: body.array()?,
         local_addr: body.array()?,
         peer_addr: body.array()?,
@@ -133,7 +134,8 @@ fn conn(header: Header, mut body: Reader<'_>) -> Option<Conn> {
         TRANSPORT_UNIX => true,
         _ => false,
     };
-    (family && matches!(conn.role, ROLE_CLIENT | ROLE_SERVER)).then_some(conn)
+    let known = matches!(conn.protocol, PROTOCOL_HTTP1 | PROTOCOL_HTTP2);
+    (family && known && matches!(conn.role, ROLE_CLIENT | ROLE_SERVER)).then_some(conn)
 }
 
 fn data(header: Header, mut body: Reader<'_>) -> Option<Data> {

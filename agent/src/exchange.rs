@@ -1,6 +1,7 @@
 //! An exchange: one request and what became of it. Pairing is written once, for all protocols.
 
 mod pairing;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -11,8 +12,9 @@ use spandrel_common::{
     event::{WITHHELD_HOST, WITHHELD_METHOD},
 };
 
-use crate::protocol::message::Head;
+use crate::protocol::{Side, message::Head};
 pub(crate) use pairing::{Begin, Match, Owner, Pairing};
+pub(crate) use streams::{Moved, Streams, Taken};
 
 /// Which end of the connection the traced process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +44,16 @@ pub struct Connection {
     pub netns: u32,
 }
 
+/// How the two ends talk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// HTTP/1.0 or HTTP/1.1: heads are as they were on the wire.
+    #[default]
+    Http1,
+    /// HTTP/2: heads are as [`crate::protocol::streams::Fields`] says.
+    Http2,
+}
+
 /// How an exchange ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -55,6 +67,8 @@ pub enum Outcome {
     LocalClosed,
     /// The process ended before the response was complete.
     ProcessExit,
+    /// One side broke it off, for a reason that the protocol numbers (HTTP/2: RFC 9113, section 7).
+    Reset { by: Side, code: u32 },
     /// What became of it was not seen (a gap, or the agent stopped or forgot the connection).
     Unseen,
 }
@@ -81,10 +95,12 @@ pub struct Withheld {
 #[derive(Clone, Debug)]
 pub struct Exchange {
     pub connection: Arc<Connection>,
+    pub protocol: Protocol,
     /// The process and thread that sent or received the request's first bytes.
     pub tgid: u32,
     pub tid: u32,
-    /// Position of the request's first byte in its direction, for [`spandrel_common::ids`].
+    /// Position of the request's first byte in its direction, or what stands for it
+    /// ([`spandrel_common::http2::place`]); for [`spandrel_common::ids`].
     pub pos: u64,
     /// First byte of the request.
     pub start_ns: u64,
@@ -97,6 +113,8 @@ pub struct Exchange {
     /// Status code and head of the final response.
     pub response: Option<(u16, Head)>,
     pub response_body: u64,
+    /// The fields behind the response's content, if the protocol shows them.
+    pub trailers: Option<Head>,
     pub outcome: Outcome,
     /// Bytes of the request or the response were missing, so something may be untold.
     pub gap: bool,

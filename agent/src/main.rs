@@ -1,7 +1,7 @@
 //! The `spandrel` command: reads the command line, checks everything, runs.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
 
-use std::{env, ffi::OsString, process::ExitCode};
+use std::{env, ffi::OsString, process::ExitCode, sync::Arc};
 
 use spandrel::{
     app,
@@ -79,7 +79,7 @@ fn main() -> ExitCode {
                 for note in &config.notes {
                     ::log::info!("{note}");
                 }
-                let reread: app::Reread = Box::new(move || config::load((*run).clone(), &ProcessEnv));
+                let reread: app::Reread = Arc::new(move || config::load((*run).clone(), &ProcessEnv));
                 let code = app::run(&config, &reread).unwrap_or_else(|failure| {
                     log::say(format!("spandrel: {}", failure.message));
                     ExitCode::from(failure.code)

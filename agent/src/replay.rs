@@ -37,12 +37,16 @@ pub fn run(options: &Replay, env: &dyn Env) -> ExitCode {
 }
 
 fn said(outcome: &Outcome, sent: bool) -> String {
-    let Outcome { files, spans, left, reason, damaged, in_use } = outcome;
+    let Outcome { files, spans, left, reason, rejected, objection, damaged, in_use } = outcome;
     let mut parts = vec![format!("{spans} spans of {files} files {}", if sent { "sent" } else { "printed" })];
     if *left > 0 {
         parts.push(format!("{left} stay: {reason}"));
     } else if !reason.is_empty() {
         parts.push(reason.clone());
+    }
+    if *rejected > 0 {
+        let said = if objection.is_empty() { "it does not say why" } else { objection };
+        parts.push(format!("{rejected} were rejected by the backend and are gone: {said}"));
     }
     if *damaged > 0 {
         parts.push(format!("{damaged} batches cannot be read"));
@@ -56,7 +60,7 @@ fn said(outcome: &Outcome, sent: bool) -> String {
 fn code(outcome: &Outcome) -> u8 {
     match outcome {
         Outcome { left, in_use, .. } if left + in_use > 0 => exit::TEMPFAIL,
-        Outcome { damaged, .. } if *damaged > 0 => exit::DATAERR,
+        Outcome { damaged, rejected, .. } if *damaged > 0 || *rejected > 0 => exit::DATAERR,
         _ => 0,
     }
 }

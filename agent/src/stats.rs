@@ -80,6 +80,10 @@ causes! {
         Resyncs = "resyncs",
         /// Responses without a request (joined in the middle, or the request was withheld).
         OrphanResponses = "orphan_responses",
+        /// Header fields of HTTP/2 that name something from before the agent saw the connection, and were left out.
+        UnknownFields = "unknown_fields",
+        /// Header fields of HTTP/2 that were read.
+        Fields = "http2_fields",
         /// Connections that turned opaque (CONNECT, Upgrade).
         Tunnels = "tunnels",
         /// Connections forgotten because the table was full.
@@ -208,6 +212,13 @@ impl Stats {
     /// How often something was not shown by a rule.
     pub fn redactions(&self, rule: Redaction) -> u64 {
         self.redactions.get(rule as usize).map_or(0, |slot| slot.load(Relaxed))
+    }
+
+    /// Something else worth counting happened so many times.
+    pub fn count_many(&self, what: Count, n: u64) {
+        if let Some(slot) = self.counts.get(what as usize) {
+            slot.fetch_add(n, Relaxed);
+        }
     }
 
     /// How often something was counted.

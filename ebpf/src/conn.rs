@@ -25,6 +25,12 @@ pub const WITHHELD: u8 = 4;
 /// `Flow::mode`: the framing is for userspace to find; everything is shipped up to the limit.
 pub const SHIP: u8 = 5;
 
+/// `Flow::mode`: frames of HTTP/2. `until` is where the payload of the current frame ends; the next frame begins there.
+/// See [`crate::capture`].
+pub const FRAMES: u8 = 6;
+/// `Flow::mode`: frames of HTTP/2, if it is that, and nobody knows yet where one begins.
+pub const SEEK: u8 = 7;
+
 /// `State::phase`: never seen before.
 pub const FRESH: u8 = 0;
 /// `State::phase`: no message start was seen yet.
@@ -33,6 +39,11 @@ pub const SNIFFING: u8 = 1;
 pub const HTTP: u8 = 2;
 /// `State::phase`: left alone.
 pub const IGNORED: u8 = 3;
+/// `State::phase`: HTTP/2.
+pub const HTTP2: u8 = 4;
+
+/// `State::failed`: there is no error number.
+pub const NO_ERRNO: u8 = u8::MAX;
 
 /// `State::method`: any other.
 pub const METHOD_OTHER: u8 = 0;
@@ -40,6 +51,9 @@ pub const METHOD_OTHER: u8 = 0;
 pub const METHOD_HEAD: u8 = 1;
 /// `State::method`: `CONNECT`, which opens a tunnel.
 pub const METHOD_CONNECT: u8 = 2;
+
+/// `State::method` of a connection that speaks HTTP/2: it was recognised in the middle.
+pub const MIDWAY: u8 = 3;
 
 /// One direction.
 #[derive(Clone, Copy)]
@@ -55,22 +69,29 @@ pub struct Flow {
     pub last_ns: u64,
     /// TCP's sequence number behind the last byte.
     pub seq: u32,
-    /// Bytes captured since the turn began, while in mode [`SHIP`].
+    /// Bytes captured since the turn began, while in mode [`SHIP`]. In mode [`FRAMES`]: the newest stream that this
+    /// direction has opened.
     pub shipped: u32,
     pub mode: u8,
     /// `seq` is known.
     pub seq_known: u8,
-    /// The message is not sampled: nothing of it is told.
+    /// The message is not sampled: nothing of it is told. In mode [`FRAMES`]: the frame's payload is not told.
     pub quiet: u8,
-    /// Where in a size line or the trailers a chunked body stands: see [`crate::chunk`].
+    /// Where in a size line or the trailers a chunked body stands: see [`crate::chunk`]. In mode [`FRAMES`]: bytes of
+    /// a frame header that have come.
     pub chunk_phase: u8,
     /// In mode [`START`]: the first byte of a request, at the position `until`, which came alone and is looked at
     /// together with what follows; 0 if there is none.
     pub held: u8,
-    pub reserved: [u8; 3],
-    /// When that byte moved.
+    /// In mode [`FRAMES`]: no event has told of this direction yet.
+    pub fresh: u8,
+    /// In mode [`SEEK`]: what speaks for a frame at the position `until`.
+    pub evidence: u8,
+    pub reserved: u8,
+    /// When that byte moved, or the first byte of the frame header that has come in part.
     pub held_ns: u64,
-    /// Value of the digits of the size line so far.
+    /// Value of the digits of the size line so far. In mode [`FRAMES`]: the bytes of the frame header, the first in the
+    /// lowest bits.
     pub chunk_size: u64,
     /// Bytes of chunk framing that no event has told of.
     pub framing: u64,
@@ -83,6 +104,12 @@ impl Flow {
         if self.mode == START { DATA_START } else { 0 }
     }
 
+    /// Whether frames of HTTP/2 are walked through that may turn out to be none: `until` is where the next one would begin.
+    #[inline(always)]
+    pub fn walks(&self) -> bool {
+        self.evidence != 0 || self.chunk_phase != 0
+    }
+
     /// A chunked body begins at a position.
     #[inline(always)]
     pub fn chunked(&mut self, at: u64) {
@@ -92,6 +119,20 @@ impl Flow {
         self.chunk_phase = 0;
         self.framing = 0;
     }
+}
+
+/// What a receive found sent by a call whose own hook had not run yet: the call had not returned, or its thread was kept
+/// from going on.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Ahead {
+    /// Position behind the last of these bytes; 0 if there are none.
+    pub pos: u64,
+    /// Position of the received direction in front of that receive.
+    pub other: u64,
+    /// When the first of these bytes were sent, as far as TCP tells; an instant before that receive, if it does not.
+    /// Nanoseconds.
+    pub time_ns: u64,
 }
 
 /// A connection. Two hooks can work on it at once, each on its own direction; what they share is written
@@ -127,8 +168,6 @@ pub struct State {
     pub pipelined: u8,
     /// Withheld requests whose responses are still to come.
     pub orphans: u8,
-    /// No byte of the response to the last request was seen yet.
-    pub awaiting: u8,
     /// The response that is being sent is an interim one: the request goes on behind it.
     pub interim: u8,
     /// An outbound request that its process's only inbound one caused waits for its response.
@@ -137,9 +176,15 @@ pub struct State {
     pub pieces: u8,
     /// `INJECT_*`, of [`crate::inject`].
     pub inject: u8,
+    /// The connection failed while there was something left to read, or a call was under way: its error number, or
+    /// [`NO_ERRNO`]. For the program it goes on.
+    pub failed: u8,
     /// Bytes that injection has put into the call that is under way. They have sequence numbers, but no place in
     /// the stream as the program knows it.
     pub added: u16,
+    /// 1 if no byte of the response to the last request was seen yet. A word: see [`crate::capture`].
+    pub awaiting: u64,
+    pub ahead: Ahead,
     /// 1 while an inbound request is being worked on. A word, for what ends it: see [`crate::causality`].
     pub open: u64,
     /// The socket's address.
@@ -162,6 +207,12 @@ impl State {
     #[inline(always)]
     pub fn flows<const TX: bool>(&mut self) -> (&mut Flow, &mut Flow) {
         if TX { (&mut self.tx, &mut self.rx) } else { (&mut self.rx, &mut self.tx) }
+    }
+
+    /// Whether a protocol is followed, so that userspace is told how the connection ends.
+    #[inline(always)]
+    pub fn is_followed(&self) -> bool {
+        self.phase == HTTP || self.phase == HTTP2
     }
 
     /// The direction of the responses.
@@ -282,7 +333,9 @@ const FLOW: Flow = Flow {
     quiet: 0,
     chunk_phase: 0,
     held: 0,
-    reserved: [0; 3],
+    fresh: 0,
+    evidence: 0,
+    reserved: 0,
     held_ns: 0,
     chunk_size: 0,
     framing: 0,
@@ -308,12 +361,14 @@ static EMPTY: State = State {
     method: 0,
     pipelined: 0,
     orphans: 0,
-    awaiting: 0,
     interim: 0,
     single: 0,
     pieces: 0,
     inject: 0,
+    failed: 0,
     added: 0,
+    awaiting: 0,
+    ahead: Ahead { pos: 0, other: 0, time_ns: 0 },
     open: 0,
     sk: 0,
     goroutine: 0,

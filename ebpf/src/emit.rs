@@ -30,6 +30,14 @@ pub fn count(counter: Counter) {
     }
 }
 
+/// Adds to a counter of this CPU that the ledger is reckoned with.
+#[inline(always)]
+pub fn add(counter: Counter, more: u64) {
+    if let Some(slot) = COUNTERS.get_ptr_mut(counter as u32) {
+        read::fetch_add(slot, more);
+    }
+}
+
 /// `CLOCK_MONOTONIC`, nanoseconds.
 #[inline(always)]
 pub fn now() -> u64 {

@@ -19,6 +19,8 @@ static AGENT_TGID: u32 = 0;
 static RULES: u32 = 0;
 #[unsafe(no_mangle)]
 static TICK_NS: u64 = 0;
+#[unsafe(no_mangle)]
+static PREEMPTIBLE: u32 = 0;
 
 /// Reads one member of a frozen static without letting the compiler see its build-time value.
 macro_rules! member {
@@ -57,6 +59,9 @@ member!(tcp_first_tx);
 member!(tcp_copied_seq);
 member!(tcp_write_seq);
 member!(tcp_snd_una);
+member!(tcp_bytes_acked);
+member!(tcp_rcv_nxt);
+member!(tcp_bytes_received);
 member!(sk_sndbuf);
 member!(task_files);
 member!(task_parent);
@@ -117,6 +122,13 @@ pub fn agent_tgid() -> u32 {
 pub fn tick_ns() -> u64 {
     // SAFETY: as in `member!`.
     unsafe { read_volatile(&raw const TICK_NS) }
+}
+
+/// Whether hooks have to keep others from their CPU: see [`crate::kernel::preempt`].
+#[inline(always)]
+pub fn preemptible() -> bool {
+    // SAFETY: as in `member!`.
+    unsafe { read_volatile(&raw const PREEMPTIBLE) != 0 }
 }
 
 /// Whether a rule of causality is on. Bit numbers are values of [`Rule`]; [`STRICT`] is one more.

@@ -21,6 +21,8 @@ pub enum Looks {
     Short,
     /// The start of a request.
     Request,
+    /// The preface of HTTP/2, or its beginning.
+    Preface,
 }
 
 /// How the body that follows a head is delimited: a length (0 if neither a length nor a coding is given), or one of
@@ -177,7 +179,7 @@ fn line(found: &mut Found, bytes: Bytes, line: u32) -> bool {
             found.states += 1;
         }
     } else if lower == word(b"upgrade:") {
-        found.upgrade = 1;
+        found.upgrade = line + 8;
     } else if lower == word(b"transfer") && (bytes.word(line + 8) | LOWER) == word(b"-encodin") {
         found.odd |= u32::from(found.coding != 0);
         found.coding = line + 18;
@@ -195,6 +197,7 @@ pub fn looks(bytes: Bytes, len: u64) -> Looks {
     match spandrel_looks(len) {
         REQUEST => Looks::Request,
         SHORT => Looks::Short,
+        PREFACE => Looks::Preface,
         _ => Looks::Other,
     }
 }
@@ -202,6 +205,7 @@ pub fn looks(bytes: Bytes, len: u64) -> Looks {
 const OTHER: u32 = 0;
 const SHORT: u32 = 1;
 const REQUEST: u32 = 2;
+const PREFACE: u32 = 3;
 
 /// See [`looks`]. A global function, like every one here that has a loop.
 #[unsafe(no_mangle)]
@@ -209,6 +213,9 @@ const REQUEST: u32 = 2;
 pub extern "C" fn spandrel_looks(len: u64) -> u32 {
     let Some(scratch) = scratch::held() else { return OTHER };
     let bytes = scratch.view();
+    if is_preface(bytes, len) {
+        return PREFACE;
+    }
     let blank = blank(bytes) as u32;
     for index in blank..blank + SNIFF as u32 {
         if u64::from(index) >= len {
@@ -223,6 +230,22 @@ pub extern "C" fn spandrel_looks(len: u64) -> u32 {
         }
     }
     OTHER
+}
+
+/// Bytes of the preface that are enough to recognise it: `PRI` and a space. No other protocol has that method.
+const PREFACE_LEAST: u64 = 4;
+
+/// Whether the first `len` bytes of the buffer are the preface of HTTP/2, as far as sixteen of its bytes go.
+#[inline(always)]
+fn is_preface(bytes: Bytes, len: u64) -> bool {
+    let differ = |at: u32, expect: &[u8; 8]| {
+        let seen = len.saturating_sub(u64::from(at));
+        let unseen = if seen >= 8 { 0 } else { 64 - 8 * seen };
+        let differ = bytes.word(at) ^ word(expect);
+        // Bytes that did not come differ in nothing.
+        unseen < 64 && differ << unseen != 0
+    };
+    len >= PREFACE_LEAST && !differ(0, b"PRI * HT") && !differ(8, b"TP/2.0\r\n")
 }
 
 /// Line ends in front of a request line, which a server ignores (RFC 9112, section 2.2): how many bytes, of
@@ -253,6 +276,15 @@ pub fn status(bytes: Bytes) -> u32 {
     digit(0) * 100 + digit(8) * 10 + digit(16)
 }
 
+/// Whether the `Upgrade` field of the head that was searched names HTTP/2 (RFC 7540, section 3.2).
+#[inline(always)]
+pub fn upgrades_to_http2(scratch: &Scratch) -> bool {
+    let bytes = scratch.view();
+    let value = scratch.found.upgrade + u32::from(bytes.byte(scratch.found.upgrade) == b' ');
+    scratch.found.upgrade != 0
+        && (bytes.word(value) as u32 | LOWER as u32) == u32::from_le_bytes(*b"h2c\r") | 0x2000_0000
+}
+
 /// The methods whose responses differ.
 #[inline(always)]
 pub fn method(bytes: Bytes) -> u8 {
@@ -276,6 +308,25 @@ pub fn is_request_line(scratch: &Scratch) -> bool {
     }
     let end = line - 1 - u32::from(bytes.byte(line - 2) == b'\r');
     bytes.word(end - 8) << 8 == word(b"\0HTTP/1.")
+}
+
+/// Whether the buffer starts with a method of RFC 9110 or 5789 without its first byte.
+#[inline(always)]
+pub fn lacks_first_byte(bytes: Bytes) -> bool {
+    const CUT: [&[u8]; 9] =
+        [b"ET ", b"EAD ", b"OST ", b"UT ", b"ELETE ", b"ONNECT ", b"PTIONS ", b"RACE ", b"ATCH "];
+    let start = bytes.word(0);
+    CUT.iter().any(|cut| start << (64 - 8 * cut.len()) == shifted(cut))
+}
+
+/// A text of at most eight bytes as the highest ones of a word.
+const fn shifted(text: &[u8]) -> u64 {
+    let (mut word, mut at) = (0, 0);
+    while at < text.len() {
+        word = word >> 8 | (text[at] as u64) << 56;
+        at += 1;
+    }
+    word
 }
 
 /// How the body behind the head is delimited.

@@ -21,6 +21,10 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(limits::RING_BYTES as u32, 
 #[btf_map]
 pub static SOCKETS: SkStorage<State> = SkStorage::new();
 
+/// The call that a hook last looked at, by task. See [`crate::kernel::preempt`].
+#[btf_map]
+pub static CALLS: crate::kernel::preempt::Calls = crate::kernel::preempt::Calls::new();
+
 /// State of a connection by the address of its socket (system call profile). The loader sets its size to
 /// 1 where the socket profile is in use.
 #[map]

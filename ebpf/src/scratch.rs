@@ -8,6 +8,7 @@ use spandrel_common::{
 
 use crate::{
     call::{Call, Gather},
+    capture::Frames,
     chunk::Walk,
     kernel::task::Ids,
     maps::{EXEC_SCRATCH, SCRATCH},
@@ -32,6 +33,8 @@ pub struct Scratch {
     /// Of the connection that `data` belongs to, if it is not announced yet.
     pub seed: [u64; 2],
     pub transport: u64,
+    /// `PROTOCOL_*`.
+    pub protocol: u64,
     pub sk: u64,
     /// The copy that [`crate::call::gather`] makes.
     pub gather: Gather,
@@ -39,6 +42,8 @@ pub struct Scratch {
     pub moved: Moved,
     /// The walk through the chunks of it.
     pub walk: Walk,
+    /// The walk through the frames of it.
+    pub frames: Frames,
     /// Thread and socket of the call before this one.
     pub last_tid: u64,
     pub last_sk: u64,
@@ -71,6 +76,14 @@ pub struct Moved {
     pub crossed: u32,
     /// 1 once it is clear that the connection is to be left alone.
     pub left: u32,
+    /// 1 if bytes of this direction moved before the first that a hook saw. Only told while nothing else is known.
+    pub joined: u32,
+    /// 1 if something was sent of which no hook has told. Only for what is received while nothing else is known.
+    pub ahead: u32,
+    /// 1 if the receive of an answer was seen before this call, which sent what it answers.
+    pub late: u32,
+    /// Position of the other direction by its own hooks.
+    pub there: u64,
     /// Bytes in front of the first message, which belong to none.
     pub lead: u64,
     /// The byte that counts as the first of these although an earlier call moved it; 0 if there is none.
@@ -92,7 +105,7 @@ pub struct Found {
     pub line: u32,
     /// A field came twice, or a line was folded: only userspace's parser may judge.
     pub odd: u32,
-    /// There is an `Upgrade` field.
+    /// Value of an `Upgrade` field.
     pub upgrade: u32,
     /// Bytes that are searched.
     pub len: u32,
@@ -171,7 +184,7 @@ pub struct Bytes(*const u8);
 
 /// Mask of the offsets that [`Bytes`] reads at: a head that is searched, and as much again.
 const INSIDE: u64 = 2 * HEAD_SCAN as u64 - 1;
-const _: () = assert!(INSIDE as usize + 64 < BUFFER);
+const _: () = assert!(2 * HEAD_CAPTURE + INSIDE as usize + 64 < BUFFER);
 
 impl Bytes {
     /// Eight bytes at an offset, the first in the lowest bits.
@@ -219,6 +232,18 @@ impl Scratch {
     #[inline(always)]
     pub fn room(&mut self) -> *mut u8 {
         (&raw mut self.bytes).cast()
+    }
+
+    /// Where bytes of a call are looked at before it is known which of them are told: behind all that is captured.
+    #[inline(always)]
+    pub fn window(&mut self) -> *mut u8 {
+        self.room().wrapping_add(2 * HEAD_CAPTURE)
+    }
+
+    /// The same, to be read.
+    #[inline(always)]
+    pub fn window_view(&self) -> Bytes {
+        Bytes((&raw const self.bytes).cast::<u8>().wrapping_add(2 * HEAD_CAPTURE))
     }
 
     /// Puts a byte where the first captured one goes.

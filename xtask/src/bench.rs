@@ -97,7 +97,7 @@ pub(crate) struct Args {
     /// Use the programs of tests/bench in this folder instead of building them
     #[arg(long, value_name = "FOLDER")]
     helpers: Option<PathBuf>,
-    /// How long `gone` hands over spans, in minutes
+    /// How long `gone` hands over spans, in minutes, with each compression
     #[arg(long, default_value_t = 10.0)]
     minutes: f64,
     /// Bind the agent to the load generator's CPU, so that it takes none of the server's

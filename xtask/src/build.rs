@@ -15,20 +15,27 @@ use crate::{
 };
 
 pub(crate) fn run() -> Result<()> {
-    let agent = agent()?;
+    let (agent, object) = with_object()?;
+    println!("kernel side: the deepest stack is {}", kernel_side::check(&object)?);
     println!("{} ({})", agent.display(), size(&agent)?);
     Ok(())
 }
 
-/// Builds the agent, looks through the kernel object that is in it, and returns the agent's path.
+/// Builds the agent and returns its path.
 pub(crate) fn agent() -> Result<PathBuf> {
+    with_object().map(|(agent, _)| agent)
+}
+
+/// Builds the agent, looks through the kernel object that is in it, and returns the paths of both.
+pub(crate) fn with_object() -> Result<(PathBuf, PathBuf)> {
     setup::ready()?;
     let mut build = cargo(["build", "--release", "--locked", "--package", "spandrel"]);
     build.args(["--message-format", "json-render-diagnostics"]);
     eprintln!("+ {}", shown(&build));
     let messages = answer(build.stderr(Stdio::inherit())).context("the build failed; see above")?;
-    kernel_side::check(&object(&messages).context("cargo told of no kernel object")?)?;
-    Ok(target_dir().join("release/spandrel"))
+    let object = object(&messages).context("cargo told of no kernel object")?;
+    kernel_side::check(&object)?;
+    Ok((target_dir().join("release/spandrel"), object))
 }
 
 /// The kernel object, which agent/build.rs tells the agent of by a variable.

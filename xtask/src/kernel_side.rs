@@ -19,17 +19,17 @@ use self::{
 const NEWER: [&str; 5] =
     ["sock_send_length", "sock_recv_length", "inject_again", "inject_socket", "inject_message"];
 
-/// Looks through the object in `file`. An empty one, for work without a kernel side, has nothing to say.
-pub(crate) fn check(file: &Path) -> Result<()> {
+/// Looks through the object in `file`, and describes its deepest chain of calls. An empty one, for work without a kernel
+/// side, passes.
+pub(crate) fn check(file: &Path) -> Result<String> {
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     if bytes.is_empty() {
-        return Ok(());
+        return Ok("empty".to_owned());
     }
     let functions = functions::all(&bytes)
         .with_context(|| format!("{} is not as the linker writes it", file.display()))?;
     let frames: Vec<_> = functions.iter().map(frame::walk).collect();
     let deepest = chain::deepest(&functions, &frames)?;
-    println!("kernel side: the deepest stack is {deepest}");
     let mut wrong = deepest.complaints();
     let unwritten = unwritten(&functions, &frames);
     if !unwritten.is_empty() {
@@ -40,7 +40,11 @@ pub(crate) fn check(file: &Path) -> Result<()> {
             unwritten.join("\n    ")
         ));
     }
-    if wrong.is_empty() { Ok(()) } else { bail!("older kernels refuse this:\n  {}", wrong.join("\n  ")) }
+    if wrong.is_empty() {
+        Ok(deepest.to_string())
+    } else {
+        bail!("older kernels refuse this:\n  {}", wrong.join("\n  "))
+    }
 }
 
 /// Reads of words that were not written on every way to them, where a kernel before 6.3 would see them.

@@ -279,6 +279,13 @@ impl Capture {
                          for ten minutes (counter peers_refused; --propagation off leaves all alone)"
                     );
                 }
+                if grown(Counter::HooksSkipped) > 0 && self.last.get(Counter::HooksSkipped) == 0 {
+                    log::warn!(
+                        "the kernel left out hooks while a task that runs one was interrupted: requests may be missing \
+                         or have gaps (counter hooks_skipped, ARCHITECTURE.md, \"What is not seen\"); fewer threads \
+                         than processors, or a kernel before 7.0, help"
+                    );
+                }
                 self.rest.stats.kernel(grown(Counter::RequestsLost), grown(Counter::RequestsUnsampled));
                 self.lock().kernel = counters.0.iter().map(|(name, value)| (*name, *value)).collect();
                 self.last = counters;

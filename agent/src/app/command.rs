@@ -21,6 +21,12 @@ struct Passed {
     user1: Stream,
     user2: Stream,
     window: Stream,
+    goes_on: Stream,
+}
+
+/// tokio has no name for it.
+fn goes_on() -> SignalKind {
+    SignalKind::from_raw(libc::SIGCONT)
 }
 
 impl Passed {
@@ -29,6 +35,7 @@ impl Passed {
             user1: signal(SignalKind::user_defined1())?,
             user2: signal(SignalKind::user_defined2())?,
             window: signal(SignalKind::window_change())?,
+            goes_on: signal(goes_on())?,
         })
     }
 
@@ -37,6 +44,7 @@ impl Passed {
             _ = self.user1.recv() => SignalKind::user_defined1(),
             _ = self.user2.recv() => SignalKind::user_defined2(),
             _ = self.window.recv() => SignalKind::window_change(),
+            _ = self.goes_on.recv() => goes_on(),
         }
     }
 }
@@ -108,9 +116,10 @@ impl Command {
     }
 
     fn hand_on(&self, kind: SignalKind) {
-        let keyboard = [SignalKind::interrupt(), SignalKind::quit(), SignalKind::window_change()];
+        let keyboard = [SignalKind::interrupt(), SignalKind::quit(), SignalKind::window_change(), goes_on()];
         let keyboard = keyboard.contains(&kind);
-        // What is typed at a terminal, and a change of its size, goes to the whole foreground group, the command included.
+        // What is typed at a terminal, a change of its size and a shell's `fg` go to the whole foreground group, the
+        // command included.
         if keyboard && rustix::termios::tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp()) {
             return;
         }
@@ -121,6 +130,7 @@ impl Command {
             libc::SIGUSR1 => Signal::USR1,
             libc::SIGUSR2 => Signal::USR2,
             libc::SIGWINCH => Signal::WINCH,
+            libc::SIGCONT => Signal::CONT,
             _ => Signal::TERM,
         };
         // It may have ended in between; its status says so.

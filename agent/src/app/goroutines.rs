@@ -85,7 +85,9 @@ fn follow(kernel: &mut Kernel, pid: u32, found: &Found) {
     if let Some(round_trip) = found.round_trip
         && let Err(error) = kernel.probe_go(pid, &process::path(pid), round_trip, found.serve)
     {
-        log::warn!("outbound requests of process {pid} have no parents, it cannot be probed: {error}");
+        // One that has ended meanwhile has no executable any more.
+        let level = if process::path(pid).exists() { log::Level::Warn } else { log::Level::Debug };
+        log::log!(level, "outbound requests of process {pid} have no parents, it cannot be probed: {error}");
         return;
     }
     log::debug!("process {pid}: Go 1.{}, followed by goroutine", found.minor);

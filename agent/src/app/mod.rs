@@ -8,6 +8,7 @@ mod command;
 mod destinations;
 mod goroutines;
 mod reload;
+mod reread;
 mod rooms;
 mod scope;
 
@@ -15,14 +16,19 @@ use std::{
     path::Path,
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::Instant,
+};
 
 use self::{
     capture::{Capture, Stop},
     command::Command,
     reload::Reloader,
+    reread::Rereader,
     scope::Scope,
 };
 use crate::{
@@ -48,7 +54,8 @@ use crate::{
 
 pub use self::{
     command::{TRAMPOLINE, trampoline},
-    reload::{Reread, reload},
+    reload::reload,
+    reread::Reread,
 };
 
 /// Threads of the runtime: one sends, one answers who asks for metrics meanwhile.
@@ -230,15 +237,22 @@ async fn serve(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
     greet(config, &shared);
     tell(notify::READY);
 
+    let (mut shutdown_timeout, mut report) = (config.shutdown_timeout, config.report.clone());
     let code = match command {
         None => {
+            let reread = Rereader::new(reread);
             let mut reloader = Reloader { reread, current: config.clone(), changes, source: &source };
             // A terminal that is closed sends the same signal: then there is nobody left to reload for.
             let terminal = has_terminal();
             let reloads = config.sources.has_file();
-            while stop.wait().await == SignalKind::hangup() && reloads && terminal == has_terminal() {
-                reloader.reload(&mut pipeline).await;
+            while stop.wait().await == SignalKind::hangup() && terminal == has_terminal() {
+                if !reloads {
+                    log::warn!("SIGHUP: there is no file to read again; start with --config to have one");
+                } else if reloader.reload(&mut pipeline, stop.ends()).await.is_break() {
+                    break;
+                }
             }
+            (shutdown_timeout, report) = (reloader.current.shutdown_timeout, reloader.current.report);
             ExitCode::SUCCESS
         }
         Some(command) => command.run(&mut stop).await.map_err(|error| {
@@ -248,16 +262,30 @@ async fn serve(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
 
     tell(notify::STOPPING);
     stopper.stop();
+    // Who signals once more wants the end now.
+    let mut again = Box::pin(again(async || stop.ends().await));
+    let mut hasty = false;
     // The thread only ends early by a panic, which has spoken for itself.
-    let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+    let mut thread = tokio::task::spawn_blocking(move || thread.join());
+    let joined = tokio::select! {
+        joined = &mut thread => joined,
+        () = &mut again => {
+            hasty = true;
+            thread.await
+        }
+    };
     if !matches!(joined, Ok(Ok(()))) {
         log::error!("the capture thread ended badly: please report this");
     }
-    // Who signals once more wants the end now.
     let over = async {
+        let signalled = async {
+            if !hasty {
+                again.await;
+            }
+        };
         tokio::select! {
-            () = tokio::time::sleep(config.shutdown_timeout) => {}
-            _ = stop.wait() => log::warn!("signalled again: what is not sent yet is left"),
+            () = tokio::time::sleep(shutdown_timeout) => {}
+            () = signalled => log::warn!("signalled again: what is not sent yet is left"),
         }
     };
     pipeline.shutdown_before(over).await.iter().for_each(Farewell::say);
@@ -268,13 +296,28 @@ async fn serve(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
         // It flushes on threads of its own and may wait for them.
         tokio::task::spawn_blocking(move || own.shutdown()).await.ok();
     }
-    if let Some(path) = &config.report
+    if let Some(path) = &report
         && let Err(error) = Report::read(&source).write(path)
     {
         log::error!("cannot write the report {}: {error}", path.display());
     }
     // Standard output is not touched any more: the console's thread may wait for a reader there, for ever.
     Ok(code)
+}
+
+/// Signals that are nearer to each other are one order: `timeout` and some supervisors signal a process, and then its
+/// group.
+const SAME_ORDER: Duration = Duration::from_millis(500);
+
+/// Waits for an order to end that is another than the one just given.
+async fn again(mut signal: impl AsyncFnMut()) {
+    let ordered = Instant::now();
+    loop {
+        signal().await;
+        if ordered.elapsed() >= SAME_ORDER {
+            return;
+        }
+    }
 }
 
 /// What metrics and report show of the kernel side.
@@ -291,13 +334,13 @@ fn snapshot(kernel: &Kernel) -> Snapshot {
 fn greet(config: &Config, shared: &Mutex<Snapshot>) {
     let profile = shared.lock().unwrap_or_else(PoisonError::into_inner).profile;
     let to = match (&config.otlp, config.console) {
-        (Some(otlp), _) => format!("spans go to {}", otlp.shown()),
-        _ if !config.more.is_empty() => {
-            let names: Vec<_> = config.more.iter().map(|one| one.name.as_str()).collect();
+        (otlp, _) if otlp.is_some() || !config.more.is_empty() => {
+            let names = config.more.iter().map(|one| one.name.clone());
+            let names: Vec<_> = otlp.iter().map(OtlpConfig::shown).chain(names).collect();
             format!("spans go to {}", names.join(", "))
         }
-        (None, config::Console::Off) => "spans are only counted".to_owned(),
-        (None, _) => "spans go to the terminal; --otlp-endpoint sends them to a backend".to_owned(),
+        (_, config::Console::Off) => "spans are only counted".to_owned(),
+        _ => "spans go to the terminal; --otlp-endpoint sends them to a backend".to_owned(),
     };
     log::info!("attached by the {profile} profile; {to}");
     let missing = kernel::privilege::missing();
@@ -339,6 +382,15 @@ impl Signals {
         })
     }
 
+    /// Waits for one that is an order to end in any case. A hangup stays to be waited for.
+    async fn ends(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.quit.recv() => {}
+        }
+    }
+
     /// Waits for one of them.
     async fn wait(&mut self) -> SignalKind {
         tokio::select! {
@@ -347,5 +399,30 @@ impl Signals {
             _ = self.hangup.recv() => SignalKind::hangup(),
             _ = self.quit.recv() => SignalKind::quit(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How long it takes until signals at these times, in milliseconds, are a second order.
+    async fn second_order(times: &[u64]) -> Duration {
+        let begun = Instant::now();
+        let mut times = times.iter().map(|ms| begun + Duration::from_millis(*ms));
+        again(async || match times.next() {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        })
+        .await;
+        begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn signals_side_by_side_are_one_order() {
+        assert_eq!(second_order(&[0, 1, 499, 700, 900]).await.as_millis(), 700);
+        assert_eq!(second_order(&[500]).await.as_millis(), 500);
+        let never = tokio::time::timeout(Duration::from_secs(3600), second_order(&[0, 0, 200])).await;
+        assert!(never.is_err());
     }
 }

@@ -4,20 +4,17 @@
 //! capture thread takes the change between two events: no request is lost. A destination that goes on under its name
 //! keeps its queue, and those that are gone send what they hold.
 
-use std::{fs, sync::mpsc};
+use std::{fs, ops::ControlFlow, pin::pin, sync::mpsc};
 
 use rustix::process::{Pid, Signal, kill_process};
 use spandrel_common::sample::Policy;
 use tokio::sync::oneshot;
 
-use super::{Failure, destinations, rooms, scope::Scope};
+use super::{Failure, destinations, reread::Rereader, rooms, scope::Scope};
 use crate::{
-    config::{
-        Config,
-        mistake::{Mistakes, exit},
-    },
+    config::{Config, mistake::exit},
     discover::select::Selectors,
-    export::{Pipeline, Sender, metrics::Source},
+    export::{Error, Pipeline, Sender, metrics::Source},
     sample::Rules,
     span::SpanPolicy,
 };
@@ -35,42 +32,59 @@ pub(super) struct Change {
     pub(super) done: oneshot::Sender<()>,
 }
 
-/// Reads the configuration again, as the agent was started.
-pub type Reread = Box<dyn Fn() -> Result<Config, Mistakes> + Send + Sync>;
-
 /// What is needed to apply a changed configuration.
 pub(super) struct Reloader<'a> {
-    pub(super) reread: &'a Reread,
+    pub(super) reread: Rereader,
     pub(super) current: Config,
     pub(super) changes: mpsc::Sender<Change>,
     pub(super) source: &'a Source,
 }
 
 impl Reloader<'_> {
-    /// Applies the configuration as it is now. What goes wrong is logged, and nothing is changed.
-    pub(super) async fn reload(&mut self, pipeline: &mut Pipeline) {
-        let new = match (self.reread)() {
-            Ok(new) => new,
+    /// Applies the configuration as it is now. What goes wrong is logged, and nothing is changed. It breaks off, without
+    /// any change, if the agent is to end while files are waited for.
+    pub(super) async fn reload(
+        &mut self,
+        pipeline: &mut Pipeline,
+        ends: impl Future<Output = ()>,
+    ) -> ControlFlow<()> {
+        let mut ends = pin!(ends);
+        let new = tokio::select! {
+            () = &mut ends => return ControlFlow::Break(()),
+            new = self.reread.read() => new,
+        };
+        match new {
+            Ok(new) => return self.apply(new, pipeline, ends).await,
             Err(mistakes) => {
-                for mistake in &mistakes.0 {
+                for mistake in &mistakes {
                     log::error!("reload: {mistake}");
                 }
                 log::error!("reload: the configuration is as it was");
-                return;
             }
-        };
+        }
+        ControlFlow::Continue(())
+    }
+
+    async fn apply(
+        &mut self,
+        new: Config,
+        pipeline: &mut Pipeline,
+        ends: impl Future<Output = ()>,
+    ) -> ControlFlow<()> {
+        const GO_ON: ControlFlow<()> = ControlFlow::Continue(());
         if Scope::of(&new.selectors) != Scope::of(&self.current.selectors) {
             log::error!(
                 "reload: selectors can be changed, but not be added where there were none or the other way \
                  round: restart the agent for that; the configuration is as it was"
             );
-            return;
+            return GO_ON;
         }
-        let (sender, destinations) = match pipeline.prepare(&destinations::export(&new)).await {
+        let (sender, destinations) = match pipeline.prepare(&destinations::export(&new), ends).await {
             Ok(prepared) => prepared,
+            Err(Error::Ends) => return ControlFlow::Break(()),
             Err(error) => {
                 log::error!("reload: {error}; the configuration is as it was");
-                return;
+                return GO_ON;
             }
         };
         let rules = rooms::rules(&new);
@@ -89,7 +103,7 @@ impl Reloader<'_> {
         self.source.replace(pipeline.watch());
         if !applied {
             log::error!("reload: the capture thread has ended");
-            return;
+            return GO_ON;
         }
         self.source.set_rules(rules);
         self.say_what_waits(&new);
@@ -98,6 +112,7 @@ impl Reloader<'_> {
         }
         self.current = new;
         log::info!("reload: the new configuration is in force");
+        GO_ON
     }
 
     /// Names what only a restart changes.
@@ -105,6 +120,8 @@ impl Reloader<'_> {
         let old = &self.current;
         for (name, same) in [
             ("the profile", old.profile == new.profile),
+            ("the propagator", old.propagation == new.propagation),
+            ("causality", old.causality == new.causality),
             ("listen", old.listen == new.listen),
             ("the resource", old.resource == new.resource),
             ("meter_provider", old.metrics == new.metrics && old.measures == new.measures),

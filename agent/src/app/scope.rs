@@ -80,7 +80,7 @@ pub(super) fn apply(
             Verdict::No(_) => {}
         }
     }
-    log::info!("{traced} running processes are traced");
+    log::info!("running processes that are traced: {traced}");
     Ok(())
 }
 
@@ -115,6 +115,6 @@ pub(super) fn reselect(
             }
         }
     }
-    log::info!("{traced} running processes are traced");
+    log::info!("running processes that are traced: {traced}");
     Ok(())
 }

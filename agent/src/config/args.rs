@@ -24,7 +24,7 @@ const REPLAY_HELP: &str = "\
 The OTEL_EXPORTER_OTLP_* variables set protocol, headers, TLS and compression, as for `spandrel run`. What is \
 sent is marked at once: interrupted, the next replay goes on where this one ended. Files that an agent is \
 writing are left to it.
-Exit code: 0 if everything was printed or sent, 75 if something is left, 65 if something cannot be read.";
+Exit code: 0 if everything was printed or sent, 75 if something is left, 65 if something cannot be read or was rejected.";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -94,7 +94,7 @@ pub struct Run {
     #[arg(long, value_name = "PID", help_heading = "Selectors")]
     pub pid: Vec<String>,
 
-    /// Trace processes whose executable matches, by full path or by file name
+    /// Trace processes whose executable matches, by full path or by file name, or by the name that it was started by
     #[arg(long, value_name = "GLOB", help_heading = "Selectors")]
     pub exe: Vec<String>,
 
@@ -116,11 +116,13 @@ pub struct Run {
     #[arg(long, value_name = "auto|on|off", help_heading = "Propagation")]
     pub propagation: Option<String>,
 
-    /// Send spans here by OTLP: HTTP, or gRPC if the port is 4317 (OTEL_EXPORTER_OTLP_PROTOCOL decides)
+    /// Send spans here by OTLP: HTTP, or gRPC if the port is 4317 (OTEL_EXPORTER_OTLP_PROTOCOL decides). The agent's own
+    /// metrics go here, too, if OTEL_METRICS_EXPORTER=otlp and no OTEL_EXPORTER_OTLP_METRICS_ENDPOINT is set
     #[arg(long, value_name = "URL", help_heading = "Output")]
     pub otlp_endpoint: Option<String>,
 
-    /// Print traces to standard output; text if there is no endpoint, else off
+    /// Print traces to standard output; text if there is no endpoint, else off. A COMMAND writes there, too: a tool that
+    /// reads json is better given a file destination, or the COMMAND's output sent elsewhere
     #[arg(long, value_name = "text|json|off", help_heading = "Output")]
     pub console: Option<String>,
 

@@ -6,9 +6,13 @@ use super::{
     Config, Console, Mistakes,
     destination::{FileConfig, PolicyConfig, StoreConfig, ToConfig},
     otlp::{Compression, Protocol},
+    settings::BatchConfig,
     tests::from_file,
 };
-use crate::span::Kind;
+use crate::{
+    export::testing::{Authority, Folder},
+    span::Kind,
+};
 
 fn read(text: &str) -> Result<Config, Mistakes> {
     from_file(&format!("file_format: \"1.1\"\n{text}"), "", &[])
@@ -16,8 +20,10 @@ fn read(text: &str) -> Result<Config, Mistakes> {
 
 #[test]
 fn everything_that_can_be_said_of_a_destination() {
+    let folder = Folder::new("everything");
+    let file = |name, text| folder.file(name, text).display().to_string();
     let config = read(
-        "distribution:
+        &"distribution:
   spandrel:
     spill: {path: /var/lib/spandrel/queue, max_bytes: 8388608}
     dead_letters: {path: /var/lib/spandrel/dead}
@@ -28,8 +34,8 @@ fn everything_that_can_be_said_of_a_destination() {
           otlp_grpc:
             endpoint: https://backup:4317
             compression: zstd
-            headers_file: /etc/hostname
-            token_file: /etc/hostname
+            headers_file: HEADERS
+            token_file: TOKEN
             tls: {server_name: otlp.example.com}
         filter: {services: [shop, 'cart-*'], kind: server, errors: true, min_duration: 250}
         drop: traces
@@ -42,7 +48,9 @@ fn everything_that_can_be_said_of_a_destination() {
         requests_in_flight: 2
       - name: file
         exporter: {file: {path: /tmp/traces.json, max_bytes: 1048576, max_files: 3}}
-",
+"
+        .replace("HEADERS", &file("headers", "x-tenant: a\n"))
+        .replace("TOKEN", &file("token", "abc\n")),
     )
     .unwrap();
     assert!(config.otlp.is_none());
@@ -87,6 +95,21 @@ fn each_exporter_of_the_standard_is_a_destination() {
     assert_eq!(config.batch.schedule_delay, Some(Duration::from_millis(10)));
     assert_eq!(config.more[0].name, "otlp-2");
     assert_eq!(config.more[0].batch.schedule_delay, Some(Duration::from_millis(20)));
+}
+
+/// The sizes of another exporter's batches are not those of the first destination.
+#[test]
+fn a_console_s_batch_is_its_own() {
+    let config = read(
+        "tracer_provider:
+  processors:
+    - batch: {schedule_delay: 20, max_queue_size: 100, max_export_batch_size: 10, exporter: {console: }}
+    - batch: {max_export_batch_size: 7, exporter: {otlp_http: {endpoint: 'http://one:4318/v1/traces'}}}
+",
+    )
+    .unwrap();
+    assert_eq!(config.batch, BatchConfig { max_export_batch_size: Some(7), ..BatchConfig::default() });
+    assert!(config.notes.iter().any(|note| note.contains("console")), "{:?}", config.notes);
 }
 
 #[test]
@@ -295,4 +318,87 @@ fn who_disabled_the_agent_is_named() {
     let run = super::args::Run::default();
     let config = super::load(run, &variables).unwrap();
     assert!(config.disabled && config.disabled_by().contains("OTEL_SDK_DISABLED"));
+}
+
+#[test]
+fn what_is_wrong_in_the_files_of_destinations_is_told_at_once() {
+    let (authority, folder) = (Authority::new(), Folder::new("check"));
+    let ((cert, _), (_, key)) = (authority.issue("one"), authority.issue("two"));
+    let path = |path: std::path::PathBuf| path.display().to_string();
+    let (plain, headers, token) =
+        (folder.file("plain", "no PEM"), folder.file("headers", "a: b\nsecret"), folder.file("token", " \n"));
+    let below = path(plain.join("queue"));
+    let text = format!(
+        "distribution:
+  spandrel:
+    spill: {{path: {below}}}
+    dead_letters: {{path: {}}}
+    destinations:
+      - name: one
+        exporter:
+          otlp_http:
+            endpoint: https://h:4318/v1/traces
+            headers_file: {}
+            token_file: {}
+            tls: {{ca_file: {}, server_name: \"a b\"}}
+      - name: two
+        exporter:
+          otlp_grpc:
+            endpoint: https://h:4317
+            tls: {{cert_file: {}, key_file: {}, ca_file: {}}}
+",
+        path(folder.path("not/yet/there")),
+        path(headers),
+        path(token),
+        path(plain),
+        path(cert),
+        path(key),
+        path(authority.certificate()),
+    );
+    let Err(mistakes) = read(&text) else { panic!("nothing is wrong") };
+    let told: Vec<_> = mistakes.0.iter().map(ToString::to_string).collect();
+    for words in [
+        [":4 ", "spill", "is no folder"],
+        ["one", "plain", "no certificate"],
+        ["one", "a b", "name of a server"],
+        ["one", "headers", "line 2"],
+        ["one", "token", "one token"],
+        ["two", "TLS", "does not hold together"],
+    ] {
+        assert!(told.iter().any(|line| words.iter().all(|word| line.contains(word))), "{words:?}: {told:#?}");
+    }
+    assert!(told.iter().all(|line| line.contains(".yaml:") && !line.contains("secret")), "{told:#?}");
+    assert_eq!(told.len(), 6, "{told:#?}");
+    assert!(!folder.path("not").exists());
+}
+
+#[test]
+fn sizes_that_are_too_small_are_told_with_the_least() {
+    let mistakes = read(
+        "distribution:
+  spandrel:
+    spill: {path: /tmp/q, max_bytes: 4194303}
+    destinations:
+      - {name: a, exporter: {file: {path: /tmp/a.json, max_files: 0}}}
+      - {name: b, exporter: {file: {path: /tmp/b.json, max_bytes: 1048575, max_files: 1001}}}
+",
+    );
+    let mistakes = mistakes.unwrap_err().to_string();
+    for said in ["4194304 (4 MiB)", "1048576 (1 MiB)", "a.exporter.file.max_files", "from 1 to 1000"] {
+        assert!(mistakes.contains(said), "{said}: {mistakes}");
+    }
+}
+
+#[test]
+fn each_setting_is_on_a_line() {
+    let config = read(
+        "distribution:
+  spandrel:
+    destinations:
+      - {name: a, exporter: {file: {path: \"/tmp/a\\nb\\e[31m\\u2028.json\"}}}
+",
+    );
+    let text = super::show::text(&config.unwrap());
+    let row = text.lines().find(|line| line.contains("/tmp/a")).unwrap();
+    assert!(row.contains("/tmp/a\\nb\\u001b[31m\\u2028.json"), "{row}");
 }

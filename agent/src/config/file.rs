@@ -2,7 +2,12 @@
 //! concerns spans and the agent's own metrics, and what is this agent's own under `distribution.spandrel`.
 //! A key that has no effect here is a mistake, whether the schema knows it or not.
 
-use std::{fs::File, io::Read as _, path::Path};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+};
 
 use super::{
     env::Env,
@@ -20,8 +25,7 @@ const MAX_FILE: u64 = 1024 * 1024;
 /// Reads a file. `None` if nothing of it could be read.
 pub(super) fn read(path: &Path, place: &str, env: &dyn Env, findings: &mut Findings) -> Option<Settings> {
     let mut text = String::new();
-    // No more than that is read of what has no end, such as a device.
-    let read = File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text));
+    let read = open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text));
     match read {
         Ok(length) if length as u64 > MAX_FILE => {
             let what = format!("{} has more than {MAX_FILE} bytes", path.display());
@@ -42,10 +46,21 @@ pub(super) fn read(path: &Path, place: &str, env: &dyn Env, findings: &mut Findi
     }
 }
 
+/// Opens a file. What is none, like a pipe that nobody writes to or a device without an end, is not waited for; a
+/// reload could not read it again, either.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
+}
+
 pub(super) fn parse(text: &str, file: &str, env: &dyn Env, findings: &mut Findings) -> Option<Settings> {
     let mut walk = Walk { file, findings };
     let document = match yaml::parse(text, env) {
-        Ok(document) => document,
+        Ok((document, filled)) => {
+            walk.findings.filled = filled;
+            document
+        }
         Err(problems) => {
             for problem in problems {
                 walk.wrong("", problem.line, problem.what, "correct the YAML there");
@@ -101,17 +116,31 @@ pub(super) fn parse(text: &str, file: &str, env: &dyn Env, findings: &mut Findin
     Some(settings)
 }
 
-/// `file_format`: another major version means something else; a newer minor one only adds.
+/// `file_format`: another major version means something else; a newer minor one only adds; a draft may differ from what it
+/// became.
 fn version(walk: &mut Walk<'_>, root: &mut Table<'_>) {
     let line = root.line;
     let Some(version) = walk.text(root, "file_format") else {
         walk.wrong("file_format", line, "is missing", "write file_format: \"1.1\" as the first line");
         return;
     };
-    let number = version.split_once('-').map_or(version.as_str(), |(number, _)| number);
-    match number.split_once('.').map(|(major, minor)| (major.parse::<u32>(), minor.parse::<u32>())) {
-        Some((Ok(1), Ok(0 | 1))) => {}
-        Some((Ok(1), Ok(_))) => {
+    let (number, draft) =
+        version.split_once('-').map_or((&*version, None), |(number, tag)| (number, Some(tag)));
+    // Signs and zeros in front are for numbers, not for versions.
+    let plain = |text: &&str| {
+        text.bytes().all(|byte| byte.is_ascii_digit()) && (*text == "0" || !text.starts_with('0'))
+    };
+    let minor = number.strip_prefix("1.").filter(plain).and_then(|minor| minor.parse::<u32>().ok());
+    match minor.filter(|_| draft != Some("")) {
+        Some(0 | 1) if draft.is_none() => {}
+        Some(0 | 1) => {
+            walk.findings.note(format!(
+                "{}: file_format {version} is a draft, and is read as {number}: what changed since is not seen; write \
+                 {number:?}",
+                walk.file
+            ));
+        }
+        Some(_) => {
             walk.findings.note(format!(
                 "{}: file_format {version} is newer than 1.1, the newest that this agent knows",
                 walk.file
@@ -172,8 +201,12 @@ fn resource_of(walk: &mut Walk<'_>, table: &mut Table<'_>) -> ResourceConfig {
 fn propagators(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Propagation {
     let mut named = Vec::new();
     for item in walk.list(table, "composite").unwrap_or_default() {
-        let Some(propagator) = walk.table(item, table.at("composite")) else { continue };
-        named.extend(propagator.rest().map(|(name, node)| (name.to_owned(), node.line)));
+        let Some(mut propagator) = walk.table(item, table.at("composite")) else { continue };
+        let names: Vec<_> = propagator.rest().map(|(name, node)| (name.to_owned(), node.line)).collect();
+        for (name, _) in &names {
+            walk.marker(&mut propagator, name);
+        }
+        named.extend(names);
     }
     let line = table.line;
     if let Some(list) = walk.text(table, "composite_list") {

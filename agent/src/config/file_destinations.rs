@@ -12,7 +12,10 @@ use super::{
     file_traces, otlp,
     otlp::Protocol,
     places,
-    schema::{DESTINATION, EXPORTER, FILE, FILTER, LARGEST, RESOURCE_CAPS, SMALLEST_QUEUES, STORE, TAKEN},
+    schema::{
+        DESTINATION, EXPORTER, FILE, FILTER, LARGEST, MOST_FILES, MOST_REQUESTS, RESOURCE_CAPS,
+        SMALLEST_QUEUES, STORE, TAKEN,
+    },
     settings::{BatchConfig, Exporters},
     walk::{Table, Walk},
 };
@@ -74,7 +77,7 @@ fn check_queues(walk: &mut Walk<'_>, exporters: &Exporters) {
 fn store(walk: &mut Walk<'_>, table: &mut Table<'_>, key: &str) -> Option<StoreConfig> {
     let mut given = walk.sub(table, key)?;
     let size = |text: &str| text.parse().ok().filter(|size| *size >= SMALLEST_STORE);
-    let max_bytes = walk.value(&mut given, "max_bytes", "a number of bytes from 4194304 on", size);
+    let max_bytes = walk.value(&mut given, "max_bytes", "a number of bytes from 4194304 (4 MiB) on", size);
     let folder = walk.text(&mut given, "path").filter(|path| !path.is_empty()).map(PathBuf::from);
     if folder.as_ref().is_none_or(|folder| folder.is_relative()) {
         walk.wrong(
@@ -83,6 +86,9 @@ fn store(walk: &mut Walk<'_>, table: &mut Table<'_>, key: &str) -> Option<StoreC
             "is no absolute path",
             "name a folder, like /var/lib/spandrel",
         );
+    } else if let Some(Err(what)) = folder.as_deref().map(otlp::can_be_made) {
+        let advice = "name a folder that this user can make, on a disk with room";
+        walk.wrong(&given.at("path"), given.line, what, advice);
     }
     walk.unknown(&given, STORE);
     Some(StoreConfig { folder: folder?, max_bytes: max_bytes.unwrap_or(STORE_BYTES) })
@@ -110,7 +116,9 @@ fn destination(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Option<Destination
     file_traces::batch_sizes(walk, table, &mut batch);
     let above_zero = |text: &str| text.parse::<usize>().ok().filter(|number| *number > 0);
     let mut size = |key| walk.value(table, key, "a number from 1 on", above_zero);
-    let (queue_bytes, requests_in_flight) = (size("max_queue_bytes"), size("requests_in_flight"));
+    let queue_bytes = size("max_queue_bytes");
+    let requests_in_flight = walk.number_to(table, "requests_in_flight", 1, MOST_REQUESTS);
+    let requests_in_flight = requests_in_flight.map(|number| number as usize);
     let message = |text: &str| text.parse::<usize>().ok().filter(|size| (1..=LARGEST_BATCH).contains(size));
     let batch_bytes = walk.value(table, "max_export_batch_bytes", "a number from 1 to 67108864", message);
     let policy = walk.value(table, "drop", "newest, oldest or traces", |text| match text {
@@ -155,8 +163,8 @@ fn exporter(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Option<ToConfig> {
 
 fn file(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Option<FileConfig> {
     let size = |text: &str| text.parse().ok().filter(|size| *size >= SMALLEST_FILE);
-    let max_bytes = walk.value(table, "max_bytes", "a number of bytes from 1048576 on", size);
-    let max_files = walk.number(table, "max_files").and_then(|number| usize::try_from(number).ok());
+    let max_bytes = walk.value(table, "max_bytes", "a number of bytes from 1048576 (1 MiB) on", size);
+    let max_files = walk.number_to(table, "max_files", 1, MOST_FILES).map(|number| number as usize);
     let path = walk.text(table, "path").filter(|path| !path.is_empty()).map(PathBuf::from);
     if path.is_none() {
         walk.wrong(&table.at("path"), table.line, "is missing", "name the file to write");

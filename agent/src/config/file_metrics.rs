@@ -9,13 +9,19 @@ use super::{
     walk::{Table, Walk},
 };
 
+/// Milliseconds between two readings at least: what is read and sent without a pause takes a core.
+pub(super) const SHORTEST_INTERVAL: u64 = 100;
+
 pub(super) fn read(walk: &mut Walk<'_>, table: &mut Table<'_>, settings: &mut Settings) {
     for item in walk.list(table, "readers").unwrap_or_default() {
         let Some(mut reader) = walk.table(item, table.at("readers")) else { continue };
         walk.one_of(&reader, &["periodic", "pull"]);
         if let Some(mut periodic) = walk.sub(&mut reader, "periodic") {
-            if let Some(interval) = walk.number(&mut periodic, "interval") {
-                settings.metrics.interval = Some(otlp::delay(interval.max(1)));
+            let kind = format!("a number of milliseconds from {SHORTEST_INTERVAL} on");
+            let long_enough =
+                |text: &str| text.parse().ok().filter(|interval| *interval >= SHORTEST_INTERVAL);
+            if let Some(interval) = walk.value(&mut periodic, "interval", &kind, long_enough) {
+                settings.metrics.interval = Some(otlp::delay(interval));
             }
             let timeout = walk.number(&mut periodic, "timeout").map(otlp::limit);
             exporter(walk, &mut periodic, timeout, settings);

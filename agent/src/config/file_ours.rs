@@ -9,7 +9,12 @@ use super::{
     settings::{Distribution, MetricsConfig, RuleConfig, SamplingConfig, Settings},
     walk::{Table, Walk},
 };
-use crate::span::redact::{Paths, Policy};
+use spandrel_common::rules::PATTERN_MAX;
+
+use crate::span::{
+    redact::{Paths, Policy},
+    semconv::METHODS,
+};
 
 pub(super) fn read(walk: &mut Walk<'_>, table: &mut Table<'_>, settings: &mut Settings) {
     let mut ours = Distribution {
@@ -26,6 +31,10 @@ pub(super) fn read(walk: &mut Walk<'_>, table: &mut Table<'_>, settings: &mut Se
         let mut list = |key| walk.texts(&mut select, key).unwrap_or_default();
         (ours.pid, ours.exe, ours.cmd) = (list("pid"), list("exe"), list("cmd"));
         (ours.port, ours.cgroup) = (list("port"), list("cgroup"));
+        if select.says_nothing() {
+            let advice = "name what is to be traced; to trace every process, take select out";
+            walk.wrong(&select.path, select.line, "selects nothing", advice);
+        }
         walk.unknown(&select, SELECT);
     }
     settings.distribution = ours;
@@ -54,13 +63,19 @@ pub(super) fn read(walk: &mut Walk<'_>, table: &mut Table<'_>, settings: &mut Se
 fn redaction(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Policy {
     let on = walk.boolean(table, "enabled").unwrap_or(true);
     let mut policy = if on { Policy::default() } else { Policy::off() };
-    let mut list = |key| Some(walk.texts(table, key)?.into_iter().map(Box::from).collect::<Vec<Box<str>>>());
+    let mut list = |key| names(walk, table, key);
     policy.names = list("names").unwrap_or(policy.names);
     policy.names.extend(list("also_names").unwrap_or_default());
     policy.headers = list("headers").unwrap_or(policy.headers);
     policy.headers.extend(list("also_headers").unwrap_or_default());
     policy.allowed_query = list("allowed_query");
     policy.allowed_attributes = list("allowed_attributes");
+    // No list at all allows everything, which is not what an empty place for one means.
+    for key in ["allowed_query", "allowed_attributes"].into_iter().filter(|key| table.is_null(key)) {
+        let line = table.line_of(key).unwrap_or(table.line);
+        let advice = "write [] to show none of them; to show all, take it out";
+        walk.wrong(&table.at(key), line, "has no value", advice);
+    }
     if let Some(mut values) = walk.sub(table, "values") {
         let known = &mut policy.values;
         for (key, value) in [
@@ -117,41 +132,30 @@ fn sampling(walk: &mut Walk<'_>, table: &mut Table<'_>) -> SamplingConfig {
 }
 
 fn rule(walk: &mut Walk<'_>, table: &mut Table<'_>, number: usize) -> RuleConfig {
-    let mut glob = |key| {
-        let text = walk.text(table, key)?;
-        if let Err(error) = globset::Glob::new(&text) {
-            walk.wrong(
-                &table.at(key),
-                table.line,
-                format!("{text:?} is no glob: {}", error.kind()),
-                "write it like /api/*",
-            );
-        }
-        Some(text)
-    };
-    let (service, path) = (glob("service"), glob("path"));
+    let service = pattern(walk, table, "service");
+    let path = pattern(walk, table, "path");
     let mut header = None;
     if let Some(mut given) = walk.sub(table, "header") {
-        let value = walk.text(&mut given, "value").unwrap_or_else(|| "*".to_owned());
+        let value = pattern(walk, &mut given, "value").unwrap_or_else(|| "*".to_owned());
         match walk.text(&mut given, "name") {
-            Some(name) => header = Some((name.to_ascii_lowercase(), value.clone())),
+            Some(name) => header = Some((name.to_ascii_lowercase(), value)),
             None => walk.wrong(&given.path, given.line, "has no name", "write the header's name"),
         }
-        if globset::Glob::new(&value).is_err() {
-            walk.wrong(
-                &given.at("value"),
-                given.line,
-                format!("{value:?} is no glob"),
-                "write it like prod-*",
-            );
-        }
         walk.unknown(&given, HEADER);
+    }
+    let method = walk.text(table, "method");
+    if let Some(method) = &method
+        && let Some(known) = METHODS.into_iter().find(|known| known.eq_ignore_ascii_case(method))
+        && known != method
+    {
+        let what = format!("{method:?} is another method than {known}");
+        walk.wrong(&table.at("method"), table.line, what, "write methods as they are sent, in capitals");
     }
     let share = |text: &str| text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
     let rule = RuleConfig {
         name: walk.text(table, "name").unwrap_or_else(|| number.to_string()),
         service,
-        method: walk.text(table, "method"),
+        method,
         path,
         header,
         ratio: walk.value(table, "ratio", "a share from 0 to 1", share).unwrap_or(1.0),
@@ -159,6 +163,37 @@ fn rule(walk: &mut Walk<'_>, table: &mut Table<'_>, number: usize) -> RuleConfig
     };
     walk.unknown(table, RULE);
     rule
+}
+
+/// A pattern as rules have them: only `*` and `?` are special, which is less than what globs elsewhere can say.
+fn pattern(walk: &mut Walk<'_>, table: &mut Table<'_>, key: &str) -> Option<String> {
+    let text = walk.text(table, key)?;
+    let what = if text.len() > PATTERN_MAX {
+        format!("it has {} bytes, more than {PATTERN_MAX}", text.len())
+    } else if text.contains(['[', ']', '{', '}', '\\']) {
+        format!("{text:?} has brackets, braces or a backslash, which rules do not understand")
+    } else {
+        return Some(text);
+    };
+    let advice =
+        "use * for any text and ? for one character (for a bracket, too), and a rule for each alternative";
+    walk.wrong(&table.at(key), table.line, what, advice);
+    None
+}
+
+/// The items of a list of names, each with a star in front or behind or both, or none.
+fn names(walk: &mut Walk<'_>, table: &mut Table<'_>, key: &str) -> Option<Vec<Box<str>>> {
+    let line = table.line_of(key).unwrap_or(table.line);
+    let names = walk.texts(table, key)?;
+    for name in &names {
+        let inner = name.strip_prefix('*').unwrap_or(name);
+        let inner = inner.strip_suffix('*').unwrap_or(inner);
+        if name.is_empty() || inner.contains('*') {
+            let what = format!("{name:?} is no name that can be looked for");
+            walk.wrong(&table.at(key), line, what, "write name, *name, name* or *name*");
+        }
+    }
+    Some(names.into_iter().map(Box::from).collect())
 }
 
 fn metrics(walk: &mut Walk<'_>, table: &mut Table<'_>, metrics: &mut MetricsConfig) {

@@ -6,7 +6,7 @@ use super::{
     otlp::{self, Compression, Given, OtlpConfig, OtlpOptions, Protocol, Signal},
     settings::{BatchConfig, Root, SamplerConfig, Settings},
     walk::{Table, Walk},
-    yaml::Node,
+    yaml::{Kind, Node},
 };
 
 pub(super) fn read(walk: &mut Walk<'_>, table: &mut Table<'_>, settings: &mut Settings) {
@@ -28,10 +28,12 @@ pub(super) fn read(walk: &mut Walk<'_>, table: &mut Table<'_>, settings: &mut Se
         walk.given(table, "sampler", node);
         settings.sampler = sampler(walk, node, &table.at("sampler")).unwrap_or(settings.sampler);
     }
-    for (at, item) in walk.list(table, "processors").unwrap_or_default().iter().enumerate() {
+    let items = walk.list(table, "processors").unwrap_or_default();
+    let first = items.iter().position(sends_otlp);
+    for (at, item) in items.iter().enumerate() {
         let mut path = table.at("processors");
-        if settings.exporters.otlp.is_some() {
-            // Flags and variables speak of the first one; the others are told apart by their place.
+        if first.is_some_and(|first| first != at) {
+            // Flags and variables speak of the first one that sends OTLP; the others are told apart by their place.
             path = format!("{path}[{}]", at + 1);
         }
         if let Some(mut processor) = walk.table(item, path) {
@@ -40,22 +42,35 @@ pub(super) fn read(walk: &mut Walk<'_>, table: &mut Table<'_>, settings: &mut Se
     }
 }
 
+/// Whether a processor has an OTLP exporter.
+fn sends_otlp(processor: &Node) -> bool {
+    fn at<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
+        let Kind::Map(entries) = &node.kind else { return None };
+        entries.iter().find(|(name, _)| name == key).map(|(_, node)| node)
+    }
+    let exporters = ["batch", "simple"].into_iter().filter_map(|kind| at(at(processor, kind)?, "exporter"));
+    exporters.into_iter().any(|one| at(one, "otlp_http").or_else(|| at(one, "otlp_grpc")).is_some())
+}
+
 /// A sampler is a mapping with one key.
 fn sampler(walk: &mut Walk<'_>, node: &Node, path: &str) -> Option<SamplerConfig> {
     const KNOWN: &str = "use parent_based, trace_id_ratio_based, always_on or always_off";
     let mut table = walk.table(node, path.to_owned())?;
     let alone = |root| Some(SamplerConfig { root, parent_based: false });
-    let sampler = if table.take("always_on").is_some() {
+    let sampler = if walk.marker(&mut table, "always_on") {
         alone(Root::AlwaysOn)
-    } else if table.take("always_off").is_some() {
+    } else if walk.marker(&mut table, "always_off") {
         alone(Root::AlwaysOff)
     } else if let Some(mut ratio) = ratio_based(walk, &mut table) {
         let share = walk.value(&mut ratio, "ratio", "a share from 0 to 1", |text| {
             text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share))
         });
+        walk.unused(&ratio);
         alone(Root::Ratio(share.unwrap_or(1.0)))
     } else if let Some(mut based) = walk.sub(&mut table, "parent_based") {
-        parent_based(walk, &mut based)
+        let sampler = parent_based(walk, &mut based);
+        walk.unused(&based);
+        sampler
     } else {
         walk.wrong(path, node.line, "names no sampler that is known here", KNOWN);
         return None;
@@ -143,11 +158,12 @@ fn exporter(walk: &mut Walk<'_>, processor: &mut Table<'_>, batch: &BatchConfig,
         return walk.wrong(&processor.path, processor.line, "has no exporter: nothing is sent", advice);
     };
     walk.one_of(&table, &["otlp_http", "otlp_grpc", "console"]);
-    if table.take("console").is_some() {
+    if walk.marker(&mut table, "console") {
         settings.exporters.console = true;
-    }
-    if settings.exporters.otlp.is_none() && *batch != BatchConfig::default() {
-        settings.batch = batch.clone();
+        if *batch != BatchConfig::default() {
+            let place = walk.place(&processor.path, processor.line);
+            walk.findings.note(format!("{place}: the console has no batches, so their sizes have no effect"));
+        }
     }
     for (key, protocol) in [("otlp_http", Protocol::HttpProtobuf), ("otlp_grpc", Protocol::Grpc)] {
         let Some(mut given) = walk.sub(&mut table, key) else { continue };
@@ -155,6 +171,7 @@ fn exporter(walk: &mut Walk<'_>, processor: &mut Table<'_>, batch: &BatchConfig,
         walk.unused(&given);
         if settings.exporters.otlp.is_none() {
             settings.exporters.otlp = destination;
+            settings.batch = batch.clone();
         } else if let Some(otlp) = destination {
             let more = &mut settings.exporters.more;
             more.push(DestinationConfig {
@@ -202,6 +219,7 @@ pub(super) fn destination(
     for item in walk.list(table, "headers").unwrap_or_default() {
         let Some(mut header) = walk.table(item, table.at("headers")) else { continue };
         let (name, value) = (walk.text(&mut header, "name"), walk.text(&mut header, "value"));
+        walk.unused(&header);
         let new = otlp::header(&place, &name.unwrap_or_default(), &value.unwrap_or_default(), walk.findings);
         if let Some(new) = new {
             headers.retain(|(known, _)| *known != new.0);

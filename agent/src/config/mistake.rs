@@ -50,10 +50,15 @@ pub struct Findings {
     pub notes: Vec<String>,
     /// What a file gave: the keys with dots between them, and their lines.
     pub given: BTreeMap<String, usize>,
+    /// What variables gave to a file, by their names: that may be secret, and in a wrong place it is a mistake.
+    pub filled: Vec<(String, String)>,
 }
 
+/// A variable's value that is shorter is no secret; replacing it would only make a mistake unreadable.
+const SHORTEST_SECRET: usize = 4;
+
 impl Findings {
-    /// Adds a mistake.
+    /// Adds a mistake, once: several values may come from the same variable.
     pub fn mistake(
         &mut self,
         code: u8,
@@ -61,8 +66,37 @@ impl Findings {
         what: impl Into<String>,
         advice: impl Into<String>,
     ) {
-        let mistake = Mistake { place: place.into(), what: what.into(), advice: advice.into(), code };
-        self.mistakes.push(mistake);
+        let (place, what) = (self.without_values(place.into()), self.without_values(what.into()));
+        let mistake = Mistake { place, what, advice: advice.into(), code };
+        if !self.mistakes.contains(&mistake) {
+            self.mistakes.push(mistake);
+        }
+    }
+
+    /// A text with the names of variables in place of what they hold.
+    fn without_values(&self, mut text: String) -> String {
+        for (name, value) in self.filled.iter().filter(|(_, value)| value.len() >= SHORTEST_SECRET) {
+            let quoted = format!("{value:?}");
+            let quoted = quoted.get(1..quoted.len() - 1).unwrap_or(value);
+            for form in [value, quoted] {
+                if text.contains(form) {
+                    text = text.replace(form, &format!("${{{name}}}"));
+                }
+            }
+        }
+        text
+    }
+
+    /// Adds the lines to mistakes in values that a file gave and that were judged later: `FILE: KEY` becomes
+    /// `FILE:LINE (KEY)`.
+    pub fn locate(&mut self) {
+        for mistake in &mut self.mistakes {
+            let Some((file, key)) = mistake.place.split_once(": ") else { continue };
+            let name = key.split(' ').next().unwrap_or(key);
+            if let Some(line) = self.given.get(name) {
+                mistake.place = format!("{file}:{line} ({key})");
+            }
+        }
     }
 
     /// Adds a note.

@@ -219,8 +219,9 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
              alone is on loopback"
         ));
     }
+    findings.locate();
     let sources = Sources::of(&run, file.as_deref(), env, std::mem::take(&mut findings.given));
-    let Findings { mistakes, notes, given: _ } = findings;
+    let Findings { mistakes, notes, .. } = findings;
     if !mistakes.is_empty() {
         return Err(Mistakes(mistakes));
     }

@@ -1,14 +1,19 @@
 //! An OTLP destination, and the rules for what people write as its endpoint and headers (specification,
 //! protocol/exporter.md).
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use http::{HeaderName, HeaderValue, Uri, uri::Scheme};
 
 use super::{
+    file,
     mistake::{Findings, exit},
     pairs,
 };
+use crate::export::{client, config::Tls};
 
 /// The protocol of the exporter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +130,7 @@ pub(super) fn endpoint(
         return None;
     };
     if authority.as_str().contains('@') {
-        let advice = "put them into OTEL_EXPORTER_OTLP_HEADERS (Authorization=Basic%20...)";
+        let advice = "put them into a header: the file's `headers`, or OTEL_EXPORTER_OTLP_HEADERS (Authorization=Basic%20...)";
         findings.mistake(code, place, "credentials in the URL are not sent", advice);
         return None;
     }
@@ -164,7 +169,17 @@ pub(super) fn endpoint(
     let path = old.map_or("", |path| path.path());
     let query = old.and_then(|path| path.query()).map_or(String::new(), |query| format!("?{query}"));
     let path = match protocol {
-        Protocol::Grpc => "/".to_owned(),
+        Protocol::Grpc => {
+            if !matches!(path, "" | "/") || !query.is_empty() {
+                // A query may hold a key.
+                let what = if query.is_empty() { "" } else { " with its query" };
+                findings.note(format!(
+                    "{place}: {path:?}{what} is not used: gRPC has a path of its own; leave it out, or use \
+                     http/protobuf if the receiver wants it"
+                ));
+            }
+            "/".to_owned()
+        }
         Protocol::HttpProtobuf => http_path(place, (signal, given), path, findings) + &query,
     };
     parts.path_and_query = path.parse().ok();
@@ -241,15 +256,7 @@ pub(super) fn header(
 /// A path that can be read.
 pub(super) fn readable(place: &str, path: &str, findings: &mut Findings) -> Option<PathBuf> {
     let path = PathBuf::from(path);
-    // What is no file, like a pipe that nobody writes to, is not waited for.
-    let opened = std::fs::metadata(&path).and_then(|meta| {
-        if meta.is_file() {
-            std::fs::File::open(&path)
-        } else {
-            Err(std::io::Error::other("it is no regular file"))
-        }
-    });
-    match opened {
+    match file::open(&path) {
         Ok(_) => Some(path),
         Err(error) => {
             let what = format!("cannot read {}: {error}", path.display());
@@ -286,6 +293,36 @@ pub(super) fn limit(milliseconds: u64) -> Duration {
 /// What only shows when all is known.
 pub(super) fn check(place: &str, config: &OtlpConfig, findings: &mut Findings) {
     if config.certificate.is_some() && config.endpoint.scheme() == Some(&Scheme::HTTP) {
-        findings.note(format!("{place}: a certificate is set, but {} is plaintext", config.endpoint));
+        findings.note(format!("{place}: a certificate is set, but {} is plaintext", config.shown()));
+    }
+    // What the files hold, so that nothing of it ends the agent only when it starts.
+    let OtlpOptions { server_name, headers_file, token_file } = config.ours.clone();
+    let tls = Tls { certificate: config.certificate.clone(), client: config.client.clone(), server_name };
+    let https = config.endpoint.scheme() == Some(&Scheme::HTTPS);
+    for error in client::mistakes(https, &tls, headers_file.as_deref(), token_file.as_deref()) {
+        let (what, advice) = error.in_two();
+        findings.mistake(exit::CONFIG, place, what, advice);
+    }
+}
+
+/// A folder that can be made, if it is not there. Nothing is made.
+pub(super) fn can_be_made(folder: &Path) -> Result<(), String> {
+    let Some((there, meta)) = folder.ancestors().find_map(|at| Some((at, at.metadata().ok()?))) else {
+        return Err(format!("{} cannot be reached", folder.display()));
+    };
+    if !meta.is_dir() {
+        return Err(format!("{} is no folder", there.display()));
+    }
+    // What is a link to nothing cannot be made either.
+    let below = folder.ancestors().take_while(|at| *at != there);
+    if let Some(link) = below.filter(|at| at.symlink_metadata().is_ok()).last() {
+        return Err(format!("{} leads nowhere", link.display()));
+    }
+    // Whether it is allowed depends on who runs the agent: that may be another user than the one who checks the file.
+    match rustix::fs::access(there, rustix::fs::Access::WRITE_OK) {
+        Err(rustix::io::Errno::ROFS) => {
+            Err(format!("{} is on a disk that can only be read", there.display()))
+        }
+        _ => Ok(()),
     }
 }

@@ -13,8 +13,9 @@ const NOT_SENT: &str = "http/json";
 const COMPRESSIONS: [(&str, Compression); 3] =
     [("gzip", Compression::Gzip), ("none", Compression::None), ("zstd", Compression::Zstd)];
 
-/// Reads the destination of a signal. `flag` is `--otlp-endpoint`. `None` if neither flag nor variables name
-/// an endpoint and `wanted` is false.
+/// Reads the destination of a signal. `flag` is `--otlp-endpoint`, which is about spans: metrics follow it unless they
+/// have an endpoint of their own, which their headers are for. `None` if neither flag nor variables name an endpoint and
+/// `wanted` is false.
 pub(super) fn read(
     signal: Signal,
     flag: Option<&str>,
@@ -22,13 +23,15 @@ pub(super) fn read(
     vars: &mut Reader<'_>,
 ) -> Option<OtlpConfig> {
     let own = name(signal, "ENDPOINT");
+    let flag = flag.filter(|_| signal == Signal::Traces || vars.text(&own).is_none());
     let (place, given, text) = match (flag, either(vars, signal, "ENDPOINT")) {
         (Some(url), _) => ("--otlp-endpoint".to_owned(), Given::Flag, Some(url.trim().to_owned())),
         (None, Some((name, url))) if name == own => (name, Given::Verbatim, Some(url)),
         (None, Some((name, url))) => (name, Given::Generic, Some(url)),
-        (None, None) if wanted => (ALL.to_owned() + "ENDPOINT", Given::Generic, None),
-        (None, None) => return None,
+        (None, None) => (ALL.to_owned() + "ENDPOINT", Given::Generic, None),
     };
+    // Mistakes in the others are told all the same.
+    let wanted = wanted || text.is_some();
     let protocol = protocol(signal, vars);
     let insecure = either(vars, signal, "INSECURE").and_then(|(name, _)| vars.boolean(&name));
     let insecure = insecure.unwrap_or(false);
@@ -57,7 +60,7 @@ pub(super) fn read(
         ours: OtlpOptions::default(),
     };
     otlp::check(&place, &config, vars.findings);
-    Some(config)
+    wanted.then_some(config)
 }
 
 const ALL: &str = "OTEL_EXPORTER_OTLP_";

@@ -72,6 +72,10 @@ pub(super) const TAKEN: &[&str] = &["otlp", "console"];
 /// Bytes of all queues at least: with less, no batch of the usual size is ever full.
 pub(super) const SMALLEST_QUEUES: u64 = 1 << 20;
 
+/// Requests that one destination may have under way. Each has a task and a batch of its own; no backend is faster with more.
+pub(super) const MOST_REQUESTS: u64 = 256;
+/// Renamed files that one destination may keep: each rotation renames them all.
+pub(super) const MOST_FILES: u64 = 1000;
 /// What JSON can hold exactly (RFC 8259, section 6); the machine has less of everything.
 pub(super) const LARGEST: u64 = (1 << 53) - 1;
 
@@ -111,7 +115,11 @@ pub(super) const OURS: &[Key] = &[
 
 pub(super) const STORE: &[Key] = &[
     required("path", Kind::Folder, "A folder, by its absolute path."),
-    key("max_bytes", Kind::Number(4 << 20, LARGEST), "What may lie there; 256 MiB by default."),
+    key(
+        "max_bytes",
+        Kind::Number(4 << 20, LARGEST),
+        "What may lie there: 4 MiB at least, 256 MiB by default.",
+    ),
 ];
 
 pub(super) const RESOURCE_CAPS: &[Key] = &[key(
@@ -131,7 +139,7 @@ pub(super) const DESTINATION: &[Key] = &[
     key("max_queue_bytes", Kind::Number(1, LARGEST), "Bytes of memory."),
     key("max_export_batch_size", Kind::Number(1, LARGEST), "Spans."),
     key("max_export_batch_bytes", Kind::Number(1, 64 << 20), "Encoded bytes."),
-    key("requests_in_flight", Kind::Number(1, LARGEST), "Requests at a time."),
+    key("requests_in_flight", Kind::Number(1, MOST_REQUESTS), "Requests at a time."),
 ];
 
 pub(super) const EXPORTER: &[Key] = &[
@@ -164,8 +172,12 @@ const TLS: &[Key] = &[
 
 pub(super) const FILE: &[Key] = &[
     required("path", Kind::Text, "The file."),
-    key("max_bytes", Kind::Number(1 << 20, LARGEST), "Size at which it is renamed and begun anew."),
-    key("max_files", Kind::Number(0, LARGEST), "Renamed files that are kept."),
+    key(
+        "max_bytes",
+        Kind::Number(1 << 20, LARGEST),
+        "Size at which it is renamed and begun anew: 1 MiB at least, 64 MiB by default.",
+    ),
+    key("max_files", Kind::Number(1, MOST_FILES), "Renamed files that are kept; 4 by default."),
 ];
 
 pub(super) const FILTER: &[Key] = &[

@@ -253,6 +253,8 @@ pub struct HttpConfig {
     pub client_body_sizes: bool,
     /// Query parameters whose values are hidden; `None` is the default list of the conventions.
     pub sensitive_query_parameters: Option<Vec<String>>,
+    /// Calls have the names from before the RPC conventions were stable, too.
+    pub older_rpc: bool,
 }
 
 /// The agent's own `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`.

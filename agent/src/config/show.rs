@@ -29,7 +29,7 @@ pub struct Sources {
 }
 
 /// Every variable that a row of [`rows`] names.
-const VARIABLES: [&str; 46] = [
+const VARIABLES: [&str; 47] = [
     "OTEL_PROPAGATORS",
     "OTEL_SDK_DISABLED",
     "OTEL_LOG_LEVEL",
@@ -76,7 +76,11 @@ const VARIABLES: [&str; 46] = [
     "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS",
     "OTEL_INSTRUMENTATION_HTTP_SERVER_EMIT_EXPERIMENTAL_TELEMETRY",
     "OTEL_INSTRUMENTATION_SANITIZATION_URL_EXPERIMENTAL_SENSITIVE_QUERY_PARAMETERS",
+    "OTEL_SEMCONV_STABILITY_OPT_IN",
 ];
+
+/// What is said of the agent's own metrics alone.
+const OWN_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT";
 
 impl Sources {
     pub(super) fn of(run: &Run, file: Option<&Path>, env: &dyn Env, given: BTreeMap<String, usize>) -> Self {
@@ -131,7 +135,7 @@ pub fn text(config: &Config) -> String {
         .into_iter()
         .map(|(key, value, names)| {
             let origin = config.sources.origin(&[&[key.as_str()], &names[..]].concat());
-            (key, value, origin)
+            (key, on_one_line(&value), origin)
         })
         .collect();
     let key_width = rows.iter().map(|(key, ..)| key.len()).max().unwrap_or(0);
@@ -143,7 +147,24 @@ pub fn text(config: &Config) -> String {
         writeln!(out, "{key:key_width$}  {value:value_width$}  # {origin}").ok();
     }
     for note in &config.notes {
-        writeln!(out, "# note: {note}").ok();
+        writeln!(out, "# note: {}", on_one_line(note)).ok();
+    }
+    out
+}
+
+/// A value on its line, whatever it holds: what would end the line, or move a terminal, is escaped as in YAML's texts.
+fn on_one_line(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    for c in value.chars() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            // Writing to memory cannot fail.
+            '\u{2028}' | '\u{2029}' => _ = write!(out, "\\u{:04x}", u32::from(c)),
+            c if c.is_control() => _ = write!(out, "\\u{:04x}", u32::from(c)),
+            c => out.push(c),
+        }
     }
     out
 }
@@ -261,13 +282,16 @@ fn rows(config: &Config) -> Vec<Row> {
     row("tracer_provider exporter", show_destinations::otlp(otlp.as_ref()), &traces);
     let own = [
         "--otlp-endpoint",
+        OWN_ENDPOINT,
         "meter_provider.readers.periodic.exporter.otlp_http",
         "meter_provider.readers.periodic.exporter.otlp_grpc",
-        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "OTEL_METRICS_EXPORTER",
     ];
-    row("meter_provider exporter", show_destinations::otlp(metrics.as_ref()), &own);
+    // They follow the flag only where nothing is said of them.
+    let told = config.sources.has_file() || config.sources.variables.contains(&OWN_ENDPOINT);
+    let own = own.get(usize::from(told)..).unwrap_or_default();
+    row("meter_provider exporter", show_destinations::otlp(metrics.as_ref()), own);
     row(
         "meter_provider.readers.periodic.interval",
         format!("{:?}", measures.interval.unwrap_or(telemetry::Options::default().interval)),
@@ -378,6 +402,7 @@ fn rows(config: &Config) -> Vec<Row> {
         format!("server {}, client {}", http.server_body_sizes, http.client_body_sizes),
         &["OTEL_INSTRUMENTATION_HTTP_SERVER_EMIT_EXPERIMENTAL_TELEMETRY"],
     );
+    row("older_rpc_names", http.older_rpc.to_string(), &["OTEL_SEMCONV_STABILITY_OPT_IN"]);
     row(
         &format!("{ours}.redacted_headers"),
         names(&http.redacted_headers),

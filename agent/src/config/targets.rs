@@ -31,6 +31,13 @@ pub(super) fn selectors(typed: &Distribution, command: bool, findings: &mut Find
     });
     with(&typed.exe, "exe", &mut |value| {
         exes.add(glob(value)?);
+        // What is found for a process is what a link leads to.
+        if let Ok(target) = std::fs::canonicalize(value)
+            && value.starts_with('/')
+            && let Some(target) = target.to_str().filter(|target| *target != value)
+        {
+            exes.add(glob(&globset::escape(target))?);
+        }
         Ok(())
     });
     with(&typed.cmd, "cmd", &mut |value| {

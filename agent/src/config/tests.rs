@@ -13,6 +13,7 @@ use super::{
     *,
 };
 
+mod exporters;
 mod ours;
 
 fn map(pairs: &[(&str, &str)]) -> HashMap<String, String> {
@@ -157,6 +158,13 @@ fn selectors_are_built() {
     assert!(selectors.exes.is_match("python3") && !selectors.exes.is_match("node"));
     assert!(selectors.cmds.is_match("node shop.js --port 1"));
     assert_eq!(config.command, ["sleep", "1"]);
+    // What a link leads to is what is found for a process.
+    let link = std::env::temp_dir().join(format!("spandrel-link-{me}"));
+    let target = std::fs::canonicalize("/proc/self/exe").unwrap();
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    let selectors = good(&format!("--exe {}", link.display()), &[]).selectors;
+    std::fs::remove_file(&link).unwrap();
+    assert!(selectors.exes.is_match(&target) && selectors.exes.is_match(&link));
 }
 
 #[test]
@@ -218,106 +226,6 @@ fn the_console_is_on_unless_spans_go_elsewhere() {
 }
 
 #[test]
-fn endpoints_follow_the_specification() {
-    const ALL: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
-    const TRACES: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
-    const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
-    let http = Protocol::HttpProtobuf;
-    for (variables, url, protocol) in [
-        (&[(ALL, "http://h:4318")][..], "http://h:4318/v1/traces", http),
-        (&[(ALL, "http://h:4318/")], "http://h:4318/v1/traces", http),
-        (&[(ALL, "https://h/otlp/")], "https://h/otlp/v1/traces", http),
-        (&[(ALL, "https://h/otlp?key=1")], "https://h/otlp/v1/traces?key=1", http),
-        (&[(TRACES, "http://h:4318")], "http://h:4318/", http),
-        (&[(TRACES, "http://h:4318/x"), (ALL, "http://other")], "http://h:4318/x", http),
-        (&[(ALL, "http://h:4317")], "http://h:4317/", Protocol::Grpc),
-        (&[(ALL, "http://h:4317"), (PROTOCOL, "http/protobuf")], "http://h:4317/v1/traces", http),
-        (&[(ALL, "http://h:9999"), (PROTOCOL, "grpc")], "http://h:9999/", Protocol::Grpc),
-        (&[(ALL, "h:4317")], "https://h:4317/", Protocol::Grpc),
-        (&[(ALL, "h:4317"), ("OTEL_EXPORTER_OTLP_INSECURE", "true")], "http://h:4317/", Protocol::Grpc),
-        (&[("OTEL_TRACES_EXPORTER", "otlp")], "http://localhost:4318/v1/traces", http),
-        (&[("OTEL_TRACES_EXPORTER", "otlp"), (PROTOCOL, "grpc")], "http://localhost:4317/", Protocol::Grpc),
-        (
-            &[
-                (ALL, "http://h:1"),
-                (PROTOCOL, "http/protobuf"),
-                ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "GRPC"),
-            ],
-            "http://h:1/",
-            Protocol::Grpc,
-        ),
-    ] {
-        let otlp = good("", variables).otlp.unwrap();
-        assert_eq!((otlp.endpoint.to_string().as_str(), otlp.protocol), (url, protocol), "{variables:?}");
-    }
-    for (typed, url) in [
-        ("http://h:4318", "http://h:4318/v1/traces"),
-        ("http://h:4318/v1/traces", "http://h:4318/v1/traces"),
-        ("http://h/otlp", "http://h/otlp/v1/traces"),
-        ("http://h:4317", "http://h:4317/"),
-        ("http://[::1]:4318", "http://[::1]:4318/v1/traces"),
-    ] {
-        let config = good(&format!("--otlp-endpoint {typed}"), &[(TRACES, "http://other:1/x")]);
-        assert_eq!(config.otlp.unwrap().endpoint.to_string(), url, "{typed}");
-    }
-    for url in ["h:4318", "ftp://h", "http://", "/v1/traces", "http://user:pw@h:4318", "http://h:99999999"] {
-        let mistakes = bad("", &[(ALL, url)]);
-        assert_eq!(mistakes.0.len(), 1, "{url}: {mistakes}");
-        assert!(!mistakes.to_string().contains("pw"), "{mistakes}");
-    }
-    assert!(bad("", &[(ALL, "http://h"), (PROTOCOL, "http/json")]).to_string().contains("http/protobuf"));
-}
-
-#[test]
-fn guesses_are_said() {
-    for (variables, word) in [
-        (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h:4317")][..], "gRPC"),
-        (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h/v1/traces")], "twice"),
-        (&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://h:4318")], "/v1/traces"),
-        (&[("OTEL_TRACES_SAMPLER_ARG", "0.1")], "no effect"),
-    ] {
-        let notes = good("", variables).notes.join("\n");
-        assert!(notes.contains(word), "{variables:?}: {notes:?}");
-    }
-}
-
-#[test]
-fn the_rest_of_the_exporter() {
-    let ca = Scratch::new("pem");
-    let variables = [
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://h:4318"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "a=b,Authorization=Basic%20hunter2"),
-        ("OTEL_EXPORTER_OTLP_TIMEOUT", "2500"),
-        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
-        ("OTEL_EXPORTER_OTLP_CERTIFICATE", ca.path()),
-    ];
-    let config = good("", &variables);
-    assert!(!format!("{config:?}").contains("hunter2"));
-    let otlp = config.otlp.unwrap();
-    assert_eq!(otlp.headers[1].0, "authorization");
-    assert_eq!(otlp.headers[1].1, "Basic hunter2");
-    assert_eq!((otlp.timeout, otlp.compression), (Duration::from_millis(2500), Compression::Gzip));
-    assert_eq!(otlp.certificate.as_deref(), Some(ca.0.as_path()));
-    let half = [variables[0], ("OTEL_EXPORTER_OTLP_CLIENT_KEY", ca.path())];
-    assert_eq!(bad("", &half).0.len(), 1);
-    let hidden = bad("", &[variables[0], ("OTEL_EXPORTER_OTLP_HEADERS", "key=secret%zz")]);
-    assert!(!hidden.to_string().contains("secret"), "{hidden}");
-}
-
-#[test]
-fn own_metrics_are_sent_on_request() {
-    let all = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h:4318");
-    let metrics = ("OTEL_METRICS_EXPORTER", "otlp");
-    assert_eq!(good("", &[all]).metrics, None);
-    let url = |line: &str, variables: &[_]| good(line, variables).metrics.unwrap().endpoint.to_string();
-    assert_eq!(url("", &[all, metrics]), "http://h:4318/v1/metrics");
-    let own = ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://m/x");
-    assert_eq!(url("", &[all, metrics, own]), "http://m/x");
-    assert_eq!(url("--otlp-endpoint http://f/v1/traces", &[all, metrics]), "http://f/v1/metrics");
-    assert_eq!(bad("", &[("OTEL_METRICS_EXPORTER", "statsd")]).code(), exit::CONFIG);
-}
-
-#[test]
 fn samplers() {
     for (name, argument, root, parent_based) in [
         ("always_on", "", Root::AlwaysOn, false),
@@ -351,7 +259,7 @@ fn batches_limits_and_the_agent_itself() {
             ("OTEL_RESOURCE_ATTRIBUTES", "service.name=x,deployment.environment.name=prod"),
             ("OTEL_LOG_LEVEL", "WARN"),
             ("OTEL_SDK_DISABLED", "True"),
-            ("OTEL_SEMCONV_STABILITY_OPT_IN", "http/dup"),
+            ("OTEL_SEMCONV_STABILITY_OPT_IN", "http/dup, rpc/dup"),
         ],
     );
     assert_eq!(config.batch.schedule_delay, Some(Duration::from_millis(100)));
@@ -361,7 +269,7 @@ fn batches_limits_and_the_agent_itself() {
     assert_eq!(config.resource.service_name.as_deref(), Some("x"));
     assert_eq!(config.resource.attributes, [("deployment.environment.name".to_owned(), "prod".to_owned())]);
     assert_eq!(config.log_level, LevelFilter::Warn);
-    assert!(config.disabled);
+    assert!(config.disabled && config.http.older_rpc);
     let sizes = [("OTEL_BSP_MAX_QUEUE_SIZE", "10"), ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "11")];
     assert_eq!(bad("", &sizes).0.len(), 1);
 }
@@ -491,12 +399,31 @@ fn mistakes_in_a_file_come_at_once_with_their_lines() {
         "10 (distribution.spandrel.select.prot)",
         "9 (distribution.spandrel.selct)",
         "2 (unknown)",
-        " distribution.spandrel.select.port 99999",
+        "10 (distribution.spandrel.select.port 99999)",
     ];
     assert_eq!(places, expected, "{mistakes}");
     let broken = from_file("file_format: [\n", "", &[]).unwrap_err();
     assert_eq!(broken.code(), exit::CONFIG);
     assert_eq!(from_file("", "", &[]).unwrap_err().0.len(), 1);
+}
+
+/// What is below a key that says all by its name, or beside one that is read, is never passed over.
+#[test]
+fn nothing_in_a_sampler_or_an_exporter_is_ignored() {
+    let exporter =
+        |text: &str| format!("tracer_provider: {{processors: [{{batch: {{exporter: {text}}}}}]}}\n");
+    let sampler = |text: &str| format!("tracer_provider: {{sampler: {text}}}\n");
+    for (text, key) in [
+        (sampler("{parent_based: {root: {trace_id_ratio_based: {ration: 0.01}}}}"), "ration"),
+        (sampler("{parent_based: {rooot: {always_off: }}}"), "rooot"),
+        (sampler("{always_on: {ratio: 0.1}}"), "always_on.ratio"),
+        (exporter("{console: {foo: bar}}"), "console.foo"),
+        (exporter("{otlp_http: {endpoint: \"http://h\", headers: [{name: a, valeu: b}]}}"), "valeu"),
+        ("propagator: {composite: [{tracecontext: {a: 1}}]}\n".to_owned(), "tracecontext.a"),
+    ] {
+        let mistakes = from_file(&format!("file_format: \"1.1\"\n{text}"), "", &[]).unwrap_err();
+        assert!(mistakes.0.iter().any(|mistake| mistake.place.contains(key)), "{text}: {mistakes}");
+    }
 }
 
 proptest::proptest! {
@@ -545,6 +472,15 @@ fn what_is_given_and_not_supported_is_a_mistake_with_its_line() {
         "{mistakes}"
     );
     assert!(from_file("file_format: \"1.7\"\n", "", &[]).unwrap().notes[0].contains("newer"));
+    let draft = from_file("file_format: \"1.0-rc.1\"\n", "", &[]).unwrap();
+    assert!(draft.notes[0].contains("is a draft, and is read as 1.0"), "{:?}", draft.notes);
+    assert!(from_file("file_format: \"1.0\"\n", "", &[]).unwrap().notes.is_empty());
+    for unknown in
+        ["0.4", "1", "1.", "1.0.0", "1.x", "1.0-", "1.01", "+1.0", "1.+0", "2.0-rc.1", "10.0", " 1.0"]
+    {
+        let text = format!("file_format: \"{unknown}\"\n");
+        assert!(from_file(&text, "", &[]).is_err(), "{unknown}");
+    }
     let both = "file_format: \"1.1\"\npropagator: {composite: [tracecontext: , baggage: ]}\n";
     assert!(from_file(both, "", &[]).is_ok());
     assert_eq!(bad("", &[("OTEL_PROPAGATORS", "b3,tracecontext")]).0.len(), 1);

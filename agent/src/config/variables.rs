@@ -2,10 +2,13 @@
 //! known is a mistake here, not a warning: an agent that samples or exports otherwise than it was told
 //! shows something false.
 
+use std::time::Duration;
+
 use log::LevelFilter;
 
 use super::{
     env::Reader,
+    file_metrics::SHORTEST_INTERVAL,
     headers,
     mistake::exit,
     otlp::{self, OtlpConfig, Signal},
@@ -92,10 +95,20 @@ fn metrics_of(vars: &mut Reader<'_>) -> MetricsConfig {
         temporality: vars.word(PREFERENCE, &temporality).unwrap_or(default.temporality),
         exponential: vars.word(AGGREGATION, &aggregation).unwrap_or(default.exponential),
         exemplars: vars.word(EXEMPLARS, &exemplars).unwrap_or(default.exemplars),
-        interval: vars.number("OTEL_METRIC_EXPORT_INTERVAL").map(|ms| otlp::delay(ms.max(1))),
+        interval: interval(vars),
         prometheus,
         ..default
     }
+}
+
+fn interval(vars: &mut Reader<'_>) -> Option<Duration> {
+    const NAME: &str = "OTEL_METRIC_EXPORT_INTERVAL";
+    let interval = vars.number(NAME)?;
+    if interval < SHORTEST_INTERVAL {
+        let advice = format!("write a number of milliseconds from {SHORTEST_INTERVAL} on");
+        vars.wrong(NAME, &interval.to_string(), "leaves no pause between two readings", &advice);
+    }
+    Some(otlp::delay(interval))
 }
 
 /// Reads them all. `endpoint` is `--otlp-endpoint`.
@@ -276,6 +289,10 @@ fn http(vars: &mut Reader<'_>) -> HttpConfig {
         sensitive_query_parameters: vars
             .list("OTEL_INSTRUMENTATION_SANITIZATION_URL_EXPERIMENTAL_SENSITIVE_QUERY_PARAMETERS"),
         redacted_headers: Vec::new(),
+        // What it may say of others is the same as not saying it: their stable names are the only ones here.
+        older_rpc: vars
+            .list("OTEL_SEMCONV_STABILITY_OPT_IN")
+            .is_some_and(|named| named.iter().any(|name| name == "rpc/dup")),
     };
     let name = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS";
     headers::redact(name, &vars.list(name).unwrap_or_default(), &mut http, vars.findings);

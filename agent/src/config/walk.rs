@@ -38,6 +38,20 @@ impl<'a> Table<'a> {
         self.entries.iter().any(|(name, ..)| *name == key)
     }
 
+    /// Whether a key is there without a value.
+    pub(super) fn is_null(&self, key: &str) -> bool {
+        self.entries.iter().any(|(name, node, _)| *name == key && matches!(node.kind, Kind::Null))
+    }
+
+    /// Whether it has only keys without a value or with an empty list, or none.
+    pub(super) fn says_nothing(&self) -> bool {
+        self.entries.iter().all(|(_, node, _)| match &node.kind {
+            Kind::Null => true,
+            Kind::List(items) => items.is_empty(),
+            Kind::Scalar(_) | Kind::Map(_) => false,
+        })
+    }
+
     /// The line of a key's value.
     pub(super) fn line_of(&self, key: &str) -> Option<usize> {
         self.entries.iter().find(|(name, ..)| *name == key).map(|(_, node, _)| node.line)
@@ -88,6 +102,16 @@ impl Walk<'_> {
         let node = table.take(key)?;
         self.given(table, key, node);
         self.table(node, table.at(key))
+    }
+
+    /// Whether a key is there that says all by its name: there is nothing to be said below it.
+    pub(super) fn marker(&mut self, table: &mut Table<'_>, key: &str) -> bool {
+        let Some(node) = table.take(key) else { return false };
+        self.given(table, key, node);
+        if let Some(below) = self.table(node, table.at(key)) {
+            self.unused(&below);
+        }
+        true
     }
 
     /// Text behind a key.

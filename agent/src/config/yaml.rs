@@ -33,8 +33,11 @@ pub(super) struct Problem {
 /// Levels of nesting. The deepest example of the schema has 12.
 const MAX_DEPTH: usize = 64;
 
+/// What was filled in: variables, and what they hold.
+pub(super) type Filled = Vec<(String, String)>;
+
 /// Reads a text with one document at most: a second one would be ignored.
-pub(super) fn parse(text: &str, env: &dyn Env) -> Result<Node, Vec<Problem>> {
+pub(super) fn parse(text: &str, env: &dyn Env) -> Result<(Node, Filled), Vec<Problem>> {
     check_depth(text)?;
     let mut loader = YamlLoader::<MarkedYamlOwned>::default();
     // Scalars stay as they are written: their types are decided behind the substitution.
@@ -46,15 +49,15 @@ pub(super) fn parse(text: &str, env: &dyn Env) -> Result<Node, Vec<Problem>> {
     }
     let mut documents = loader.into_documents().into_iter();
     let Some(document) = documents.next() else {
-        return Ok(Node { line: 1, kind: Kind::Null });
+        return Ok((Node { line: 1, kind: Kind::Null }, Filled::new()));
     };
     if let Some(second) = documents.next() {
         let what = "a second document begins here, behind ---; one file has one".to_owned();
         return Err(vec![Problem { line: second.span.start.line(), what }]);
     }
-    let mut problems = Vec::new();
-    let node = convert(&document, env, &mut problems);
-    if problems.is_empty() { Ok(node) } else { Err(problems) }
+    let (mut problems, mut filled) = (Vec::new(), Filled::new());
+    let node = convert(&document, env, &mut filled, &mut problems);
+    if problems.is_empty() { Ok((node, filled)) } else { Err(problems) }
 }
 
 /// Looks at the nesting alone, before a tree is built that would have to be walked and freed by recursion.
@@ -79,12 +82,12 @@ fn problem(error: &ScanError) -> Vec<Problem> {
     vec![Problem { line: error.marker().line(), what: error.info().to_owned() }]
 }
 
-fn convert(node: &MarkedYamlOwned, env: &dyn Env, problems: &mut Vec<Problem>) -> Node {
+fn convert(node: &MarkedYamlOwned, env: &dyn Env, filled: &mut Filled, problems: &mut Vec<Problem>) -> Node {
     let line = node.span.start.line();
     let kind = match &node.data {
         YamlDataOwned::Representation(text, style, _) => {
             let plain = *style == ScalarStyle::Plain;
-            let text = substitute(text, env).unwrap_or_else(|what| {
+            let text = substitute(text, env, filled).unwrap_or_else(|what| {
                 problems.push(Problem { line, what });
                 String::new()
             });
@@ -95,7 +98,7 @@ fn convert(node: &MarkedYamlOwned, env: &dyn Env, problems: &mut Vec<Problem>) -
             }
         }
         YamlDataOwned::Sequence(items) => {
-            Kind::List(items.iter().map(|item| convert(item, env, problems)).collect())
+            Kind::List(items.iter().map(|item| convert(item, env, filled, problems)).collect())
         }
         YamlDataOwned::Mapping(entries) => {
             let entry = |(key, value): (&MarkedYamlOwned, &MarkedYamlOwned)| {
@@ -104,11 +107,11 @@ fn convert(node: &MarkedYamlOwned, env: &dyn Env, problems: &mut Vec<Problem>) -
                     problems.push(Problem { line, what: "a key that is not a plain word".to_owned() });
                     return None;
                 };
-                Some((key.clone(), convert(value, env, problems)))
+                Some((key.clone(), convert(value, env, filled, problems)))
             };
             Kind::Map(entries.iter().filter_map(entry).collect())
         }
-        YamlDataOwned::Tagged(_, inner) => return convert(inner, env, problems),
+        YamlDataOwned::Tagged(_, inner) => return convert(inner, env, filled, problems),
         _ => {
             problems.push(Problem { line, what: "a value that cannot be read".to_owned() });
             Kind::Null
@@ -119,7 +122,7 @@ fn convert(node: &MarkedYamlOwned, env: &dyn Env, problems: &mut Vec<Problem>) -
 
 /// Fills in `${NAME}`, `${env:NAME}` and `${NAME:-default}`; `$$` is a dollar sign. What is filled in is
 /// not looked at again.
-fn substitute(text: &str, env: &dyn Env) -> Result<String, String> {
+fn substitute(text: &str, env: &dyn Env, filled: &mut Filled) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
@@ -139,6 +142,7 @@ fn substitute(text: &str, env: &dyn Env) -> Result<String, String> {
             }
             let value = env.get(name).filter(|value| !value.is_empty());
             out.push_str(value.as_deref().unwrap_or(default));
+            filled.extend(value.map(|value| (name.to_owned(), value)));
             rest = after;
         } else {
             out.push('$');
@@ -179,16 +183,16 @@ mod tests {
             ("$$$$ $", "$$ $"),
         ];
         for (text, expected) in cases {
-            assert_eq!(substitute(text, &env()).as_deref(), Ok(expected), "{text}");
+            assert_eq!(substitute(text, &env(), &mut Filled::new()).as_deref(), Ok(expected), "{text}");
         }
         for text in ["${1X}", "${API_$KEY}", "${}", "${X", "${X?Y}"] {
-            assert!(substitute(text, &env()).is_err(), "{text}");
+            assert!(substitute(text, &env(), &mut Filled::new()).is_err(), "{text}");
         }
     }
 
     #[test]
     fn a_variable_never_changes_the_structure() {
-        let node = parse("a: ${INJECT}\nb: ${UNSET}\nc: \"${UNSET}\"\n", &env()).unwrap();
+        let node = parse("a: ${INJECT}\nb: ${UNSET}\nc: \"${UNSET}\"\n", &env()).unwrap().0;
         let Kind::Map(entries) = node.kind else { panic!("{node:?}") };
         assert_eq!(entries.len(), 3);
         assert!(matches!(&entries[0].1.kind, Kind::Scalar(text) if text.contains("key: value")));
@@ -213,6 +217,6 @@ mod tests {
         let second = parse("---\na: 1\n---\nb: 2\n", &env()).unwrap_err();
         assert!(second[0].line == 4 && second[0].what.contains("second document"), "{second:?}");
         assert!(parse("---\na: 1\n...\n", &env()).is_ok());
-        assert!(matches!(parse("", &env()).unwrap().kind, Kind::Null));
+        assert!(matches!(parse("", &env()).unwrap().0.kind, Kind::Null));
     }
 }

@@ -43,7 +43,7 @@ pub fn conn(conn: &Conn) -> Vec<u8> {
         .bytes(&[conn.role, conn.transport])
         .bytes(&conn.local_port.to_ne_bytes())
         .bytes(&conn.peer_port.to_ne_bytes())
-        .bytes(&[conn.ip_version])
+        .bytes(&[conn.ip_version, conn.protocol])
         .bytes(&conn.reserved)
         .bytes(&conn.local_addr)
         .bytes(&conn.peer_addr);

@@ -47,6 +47,7 @@ fn connections() {
     bytes[offset_of!(Conn, role)] = 2;
     bytes[offset_of!(Conn, transport)] = 1;
     bytes[offset_of!(Conn, ip_version)] = 6;
+    bytes[offset_of!(Conn, protocol)] = 1;
     let Some(Event::Conn(conn)) = decode(&bytes) else { panic!() };
     assert_eq!(conn.conn, u64_at(&bytes, offset_of!(Conn, conn)));
     assert_eq!(conn.seed[1], u64_at(&bytes, offset_of!(Conn, seed) + 8));
@@ -56,9 +57,12 @@ fn connections() {
     assert_eq!(conn.local_addr[..], bytes[offset_of!(Conn, local_addr)..][..16]);
     assert_eq!(conn.peer_addr[..], bytes[offset_of!(Conn, peer_addr)..][..16]);
     assert_eq!(encode::conn(&conn), bytes);
-    for (at, value) in
-        [(offset_of!(Conn, role), 3), (offset_of!(Conn, transport), 9), (offset_of!(Conn, ip_version), 5)]
-    {
+    for (at, value) in [
+        (offset_of!(Conn, role), 3),
+        (offset_of!(Conn, transport), 9),
+        (offset_of!(Conn, ip_version), 5),
+        (offset_of!(Conn, protocol), 99),
+    ] {
         let mut bytes = bytes.clone();
         bytes[at] = value;
         assert!(decode(&bytes).is_none());

@@ -31,6 +31,8 @@ pub struct Facts {
     pub args: Vec<String>,
     /// All arguments, with spaces between, for who has to be selected. It can be long, and is not kept.
     pub command: String,
+    /// The parent's arguments, where the process's own only say that it is one of the parent's workers.
+    pub parent: Vec<String>,
     /// Those of [`VARIABLES`] that are set and not empty.
     pub variables: Vec<(&'static str, String)>,
     /// Working directory.
@@ -48,6 +50,11 @@ impl Facts {
     pub fn executable_name(&self) -> &str {
         let path = if self.exe.is_empty() { self.args.first().map_or("", String::as_str) } else { &self.exe };
         base_name(path)
+    }
+
+    /// Whether it is a worker that Python's `multiprocessing` has started: its own arguments name the starter's functions.
+    pub fn is_python_worker(&self) -> bool {
+        self.args.iter().any(|arg| arg.starts_with("from multiprocessing."))
     }
 
     /// The value of one of [`VARIABLES`].

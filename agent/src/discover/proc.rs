@@ -110,12 +110,15 @@ impl Look {
 
     /// Everything that is kept.
     pub(super) fn facts(&self) -> Facts {
+        let outline = self.outline();
+        let parent = outline.is_python_worker().then(|| Self::at(self.parent)).flatten();
         Facts {
             command: String::new(),
+            parent: parent.map(|parent| parent.outline().args).unwrap_or_default(),
             variables: variables(&self.area("environ", MAX_ENVIRON)),
             cwd: self.cwd(),
             uid: self.uid(),
-            ..self.outline()
+            ..outline
         }
     }
 

@@ -5,14 +5,17 @@ use std::{collections::BTreeSet, path::Path};
 
 use globset::GlobSet;
 
-use super::{agents, facts::Facts};
+use super::{
+    agents,
+    facts::{Facts, base_name},
+};
 
 /// Which processes to trace.
 #[derive(Clone, Debug, Default)]
 pub struct Selectors {
     /// Processes, in the initial pid namespace.
     pub pids: BTreeSet<u32>,
-    /// Match the executable's full path or its file name.
+    /// Match the executable's full path or its file name, or what it was started as.
     pub exes: GlobSet,
     /// Match the arguments joined by spaces.
     pub cmds: GlobSet,
@@ -87,7 +90,9 @@ impl Selectors {
                 None => Verdict::Yes(Selected::Everything),
             };
         }
-        let exe = || self.exes.is_match(&facts.exe) || self.exes.is_match(facts.executable_name());
+        let is = |path: &str| self.exes.is_match(path) || self.exes.is_match(base_name(path));
+        // It may have been started by a link's name: `python3` is `python3.11`.
+        let exe = || is(&facts.exe) || facts.args.first().is_some_and(|name| is(name));
         let below = |path: &String| self.cgroups.iter().any(|group| contains(group, path));
         if self.pids.contains(&facts.pid) {
             Verdict::Yes(Selected::Pid)
@@ -165,6 +170,8 @@ mod tests {
             (Selectors { exes: globs("python*"), ..Default::default() }, Some(Selected::Exe)),
             (Selectors { exes: globs("/usr/*/python3.1?"), ..Default::default() }, Some(Selected::Exe)),
             (Selectors { exes: globs("python"), ..Default::default() }, None),
+            // The name of a link by which it was started.
+            (Selectors { exes: globs("python3"), ..Default::default() }, Some(Selected::Exe)),
             (Selectors { cmds: globs("python3 -m sho*"), ..Default::default() }, Some(Selected::Cmd)),
             (Selectors { cmds: globs("sho*"), ..Default::default() }, None),
             (

@@ -21,7 +21,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use spandrel_common::context::Cause;
 
-use super::{Connection, Exchange, Outcome};
+use super::{Connection, Exchange, Outcome, Protocol};
 use crate::protocol::message::Head;
 
 /// Where a request began.
@@ -398,6 +398,7 @@ fn finish(
     let Begin { pos, tgid, tid, start_ns, wait_ns, sampled, cause, other: _ } = open.begin;
     Some(Exchange {
         connection: Arc::clone(connection),
+        protocol: Protocol::Http1,
         tgid,
         tid,
         pos,
@@ -408,6 +409,7 @@ fn finish(
         request_body: open.request_body,
         response: open.response,
         response_body,
+        trailers: None,
         outcome,
         gap: open.gap,
         sampled,

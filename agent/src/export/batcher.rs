@@ -77,8 +77,8 @@ impl Batcher {
 
     fn sync(&mut self) {
         self.sync = None;
-        if let Some(spill) = &self.destination.spill {
-            spill.sync();
+        if let Some(disk) = &self.destination.disk {
+            disk.sync();
         }
     }
 
@@ -124,7 +124,7 @@ impl Batcher {
         match encoded {
             Ok(payload) => {
                 self.destination.enqueue(payload, claim);
-                if self.destination.spill.is_some() {
+                if self.destination.disk.is_some() {
                     self.sync.get_or_insert_with(|| Instant::now() + SYNC);
                 }
             }

@@ -1,7 +1,10 @@
 //! Another configuration for a running pipeline. A destination that goes on under its name keeps its queue, its account
 //! and what it has on disk; what waits is sent in the new way.
 
+use std::pin::{Pin, pin};
+
 use super::{
+    aside::Aside,
     config::{Caps, Config, Console, Destination},
     console,
     deliver::Way,
@@ -40,11 +43,17 @@ enum Shown {
 
 impl Pipeline {
     /// Prepares a change. Spans take the new ways as soon as the sender is in use; the old ways stay until
-    /// [`Self::commit`]. On an error, nothing is changed. Queues on disk and dead letters stay where they are.
-    pub async fn prepare(&mut self, config: &Config) -> Result<(Sender, Change), Error> {
+    /// [`Self::commit`]. On an error, nothing is changed; it breaks off with one once the agent `ends`. Queues on disk and
+    /// dead letters stay where they are. A disk that hangs is waited for on a thread of its own.
+    pub async fn prepare(
+        &mut self,
+        config: &Config,
+        ends: impl Future<Output = ()>,
+    ) -> Result<(Sender, Change), Error> {
+        let mut ends = pin!(ends);
         let (mut routes, mut change) = (Vec::new(), Change { caps: config.caps, ..Change::default() });
         for one in &config.destinations {
-            if let Err(error) = self.step(one, &mut routes, &mut change.steps).await {
+            if let Err(error) = self.step(one, &mut routes, &mut change.steps, ends.as_mut()).await {
                 self.undo(change);
                 return Err(error);
             }
@@ -75,24 +84,34 @@ impl Pipeline {
         one: &Destination,
         routes: &mut Vec<Route>,
         steps: &mut Vec<Step>,
+        mut ends: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<(), Error> {
+        let config = one.clone();
+        let way = move || Ok(Way::new(&config)?);
         if let Some(line) = self.lines.iter().find(|line| line.goes_on_as(one)) {
             let step = if line.is(one) {
                 Step::Stays(one.clone())
             } else {
-                Step::Changes(one.clone(), Way::new(one)?)
+                Step::Changes(one.clone(), aside(&mut self.aside, one, ends, way).await?)
             };
             routes.push(line.route_as(one));
             steps.push(step);
             return Ok(());
         }
-        let way = Way::new(one)?;
+        let way = aside(&mut self.aside, one, ends.as_mut(), way).await?;
         let line = match self.ending.iter().position(|ending| ending.goes_on_as(one)) {
             None => None,
             Some(at) => self.ending.swap_remove(at).recall().await,
         };
         let line = match line {
-            None => Line::start(one, &self.common, self.known(&one.name).as_ref())?,
+            None => {
+                let before = self.known(&one.name);
+                let (stores, config) = (self.common.stores.clone(), one.clone());
+                let dead = before.as_ref().and_then(|before| before.dead_letters.clone());
+                let open = move || stores.open(&config, dead);
+                let opened = aside(&mut self.aside, one, ends, open).await?;
+                Line::start(one, way, opened, &self.common, before.as_ref())?
+            }
             Some(mut line) => {
                 if let Err(error) = line.reopen(one.clone(), way) {
                     self.ending.push(line.end());
@@ -165,6 +184,22 @@ impl Pipeline {
             self.former.remove(0);
         }
         self.former.push(watched);
+    }
+}
+
+/// What some work for a destination that waits for disks comes to, unless the agent ends before.
+async fn aside<T: Send + 'static>(
+    thread: &mut Aside,
+    one: &Destination,
+    ends: Pin<&mut impl Future<Output = ()>>,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::select! {
+        biased;
+        () = ends => Err(Error::Ends),
+        done = thread.run(work) => {
+            done.map_err(|why| Error::Hangs { name: one.name.clone(), why: why.to_string() })?
+        }
     }
 }
 

@@ -1,12 +1,17 @@
 //! Reloads while spans wait: nothing is lost by one, and each destination has one account.
 
-use std::time::Duration;
+use std::{
+    future::{pending, ready},
+    sync::mpsc,
+    time::Duration,
+};
 
 use crate::{
     export::{
         config::{Caps, Compression, Config, Destination, Filter, JsonFile, Otlp, Protocol, Store, To},
         counters::Code,
         line::Ending,
+        pipeline::Error,
         pipeline::tests::{LONG, Rig, one},
         testing::{Answer, Backend, Folder, Wire},
     },
@@ -16,7 +21,7 @@ use crate::{
 impl Rig {
     /// As a reload does it: the capture thread has the new sender before the rest changes.
     async fn change(&mut self, config: &Config) {
-        let (sender, change) = self.pipeline.prepare(config).await.unwrap();
+        let (sender, change) = self.pipeline.prepare(config, pending()).await.unwrap();
         self.sender = sender;
         self.pipeline.commit(change);
     }
@@ -110,6 +115,7 @@ async fn a_destination_that_is_removed_sends_what_it_has_and_keeps_its_account()
     rig.send_from(7, 3);
     rig.settled().await;
     rig.until_exported("first", 7).await;
+    rig.until_exported("second", 3).await;
     let names: Vec<_> = rig.pipeline.watch().iter().map(|one| one.name.to_string()).collect();
     assert_eq!(names, ["second", "first"]);
     assert_eq!((slow.spans(), other.spans()), (14, 3));
@@ -226,9 +232,73 @@ async fn what_cannot_be_prepared_changes_nothing() {
         otlp(one).protocol = Protocol::HttpProtobuf;
     });
     let new = named(&backend, "new", |_| ());
-    assert!(rig.pipeline.prepare(&to(vec![new, bad])).await.is_err());
+    assert!(rig.pipeline.prepare(&to(vec![new, bad]), pending()).await.is_err());
     rig.send(5);
     assert_eq!(rig.end(LONG).await, (5, vec![]));
+}
+
+/// One thread is all that the main task and everything that exports have: if it waited for the disk, nothing would be sent.
+#[tokio::test]
+async fn a_disk_that_hangs_in_a_reload_holds_up_nobody() {
+    let folder = Folder::new("reload-hangs");
+    let backend = Backend::start(Wire::Http, |_| Answer::http(200)).await;
+    let stored = |destinations| Config {
+        spill: Some(Store { folder: folder.path("q"), max_bytes: 1 << 20 }),
+        ..to(destinations)
+    };
+    let old = || named(&backend, "old", |one| one.batch.delay = Duration::ZERO);
+    let new = stored(vec![old(), named(&backend, "new", |_| ())]);
+    let changed = stored(vec![named(&backend, "old", |one| one.export_timeout *= 2)]);
+    let mut rig = Rig::start(&stored(vec![old()]));
+    for (number, config) in [&new, &changed].into_iter().enumerate() {
+        let (go, hangs) = mpsc::channel();
+        rig.pipeline.aside.hangs = Some(hangs);
+        rig.send_from(number as u64 * 5, 5);
+        // What exports goes on; then the agent is to end, and that is heard.
+        let account = rig.pipeline.known("old").unwrap().room;
+        let ends = async {
+            while account.account().exported() < (number as u64 + 1) * 5 {
+                tokio::task::yield_now().await;
+            }
+        };
+        assert!(matches!(rig.pipeline.prepare(config, ends).await, Err(Error::Ends)));
+        // It still hangs: another reload changes nothing and says why.
+        let again = rig.pipeline.prepare(config, pending()).await.unwrap_err().to_string();
+        assert!(again.contains("still waits"), "{again}");
+        go.send(()).unwrap();
+        rig.pipeline.aside.join();
+    }
+    rig.change(&new).await;
+    rig.send_from(10, 5);
+    // Both get them; one of them is in the ledger.
+    assert_eq!(rig.end(LONG).await, (15, vec![]));
+    assert_eq!(backend.accepted().len(), 20);
+}
+
+/// A queue on disk that was opened too late is closed again: the next reload finds what is in it.
+#[tokio::test]
+async fn what_is_opened_too_late_is_left_to_the_next_reload() {
+    let folder = Folder::new("reload-late");
+    let gone = Backend::start(Wire::Http, |_| Answer::http(503)).await;
+    let backend = Backend::start(Wire::Http, |_| Answer::http(200)).await;
+    let stored = |destinations| Config {
+        spill: Some(Store { folder: folder.path("q"), max_bytes: 1 << 20 }),
+        ..to(destinations)
+    };
+    let rig = Rig::start(&stored(vec![named(&gone, "d", |_| ())]));
+    rig.send(7);
+    assert_eq!(rig.end(Duration::from_millis(50)).await.1, [(Cause::Spilled, 7)]);
+    let mut rig = Rig::start(&stored(vec![]));
+    let new = stored(vec![named(&backend, "d", |_| ())]);
+    let (go, hangs) = mpsc::channel();
+    rig.pipeline.aside.hangs = Some(hangs);
+    assert!(rig.pipeline.prepare(&new, ready(())).await.is_err());
+    drop(go);
+    rig.pipeline.aside.join();
+    rig.change(&new).await;
+    rig.until_exported("d", 7).await;
+    assert_eq!(backend.accepted().len(), 7);
+    rig.end(LONG).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -53,11 +53,27 @@ impl Failures {
         Some(std::mem::take(&mut self.flickers))
     }
 
+    /// It was said that requests fail.
+    fn spoken(&mut self, now: Instant) {
+        self.now.get_or_insert((now, true)).1 = true;
+    }
+
     /// A request was successful: if that is to be said, for how long they were not.
     fn work(&mut self, now: Instant) -> Option<Duration> {
         let (since, said) = self.now.take()?;
         self.flickers += u64::from(!said);
         said.then(|| now.duration_since(since))
+    }
+}
+
+impl Said {
+    fn trouble(&mut self, what: fmt::Arguments<'_>) -> bool {
+        let due = self.trouble.is_none_or(|at| at.elapsed() >= SAY_AGAIN);
+        if due {
+            self.trouble = Some(Instant::now());
+            log::warn!("{}: {what}", self.about);
+        }
+        due
     }
 }
 
@@ -109,10 +125,14 @@ impl Complaints {
 
     /// Something is wrong that does not cost a span by itself.
     pub(super) fn trouble(&self, what: fmt::Arguments<'_>) {
+        self.lock().trouble(what);
+    }
+
+    /// The same, of a backend that takes nothing until somebody has mended something: its return is said, too.
+    pub(super) fn refuses(&self, what: fmt::Arguments<'_>) {
         let mut said = self.lock();
-        if said.trouble.is_none_or(|at| at.elapsed() >= SAY_AGAIN) {
-            said.trouble = Some(Instant::now());
-            log::warn!("{}: {what}", said.about);
+        if said.trouble(what) {
+            said.failures.spoken(Instant::now());
         }
     }
 }
@@ -170,6 +190,15 @@ mod tests {
         assert_eq!(said[0], (0, "fails".to_owned()));
         assert_eq!(said[1], (100, "works after 100ms".to_owned()));
         assert!(said[2].0 == 60_000 && said[2].1.contains("failed 299 times more"), "{said:?}");
+    }
+
+    #[test]
+    fn one_that_refused_and_was_mended_is_told_of_once() {
+        let (mut failures, now) = (Failures::default(), Instant::now());
+        failures.spoken(now);
+        failures.spoken(now + Duration::from_secs(1));
+        assert_eq!(failures.work(now + Duration::from_secs(5)), Some(Duration::from_secs(5)));
+        assert_eq!(failures.work(now + Duration::from_secs(6)), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::client::Verdict;
+use crate::span::build::RPC_CODES;
 
 /// Upper bounds of the latency histogram in seconds. The objective is a 95th percentile below 2 s; the
 /// specification's timeout is 10 s.
@@ -37,32 +38,11 @@ pub enum Code {
     NotSent,
 }
 
-/// The names of gRPC's status codes, in their order.
-const GRPC: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http(status) => write!(f, "{status}"),
-            Self::Grpc(code) => f.write_str(GRPC.get(usize::from(*code)).unwrap_or(&"UNKNOWN")),
+            Self::Grpc(code) => f.write_str(RPC_CODES.get(usize::from(*code)).unwrap_or(&"UNKNOWN")),
             Self::Connect => f.write_str("connect"),
             Self::Broken => f.write_str("broken"),
             Self::Timeout => f.write_str("timeout"),
@@ -87,7 +67,7 @@ pub enum State {
     Silenced,
     /// It does not accept the credentials.
     Unauthorized,
-    /// It refused a batch for good.
+    /// It refused a batch for good, or a single span as too large.
     Refusing,
 }
 
@@ -108,15 +88,16 @@ impl State {
         }
     }
 
-    /// What an answer means. One that only found a batch too large works: it reads and answers.
-    pub(super) const fn after(verdict: &Verdict) -> Self {
-        match verdict {
-            Verdict::Accepted { .. } | Verdict::TooLarge(_) => Self::Working,
+    /// What an answer means. One that found a batch too large means nothing yet: its parts will tell.
+    pub(super) const fn after(verdict: &Verdict) -> Option<Self> {
+        Some(match verdict {
+            Verdict::Accepted { .. } => Self::Working,
             Verdict::Retry { after: Some(_), .. } => Self::Silenced,
             Verdict::Retry { after: None, .. } => Self::Failing,
             Verdict::Unauthorized(_) => Self::Unauthorized,
             Verdict::Refused(_) => Self::Refusing,
-        }
+            Verdict::TooLarge(_) => return None,
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     time::{Instant, sleep_until, timeout},
 };
 
@@ -19,14 +19,21 @@ use super::{
     complain::Complaints,
     config::{Destination as Config, Policy},
     counters::{Code, Counters, State},
+    disk_queue::DiskQueue,
+    letters::Letters,
+    parts::Whole,
     queue::{Body, Job, Queue},
-    retry::Backoff,
+    retry::{Backoff, Patience},
     room::{Claim, Fate, Room},
     store::{
         dead::DeadLetters,
+        disk::Late,
+        segment::Stored,
+        settled::Settled,
         spill::{Error as SpillError, Slot, Spill},
     },
     transport::Transport,
+    why::{why_full, why_over},
 };
 use crate::stats::Drop as Cause;
 
@@ -44,11 +51,15 @@ pub(super) struct Destination {
     pub(super) counters: Arc<Counters>,
     pub(super) queue: Arc<Queue>,
     pub(super) room: Arc<Room>,
-    pub(super) spill: Option<Arc<Spill>>,
-    pub(super) dead: Option<Arc<DeadLetters>>,
+    pub(super) disk: Option<DiskQueue>,
+    pub(super) letters: Option<Letters>,
     /// The backend asked for silence until then, from everybody.
     quiet_until: Mutex<Option<Instant>>,
     complaints: Complaints,
+    /// A batch was taken.
+    worked: Notify,
+    /// How often the end of the destination began.
+    closings: watch::Sender<u32>,
     stop: watch::Sender<bool>,
 }
 
@@ -91,19 +102,34 @@ impl Destination {
         counters: Arc<Counters>,
         spill: Option<Arc<Spill>>,
         dead: Option<Arc<DeadLetters>>,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let complaints = Complaints::new(way.about());
-        Self {
+        let queue = Arc::default();
+        let disk = spill.map(|spill| DiskQueue::new(spill, &queue)).transpose()?;
+        let letters = dead.map(Letters::new).transpose()?;
+        Ok(Self {
             way: watch::Sender::new(Arc::new(way)),
             counters,
-            queue: Arc::default(),
+            queue,
             room,
-            spill,
-            dead,
+            disk,
+            letters,
             quiet_until: Mutex::default(),
             complaints,
+            worked: Notify::new(),
+            closings: watch::Sender::default(),
             stop: watch::Sender::new(false),
-        }
+        })
+    }
+
+    /// The queue on disk, if there is one.
+    pub(super) fn spill(&self) -> Option<&Arc<Spill>> {
+        self.disk.as_ref().map(|disk| &disk.spill)
+    }
+
+    /// The dead letters, if there are any.
+    pub(super) fn dead(&self) -> Option<&Arc<DeadLetters>> {
+        self.letters.as_ref().map(|letters| &letters.dead)
     }
 
     /// How it is reached now.
@@ -137,6 +163,11 @@ impl Destination {
         }
     }
 
+    /// Time is short: what waits to be sent again is tried at once, unless the backend asked for silence.
+    pub(super) fn hurry(&self) {
+        self.closings.send_modify(|times| *times = times.wrapping_add(1));
+    }
+
     /// What is being sent is given up, and what waits is not begun.
     pub(super) fn stop(&self) {
         self.stop.send_replace(true);
@@ -145,9 +176,9 @@ impl Destination {
 
     /// Writes a batch to disk, if there is one for it, and lets it wait.
     pub(super) fn enqueue(&self, payload: Payload, mut claim: Claim) {
-        let body = match &self.spill {
+        let body = match &self.disk {
             None => Body::Memory(payload),
-            Some(spill) => match self.write(spill, &payload, claim.spans()) {
+            Some(disk) => match self.write(disk, &payload, claim.spans()) {
                 Ok(slot) => {
                     claim.store();
                     Body::Disk(slot)
@@ -165,6 +196,11 @@ impl Destination {
                     ));
                     Body::Memory(payload)
                 }
+                // This is said where it is known when it ends.
+                Err(SpillError::Late(Late)) => {
+                    self.counters.spill_errors.fetch_add(1, Relaxed);
+                    Body::Memory(payload)
+                }
             },
         };
         if let Body::Memory(payload) = &body {
@@ -174,9 +210,9 @@ impl Destination {
     }
 
     /// Writes, and makes room first if that is the policy.
-    fn write(&self, spill: &Spill, payload: &Payload, spans: usize) -> Result<Slot, SpillError> {
+    fn write(&self, disk: &DiskQueue, payload: &Payload, spans: usize) -> Result<Slot, SpillError> {
         loop {
-            match spill.append(payload.encoding(), spans, &payload.body()) {
+            match disk.append(payload, spans) {
                 Err(SpillError::Full(_))
                     if self.way().policy == Policy::Oldest && self.evict(Cause::QueueFull) => {}
                 result => return result,
@@ -190,11 +226,19 @@ impl Destination {
     }
 
     /// Drops the batch that waits longest, for a cause. False if none waits.
-    pub(super) fn evict(&self, cause: Cause) -> bool {
-        let Some(Job { body, claim, .. }) = self.queue.take() else { return false };
+    fn evict(&self, cause: Cause) -> bool {
+        self.queue.take().is_some_and(|job| self.drop_oldest(job, cause))
+    }
+
+    /// The same with those that are in memory and nowhere else.
+    pub(super) fn evict_from_memory(&self, cause: Cause) -> bool {
+        self.queue.take_from_memory().is_some_and(|job| self.drop_oldest(job, cause))
+    }
+
+    fn drop_oldest(&self, Job { body, claim, .. }: Job, cause: Cause) -> bool {
         self.complaints.lost(claim.spans(), format_args!("{}, the oldest go", why_full(cause)));
-        if let (Body::Disk(slot), Some(spill)) = (body, &self.spill) {
-            spill.done(slot, false);
+        if let Some(disk) = &self.disk {
+            disk.erase(&body, claim.spans(), false);
         }
         claim.settle(Fate::Dropped(cause));
         true
@@ -203,12 +247,19 @@ impl Destination {
     /// Sends one batch and settles its claim, or gives it up because of [`Self::stop`].
     async fn deliver(&self, job: Job) {
         let Job { body, mut claim, since, too_large } = job;
-        let mut payload = match self.load(&body).await {
-            Ok(payload) => payload,
-            Err(error) => {
+        let (mut payload, settled) = match self.load(&body).await {
+            Ok(Ok(loaded)) => loaded,
+            Err(Late) => {
+                let job = Job { body, claim, since, too_large };
+                return match &self.disk {
+                    Some(disk) => disk.park(job),
+                    None => drop(job),
+                };
+            }
+            Ok(Err(error)) => {
                 self.complaints.lost(claim.spans(), format_args!("a batch on disk cannot be used: {error}"));
                 self.counters.spill_damaged.fetch_add(1, Relaxed);
-                self.forget(&body, true).await;
+                self.forget(&body, claim.spans(), true).await;
                 return claim.settle(Fate::Dropped(Cause::SpillDamaged));
             }
         };
@@ -234,14 +285,18 @@ impl Destination {
         };
         match outcome {
             Outcome::Exported { rejected } => {
-                self.forget(&body, false).await;
+                self.forget(&body, claim.spans(), false).await;
                 claim.split(rejected, 0).settle(Fate::Dropped(Cause::Rejected));
                 claim.settle(Fate::Exported);
             }
-            Outcome::TooLarge(failure) => self.cut(body, &payload, claim, since, too_large, failure).await,
+            Outcome::TooLarge(failure) => {
+                let job = Job { body, claim, since, too_large };
+                self.cut(job, &payload, settled, failure).await;
+            }
             Outcome::Failed(cause) => {
+                let spans = claim.spans();
                 self.bury(&payload, claim, cause).await;
-                self.forget(&body, false).await;
+                self.forget(&body, spans, false).await;
             }
         }
     }
@@ -254,9 +309,11 @@ impl Destination {
         too_large: Option<&AtomicUsize>,
     ) -> Outcome {
         let spans = claim.spans();
-        let mut ways = self.way.subscribe();
+        let (mut ways, mut closings) = (self.way.subscribe(), self.closings.subscribe());
         let begun = Instant::now();
-        let mut backoff = Backoff::default();
+        let (mut backoff, mut patience) = (Backoff::default(), Patience::default());
+        // Another batch's success ended a wait. Once is enough: what fails then has a trouble of its own.
+        let mut hurried = false;
         // A single span of this size was too large: so is this, nobody has to be asked.
         if too_large.is_some_and(|size| payload.message_len() >= size.load(Relaxed)) {
             let what = "as large as a span that was too large".to_owned();
@@ -265,7 +322,6 @@ impl Destination {
         loop {
             let way = Arc::clone(&ways.borrow_and_update());
             let limit = if claim.is_stored() { FOREVER } else { way.limit };
-            let end = begun + limit;
             if !way.transport.fits(payload) {
                 match way.transport.restore(payload.encoding(), &payload.body()) {
                     Ok(other) => *payload = other,
@@ -279,13 +335,15 @@ impl Destination {
                 }
                 claim.resize(payload.len());
             }
-            if let Some(until) = self.quiet().filter(|until| *until > Instant::now()) {
-                if until > end {
-                    let what = format_args!("the backend wants silence for longer than {limit:?}");
-                    self.complaints.lost(spans, what);
+            let now = Instant::now();
+            if let Some(until) = self.quiet().filter(|until| *until > now) {
+                let asked = until - now;
+                if until - begun > patience.end(limit, asked) {
+                    self.complaints.lost(spans, format_args!("{}", why_over(Some(asked), limit)));
                     return Outcome::Failed(Cause::ExportFailed);
                 }
                 or_changed(&mut ways, sleep_until(until)).await;
+                patience.silent(now.elapsed().min(asked));
                 continue;
             }
             let start = Instant::now();
@@ -298,10 +356,13 @@ impl Destination {
                 backoff = Backoff::default();
                 continue;
             }
-            self.counters.set_state(State::after(&verdict));
+            if let Some(state) = State::after(&verdict) {
+                self.counters.set_state(state);
+            }
             match verdict {
                 Verdict::Accepted { rejected, message, .. } => {
                     self.complaints.works();
+                    self.worked.notify_waiters();
                     let rejected = usize::try_from(rejected).unwrap_or(usize::MAX).min(spans);
                     if rejected > 0 {
                         self.complaints.lost(rejected, format_args!("rejected by the backend: {message}"));
@@ -313,10 +374,10 @@ impl Destination {
                 Verdict::TooLarge(failure) => return Outcome::TooLarge(failure),
                 Verdict::Unauthorized(failure) => {
                     let Failure { code, message } = &failure;
-                    let left = end.saturating_duration_since(Instant::now());
+                    let left = patience.end(limit, Duration::ZERO).saturating_sub(begun.elapsed());
                     // With the same credentials it must not be sent again; with others it is another request.
                     if way.transport.renews() {
-                        self.complaints.trouble(format_args!(
+                        self.complaints.refuses(format_args!(
                             "refused with {code}: {message}; waiting for the files with its credentials to change"
                         ));
                         let renewed = way.transport.renewed(generation, left);
@@ -338,21 +399,34 @@ impl Destination {
                     return Outcome::Failed(Cause::ExportRefused);
                 }
                 Verdict::Retry { after, failure } => {
-                    let now = Instant::now();
+                    // Whoever succeeds from now on shows that the backend works again.
+                    let worked = self.worked.notified();
+                    if closings.has_changed().unwrap_or(false) {
+                        closings.mark_unchanged();
+                        backoff = Backoff::default();
+                    }
+                    let (now, asked) = (Instant::now(), after.unwrap_or_default());
                     let next = now + backoff.next(after, fastrand::f64());
                     let Failure { code, message } = failure;
                     self.complaints.fails(format_args!("{code}: {message}"), limit);
                     if let Some(after) = after {
                         self.hush(now + after);
                     }
-                    if next > end {
+                    if next - begun > patience.end(limit, asked) {
                         let why = why_over(after, limit);
                         self.complaints.lost(spans, format_args!("{why}, last {code}: {message}"));
                         return Outcome::Failed(Cause::ExportFailed);
                     }
-                    if or_changed(&mut ways, sleep_until(next)).await.is_none() {
-                        backoff = Backoff::default();
+                    // What ends the wait early does not end a silence that the backend demanded: that is seen to above.
+                    tokio::select! {
+                        biased;
+                        () = sleep_until(next) => {}
+                        // The other ends are in `self`.
+                        _ = ways.changed() => backoff = Backoff::default(),
+                        _ = closings.changed() => backoff = Backoff::default(),
+                        () = worked, if !hurried => hurried = true,
                     }
+                    patience.silent(now.elapsed().min(asked));
                     self.counters.retries.fetch_add(1, Relaxed);
                 }
             }
@@ -372,47 +446,40 @@ impl Destination {
         })
     }
 
-    /// Puts the halves of a batch that is too large before all others, or gives up a single span.
-    async fn cut(
-        &self,
-        body: Body,
-        payload: &Payload,
-        mut claim: Claim,
-        since: std::time::Instant,
-        too_large: Option<Arc<AtomicUsize>>,
-        failure: Failure,
-    ) {
+    /// Puts the halves of a batch that is too large before all others, or gives up a single span. `settled`: spans of it
+    /// that needed nothing any more before it was sent.
+    async fn cut(&self, job: Job, payload: &Payload, settled: Settled, failure: Failure) {
+        let Job { body, mut claim, since, too_large } = job;
         let too_large = too_large.unwrap_or_else(|| Arc::new(AtomicUsize::new(usize::MAX)));
         let Some(halves) = self.way().transport.halves(payload) else {
             too_large.fetch_min(payload.message_len(), Relaxed);
+            self.counters.set_state(State::Refusing);
             let Failure { code, message } = failure;
             let size = payload.message_len();
             self.complaints
                 .lost(claim.spans(), format_args!("one of {size} bytes is too large ({code}: {message})"));
+            let spans = claim.spans();
             self.bury(payload, claim, Cause::TooLarge).await;
-            return self.forget(&body, false).await;
+            return self.forget(&body, spans, false).await;
         };
         self.counters.splits.fetch_add(1, Relaxed);
-        let mut parts = Vec::with_capacity(halves.len());
-        for (payload, spans) in halves {
+        let whole = match body {
+            Body::Memory(_) => None,
+            Body::Disk(slot) => Some((Arc::new(Whole::new(slot, settled)), 0)),
+            Body::Part(_, whole, from) => Some((whole, from)),
+        };
+        let mut before = 0;
+        let parts = halves.map(|(payload, spans)| {
             let mut part = claim.split(spans, 0);
-            let on_disk = match (&body, &self.spill) {
-                (Body::Disk(_), Some(spill)) => {
-                    let (spill, payload) = (Arc::clone(spill), payload.clone());
-                    let write = move || spill.append(payload.encoding(), spans, &payload.body()).ok();
-                    tokio::task::spawn_blocking(write).await.ok().flatten()
-                }
-                _ => None,
+            part.resize(payload.len());
+            let body = match &whole {
+                None => Body::Memory(payload),
+                Some((whole, from)) => Body::Part(payload, Arc::clone(whole), from + before),
             };
-            let body = on_disk.map_or_else(|| Body::Memory(payload.clone()), Body::Disk);
-            if on_disk.is_none() {
-                part.load(payload.len());
-            }
-            parts.push(Job { body, claim: part, since, too_large: Some(Arc::clone(&too_large)) });
-        }
+            before += spans;
+            Job { body, claim: part, since, too_large: Some(Arc::clone(&too_large)) }
+        });
         self.queue.push_first(parts.into_iter());
-        // Both halves are on disk before the whole is not.
-        self.forget(&body, false).await;
         // Nothing is left of it but the memory that the whole took.
         claim.settle(Fate::Exported);
     }
@@ -421,7 +488,7 @@ impl Destination {
     async fn leave(&self, job: Job) {
         let Job { body, claim, .. } = job;
         match body {
-            Body::Disk(_) => drop(claim),
+            Body::Disk(_) | Body::Part(..) => drop(claim),
             Body::Memory(payload) => self.bury(&payload, claim, Cause::Shutdown).await,
         }
     }
@@ -435,10 +502,9 @@ impl Destination {
 
     /// Settles a batch that cannot be delivered, in the dead letters if there are any.
     async fn bury(&self, payload: &Payload, claim: Claim, cause: Cause) {
-        let Some(dead) = self.dead.clone() else { return claim.settle(Fate::Dropped(cause)) };
-        let (payload, spans) = (payload.clone(), claim.spans());
-        let save = move || dead.save(payload.encoding(), spans, &payload.body());
-        match tokio::task::spawn_blocking(save).await.unwrap_or_else(|error| Err(io::Error::other(error))) {
+        let Some(letters) = &self.letters else { return claim.settle(Fate::Dropped(cause)) };
+        let spans = claim.spans();
+        match letters.save(payload, spans).await {
             Ok(()) => claim.settle(Fate::Saved(cause)),
             Err(error) => {
                 self.complaints
@@ -448,26 +514,42 @@ impl Destination {
         }
     }
 
-    async fn load(&self, body: &Body) -> io::Result<Payload> {
-        match (body, &self.spill) {
-            (Body::Memory(payload), _) => Ok(payload.clone()),
-            (Body::Disk(slot), Some(spill)) => {
-                let (spill, slot) = (Arc::clone(spill), *slot);
-                let read = tokio::task::spawn_blocking(move || spill.read(slot)).await;
-                let (encoding, message) = read.map_err(io::Error::other)??;
-                self.way().transport.restore(encoding, &message)
-            }
+    /// What is to be sent, and the spans of a batch on disk that need nothing any more.
+    async fn load(&self, body: &Body) -> Result<io::Result<(Payload, Settled)>, Late> {
+        let restored = |Stored { encoding, message, settled }| {
+            let payload = self.way().transport.restore_left(encoding, &message, &settled)?;
+            Ok((payload, settled))
+        };
+        Ok(match (body, &self.disk) {
+            (Body::Memory(payload) | Body::Part(payload, ..), _) => Ok((payload.clone(), Settled::default())),
+            (Body::Disk(slot), Some(disk)) => disk.read(*slot).await?.and_then(restored),
             (Body::Disk(_), None) => Err(io::ErrorKind::NotFound.into()),
+        })
+    }
+
+    /// A batch of so many spans need not be on disk any more.
+    async fn forget(&self, body: &Body, spans: usize, damaged: bool) {
+        if let (Body::Disk(_) | Body::Part(..), Some(disk)) = (body, &self.disk) {
+            disk.erased(body, spans, damaged).await;
         }
     }
 
-    /// A batch need not be on disk any more.
-    async fn forget(&self, body: &Body, damaged: bool) {
-        if let (Body::Disk(slot), Some(spill)) = (body, &self.spill) {
-            let (spill, slot) = (Arc::clone(spill), *slot);
-            // It only fails if the process ends.
-            tokio::task::spawn_blocking(move || spill.done(slot, damaged)).await.ok();
-        }
+    /// Brings to the disks what is still to be written there, unless they hang. `release`: somebody else may open the
+    /// folder of the queue then.
+    pub(super) async fn end_stores(&self, release: bool, limit: Duration) {
+        let disk = async {
+            match &self.disk {
+                None => {}
+                Some(disk) if release => disk.release(limit).await,
+                Some(disk) => disk.end(limit).await,
+            }
+        };
+        let letters = async {
+            if let Some(letters) = &self.letters {
+                letters.end(limit).await;
+            }
+        };
+        tokio::join!(disk, letters);
     }
 
     fn quiet(&self) -> Option<Instant> {
@@ -481,22 +563,6 @@ impl Destination {
     }
 }
 
-/// Why a batch is not sent again, for people.
-fn why_over(after: Option<Duration>, limit: Duration) -> String {
-    match after {
-        Some(after) => format!("told to wait {after:?}, and a batch may take {limit:?}"),
-        None => "retries are used up".to_owned(),
-    }
-}
-
-/// Why there is no room, for people.
-fn why_full(cause: Cause) -> &'static str {
-    match cause {
-        Cause::MemoryFull => "the queues together hold all that they may (resource_caps.queue_bytes)",
-        _ => "the queue is full",
-    }
-}
-
 /// What comes of something, or `None` if the way to the destination changes before.
 async fn or_changed<T>(
     ways: &mut watch::Receiver<Arc<Way>>,
@@ -507,18 +573,5 @@ async fn or_changed<T>(
         done = something => Some(done),
         // Its sender is in the destination, which is there as long as this runs.
         _ = ways.changed() => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_was_told_to_wait_for_too_long_has_not_used_up_its_retries() {
-        let limit = Duration::from_secs(300);
-        assert_eq!(why_over(None, limit), "retries are used up");
-        let told = why_over(Some(Duration::from_secs(3600)), limit);
-        assert_eq!(told, "told to wait 3600s, and a batch may take 300s");
     }
 }

@@ -5,7 +5,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::FileExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -16,6 +16,9 @@ use super::{
     config::JsonFile,
     counters::Code,
 };
+
+/// Links that lead to a file at most, as for the system (path_resolution(7)).
+const MOST_LINKS: usize = 40;
 
 /// A file that is written to. It is opened when the first batch comes, and again if it was removed or renamed by
 /// somebody else.
@@ -68,7 +71,7 @@ fn write(config: &JsonFile, open: &mut Option<File>, line: &[u8]) -> io::Result<
         None => create(config)?,
     };
     let mut len = file.metadata()?.len();
-    if len > 0 && len + line.len() as u64 > config.max_bytes {
+    if len > 0 && len + line.len() as u64 > config.max_bytes && !is_descriptor(&config.path) {
         drop(file);
         rotate(config)?;
         file = create(config)?;
@@ -97,8 +100,13 @@ fn create(config: &JsonFile) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
     // A pipe that nobody reads is an error at once instead of a wait without a word.
     let flags = OFlags::NONBLOCK.bits() as i32;
-    let file =
-        OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(&config.path)?;
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .custom_flags(flags)
+        .open(&config.path)
+        .map_err(|error| about("open", &config.path, &error))?;
     fcntl_setfl(&file, OFlags::APPEND)?;
     if is_torn(&file, config)? {
         // Half a line that a killed process or a power cut left would make ours unreadable, too.
@@ -116,23 +124,48 @@ fn is_torn(file: &File, config: &JsonFile) -> io::Result<bool> {
     Ok(byte != *b"\n")
 }
 
-/// `traces.json` becomes `traces.json.1`, that becomes `traces.json.2`; the last one goes.
+/// `traces.json` becomes `traces.json.1`, that becomes `traces.json.2`; the last one goes. A link stays where it is: what
+/// it points to is renamed, on the disk that somebody chose for it.
 fn rotate(config: &JsonFile) -> io::Result<()> {
+    let path = fs::canonicalize(&config.path).map_err(|error| about("find", &config.path, &error))?;
     let numbered = |n: usize| {
-        let mut name = OsString::from(&config.path);
+        let mut name = OsString::from(&path);
         name.push(format!(".{n}"));
         PathBuf::from(name)
     };
-    if config.max_files == 0 {
-        return fs::remove_file(&config.path);
-    }
     for n in (1..config.max_files).rev() {
         match fs::rename(numbered(n), numbered(n + 1)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(about(&format!("rename {} to", numbered(n).display()), &numbered(n + 1), &error));
+            }
             _ => {}
         }
     }
-    fs::rename(&config.path, numbered(1))
+    fs::rename(&path, numbered(1))
+        .map_err(|error| about(&format!("rename {} to", path.display()), &numbered(1), &error))
+}
+
+/// An error with the file that it is about.
+fn about(what: &str, path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot {what} {}: {error}", path.display()))
+}
+
+/// Whether a path is that of an open descriptor, as `/dev/stdout` is: then it names the same file whatever that is called.
+fn is_descriptor(path: &Path) -> bool {
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Some(folder) = path.parent().and_then(|folder| fs::canonicalize(folder).ok()) else {
+            return false;
+        };
+        if folder.starts_with("/proc") {
+            return true;
+        }
+        match fs::read_link(&path) {
+            Ok(target) => path = folder.join(target),
+            Err(_) => return false,
+        }
+    }
+    false
 }
 
 #[cfg(test)]
@@ -165,6 +198,57 @@ mod tests {
         fs::rename(&path, folder.path("theirs")).unwrap();
         writer.send(&line("new")).await;
         assert_eq!(read("traces.json"), "new\n");
+    }
+
+    #[tokio::test]
+    async fn a_link_stays_one() {
+        let folder = Folder::new("file-link");
+        for name in ["links", "disk"] {
+            fs::create_dir(folder.path(name)).unwrap();
+        }
+        let link = folder.path("links/traces.json");
+        std::os::unix::fs::symlink("../disk/real.json", &link).unwrap();
+        let writer = Writer::new(JsonFile { path: link.clone(), max_bytes: 10, max_files: 2 });
+        for n in 0..7 {
+            let verdict = writer.send(&line(&format!("{n}234"))).await;
+            assert_eq!(verdict.code(), Code::Written, "{verdict:?}");
+        }
+        assert!(link.is_symlink());
+        assert_eq!(
+            folder.names(),
+            ["disk/real.json", "disk/real.json.1", "disk/real.json.2", "links/traces.json"]
+        );
+        assert_eq!(fs::read_to_string(folder.path("disk/real.json")).unwrap(), "6234\n");
+        // It points elsewhere from now on.
+        fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink("../disk/other.json", &link).unwrap();
+        writer.send(&line("new")).await;
+        assert_eq!(fs::read_to_string(folder.path("disk/other.json")).unwrap(), "new\n");
+    }
+
+    #[tokio::test]
+    async fn what_is_in_the_way_is_named() {
+        let folder = Folder::new("file-way");
+        let path = folder.file("traces.json", "0123456789\n");
+        for name in ["traces.json.2", "traces.json.2/x", "other"] {
+            fs::create_dir(folder.path(name)).unwrap();
+        }
+        folder.file("traces.json.1", "");
+        for (path, named) in [(path, "traces.json.1 to "), (folder.path("other"), "cannot open ")] {
+            let verdict = Writer::new(JsonFile { path, max_bytes: 10, max_files: 2 }).send(&line("1")).await;
+            let Verdict::Retry { failure, .. } = verdict else { panic!("{verdict:?}") };
+            let in_the_way =
+                failure.message.contains("traces.json.2: ") || failure.message.contains("/other: ");
+            assert!(failure.message.contains(named) && in_the_way, "{}", failure.message);
+        }
+    }
+
+    #[test]
+    fn descriptors_are_known() {
+        for path in ["/dev/stdout", "/proc/self/fd/1", "/dev/fd/2"] {
+            assert!(is_descriptor(Path::new(path)), "{path}");
+        }
+        assert!(!is_descriptor(Path::new("/tmp/x")) && !is_descriptor(Path::new("/dev/null")));
     }
 
     #[tokio::test]

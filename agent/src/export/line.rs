@@ -37,8 +37,55 @@ pub(super) const LEAVE: Duration = Duration::from_secs(2);
 pub(super) struct Common {
     pub(super) stats: Arc<Stats>,
     pub(super) budget: Arc<Budget>,
+    pub(super) stores: Stores,
+}
+
+/// What a destination has on disk. Opening it may take as long as the disk does.
+#[derive(Debug)]
+pub(super) struct Opened {
+    spill: Option<Arc<Spill>>,
+    found: Found,
+    dead: Option<Arc<DeadLetters>>,
+}
+
+/// Where that is.
+#[derive(Clone, Debug)]
+pub(super) struct Stores {
     pub(super) spill: Option<Store>,
     pub(super) dead_letters: Option<Store>,
+}
+
+impl Stores {
+    /// Opens what a destination has there. One that was there before under this name hands on its dead letters.
+    pub(super) fn open(
+        &self,
+        config: &config::Destination,
+        dead: Option<Arc<DeadLetters>>,
+    ) -> Result<Opened, Error> {
+        let store = |what, store: &Store, error| {
+            let folder = store.of(&config.name).display().to_string();
+            Error::Store { what, folder, error }
+        };
+        // A file needs no queue on disk: when it cannot be written, that cannot either.
+        let wanted = self.spill.as_ref().filter(|_| matches!(config.to, To::Otlp(_)));
+        let (spill, found) = match wanted {
+            None => (None, Found::default()),
+            Some(at) => {
+                let opened = Spill::open(&at.of(&config.name), at.max_bytes);
+                let (spill, found) = opened.map_err(|error| store("no queue on disk", at, error))?;
+                (Some(Arc::new(spill)), found)
+            }
+        };
+        let dead = match (&self.dead_letters, dead) {
+            (None, _) => None,
+            (Some(_), Some(dead)) => Some(dead),
+            (Some(at), None) => {
+                let opened = DeadLetters::open(&at.of(&config.name), at.max_bytes);
+                Some(Arc::new(opened.map_err(|error| store("no dead letters", at, error))?))
+            }
+        };
+        Ok(Opened { spill, found, dead })
+    }
 }
 
 /// A destination with its thread and tasks.
@@ -53,42 +100,22 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Starts it. A destination that was there before under this name hands on its account, and its dead letters.
-    /// Must be called inside a tokio runtime.
+    /// Starts it. A destination that was there before under this name hands on its account. Must be called inside a tokio
+    /// runtime.
     pub(super) fn start(
         config: &config::Destination,
+        way: Way,
+        opened: Opened,
         common: &Common,
         before: Option<&Watched>,
     ) -> Result<Self, Error> {
-        let way = Way::new(config)?;
+        let Opened { spill, found, dead } = opened;
         let account = before.map(|before| Arc::clone(before.room.account())).unwrap_or_default();
         let ledger = Arc::clone(&common.stats);
         let share = common.budget.share();
         let room = Room::continuing(config.queue.spans, config.queue.bytes, share, ledger, account);
-        let store = |what, store: &Store, error| {
-            let folder = store.of(&config.name).display().to_string();
-            Error::Store { what, folder, error }
-        };
-        // A file needs no queue on disk: when it cannot be written, that cannot either.
-        let wanted = common.spill.as_ref().filter(|_| matches!(config.to, To::Otlp(_)));
-        let (spill, found) = match wanted {
-            None => (None, Found::default()),
-            Some(at) => {
-                let opened = Spill::open(&at.of(&config.name), at.max_bytes);
-                let (spill, found) = opened.map_err(|error| store("no queue on disk", at, error))?;
-                (Some(Arc::new(spill)), found)
-            }
-        };
-        let dead = match (&common.dead_letters, before.and_then(|before| before.dead_letters.clone())) {
-            (None, _) => None,
-            (Some(_), Some(dead)) => Some(dead),
-            (Some(at), None) => {
-                let opened = DeadLetters::open(&at.of(&config.name), at.max_bytes);
-                Some(Arc::new(opened.map_err(|error| store("no dead letters", at, error))?))
-            }
-        };
         let counters = before.and_then(|before| before.counters.clone()).unwrap_or_default();
-        let destination = Arc::new(Destination::new(way, room, counters, spill, dead));
+        let destination = Arc::new(Destination::new(way, room, counters, spill, dead)?);
         recover(&destination, &config.name, &found);
         let (to, batcher) = batch(&destination, config.batch)?;
         let route = Route::new(config, Arc::clone(&destination), to);
@@ -152,6 +179,7 @@ impl Line {
         self.route.room.close();
         // A thread that is gone needs no word.
         self.route.to.send(Message::Close).ok();
+        self.destination.hurry();
     }
 
     /// After [`Self::close`]: waits until everything is in batches.
@@ -178,6 +206,12 @@ impl Line {
     pub(super) async fn leave(&mut self) {
         while self.workers.join_next().await.is_some() {}
         self.destination.leave_all().await;
+    }
+
+    /// Brings to the disks what is still to be written there, unless they hang.
+    pub(super) fn end_stores(&self) -> impl Future<Output = ()> + use<> {
+        let destination = Arc::clone(&self.destination);
+        async move { destination.end_stores(false, LEAVE).await }
     }
 
     /// What it holds is sent for as long as one of its batches may take, in the background; then it is left. Must be
@@ -211,16 +245,7 @@ impl Line {
                 // A disk that hangs does not hold it up for ever.
                 tokio::time::timeout(LEAVE, self.leave()).await.ok();
             }
-            let (spill, dead) = (self.destination.spill.clone(), self.destination.dead.clone());
-            let release = move || {
-                if let Some(spill) = spill {
-                    spill.release();
-                }
-                if let Some(dead) = dead {
-                    dead.end();
-                }
-            };
-            tokio::time::timeout(LEAVE, tokio::task::spawn_blocking(release)).await.ok();
+            self.destination.end_stores(true, LEAVE).await;
             self.route.farewell(before).say();
             None
         });

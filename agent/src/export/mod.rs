@@ -12,6 +12,7 @@
 //! console last) settles the ledger for it. A span is counted when its [`room::Claim`] is settled, and a claim that is
 //! lost in any way counts as dropped at shutdown, so that the ledger closes by type.
 
+pub(crate) mod aside;
 pub mod batch;
 mod batcher;
 pub mod budget;
@@ -22,16 +23,19 @@ pub mod config;
 pub mod console;
 pub mod counters;
 mod deliver;
+mod disk_queue;
 mod durations;
 mod durations_otlp;
 mod file;
 pub mod json;
+mod letters;
 mod line;
 pub mod listen;
 mod measures;
 pub mod metrics;
 pub mod notify;
 pub mod otlp;
+mod parts;
 pub mod pipeline;
 mod queue;
 pub mod replay;
@@ -42,12 +46,13 @@ mod route;
 pub mod store;
 pub mod telemetry;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod text;
 mod transport;
+mod why;
 
 pub use config::Config;
-pub use pipeline::{Pipeline, Sender, start};
+pub use pipeline::{Error, Pipeline, Sender, start};
 
 /// The name of the instrumentation scope of every span, and of the agent in its own telemetry.
 pub const SCOPE: &str = "spandrel";

@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    fmt,
     sync::{
         Arc,
         mpsc::{self, Receiver, RecvTimeoutError},
@@ -9,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::{runtime::Handle, sync::oneshot, task::JoinSet};
 
 use super::{
     budget::Budget,
@@ -17,13 +18,16 @@ use super::{
     config::{self, Config, Console},
     console,
     counters::Counters,
-    line::{Common, Ending, LEAVE, Line},
+    deliver::Way,
+    line::{Common, Ending, LEAVE, Line, Stores},
     queue::Queue,
     room::{Claim, Room},
     route::Route,
-    store::{dead::DeadLetters, spill::Spill},
+    store::{dead::DeadLetters, left, spill::Spill},
 };
 use crate::{
+    export::aside::Aside,
+    log::LAST,
     span::{Attribute, Span, Value},
     stats::{Drop as Cause, Stats},
 };
@@ -40,6 +44,12 @@ pub enum Error {
     /// The system has no thread for us.
     #[error("no thread for export: {0}")]
     Thread(#[from] std::io::Error),
+    /// A disk does not answer.
+    #[error("cannot open what {name} has in files: {why}")]
+    Hangs { name: Arc<str>, why: String },
+    /// The agent is to end before there is anything.
+    #[error("the agent ends")]
+    Ends,
 }
 
 /// What goes from the capture thread to a destination's thread.
@@ -158,17 +168,48 @@ pub struct Farewell {
     pub spilled: u64,
     /// Spans that are lost since then.
     pub lost: u64,
+    /// What its whole life came to.
+    pub total: Total,
+}
+
+/// What became of all spans that a destination wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Total {
+    pub sent: u64,
+    /// Those that it did not get, by cause. What is on disk for the next start is not among them.
+    pub dropped: Vec<(Cause, u64)>,
+    /// How many of these are among the dead letters.
+    pub saved: u64,
+}
+
+impl fmt::Display for Total {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: u64 = self.dropped.iter().map(|(_, spans)| spans).sum();
+        write!(f, "in all {} spans were sent and {all} were not", self.sent)?;
+        for (at, (cause, spans)) in self.dropped.iter().enumerate() {
+            write!(f, "{}{} {spans}", if at == 0 { ": " } else { ", " }, cause.label())?;
+        }
+        if self.saved > 0 {
+            write!(f, "; {} of them are among the dead letters", self.saved)?;
+        }
+        Ok(())
+    }
 }
 
 impl Farewell {
     /// Logs it, if there is anything to say.
     pub fn say(&self) {
-        let Self { name, sent, saved, spilled, lost } = self;
+        let Self { name, sent, saved, spilled, lost, total } = self;
         if saved + lost + spilled > 0 {
             log::warn!(
+                target: LAST,
                 "{name}: at the end {sent} spans were sent, {saved} saved as dead letters, {spilled} are on disk for \
                  the next start, {lost} are lost"
             );
+        }
+        // Each loss was said when it began, and may have gone on without a word.
+        if !total.dropped.is_empty() {
+            log::warn!(target: LAST, "{name}: {total}");
         }
     }
 }
@@ -183,6 +224,8 @@ pub struct Pipeline {
     pub(super) ending: Vec<Ending>,
     /// Their accounts, also when they have ended.
     pub(super) former: Vec<Watched>,
+    /// Where a reload waits for disks.
+    pub(super) aside: Aside,
 }
 
 /// The console as it runs.
@@ -229,16 +272,36 @@ pub fn start(config: &Config, stats: Arc<Stats>, runtime: &Handle) -> Result<(Se
     let common = Common {
         stats,
         budget: Budget::new(config.caps.queue_bytes),
-        spill: config.spill.clone(),
-        dead_letters: config.dead_letters.clone(),
+        stores: Stores { spill: config.spill.clone(), dead_letters: config.dead_letters.clone() },
     };
-    let lines: Result<Vec<_>, _> =
-        config.destinations.iter().map(|one| Line::start(one, &common, None)).collect();
+    let line = |one| {
+        let way = Way::new(one)?;
+        Line::start(one, way, common.stores.open(one, None)?, &common, None)
+    };
+    let lines: Result<Vec<_>, Error> = config.destinations.iter().map(line).collect();
     let console = match config.console {
         Console::Off => None,
         kind => Some(Printer::start(kind, &common, None)?),
     };
-    let pipeline = Pipeline { common, lines: lines?, console, ending: Vec::new(), former: Vec::new() };
+    if let Some(store) = &config.spill {
+        let queued = config.destinations.iter().filter(|one| matches!(one.to, config::To::Otlp(_)));
+        let known: Vec<_> = queued.map(|one| &*one.name).collect();
+        for left::Left { folder, bytes } in left::behind(&store.folder, &known) {
+            let folder = folder.display();
+            log::warn!(
+                "{folder} has {bytes} bytes of batches, and no destination of this name has a queue on disk: `spandrel \
+                 replay {folder}` shows them, and sends them with --otlp-endpoint"
+            );
+        }
+    }
+    let pipeline = Pipeline {
+        common,
+        lines: lines?,
+        console,
+        ending: Vec::new(),
+        former: Vec::new(),
+        aside: Aside::default(),
+    };
     let routes = pipeline.routes().cloned().collect();
     Ok((Sender::new(routes, &pipeline.common.stats), pipeline))
 }
@@ -268,7 +331,7 @@ impl Pipeline {
 
     /// The same, with any end of the time that there is.
     pub async fn shutdown_before(self, over: impl Future<Output = ()>) -> Vec<Farewell> {
-        let Self { common: _, mut lines, console, ending, former: _ } = self;
+        let Self { mut lines, console, ending, .. } = self;
         for one in ending {
             lines.extend(one.recall().await);
         }
@@ -299,10 +362,7 @@ impl Pipeline {
             };
             tokio::time::timeout(LEAVE, left).await.ok();
         }
-        let stores: Vec<_> = routes.iter().filter_map(|route| route.watched().spill).collect();
-        let end = tokio::task::spawn_blocking(move || stores.iter().for_each(|spill| spill.end()));
-        // A disk that hangs does not hold up the end.
-        tokio::time::timeout(LEAVE, end).await.ok();
+        lines.iter().map(Line::end_stores).collect::<JoinSet<_>>().join_all().await;
         routes.iter().zip(before).map(|(route, before)| route.farewell(before)).collect()
     }
 }
@@ -314,6 +374,18 @@ pub(super) mod tests;
 #[cfg(test)]
 #[path = "delivery_tests.rs"]
 mod delivery_tests;
+
+#[cfg(test)]
+#[path = "full_disk_tests.rs"]
+mod full_disk_tests;
+
+#[cfg(test)]
+#[path = "hanging_disk_tests.rs"]
+mod hanging_disk_tests;
+
+#[cfg(test)]
+#[path = "secret_tests.rs"]
+mod secret_tests;
 
 #[cfg(test)]
 #[path = "bounds_tests.rs"]

@@ -1,7 +1,7 @@
 //! The whole pipeline against a scripted backend: whatever happens, the ledger closes and every span is in the
 //! right column.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use config::Destination;
 use tokio::net::TcpListener;
@@ -194,20 +194,83 @@ async fn retries_are_used_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_demand_beyond_the_limit_is_not_waited_for() {
-    let busy = |_: &_| Answer::http(429).with("retry-after", "30");
-    let backend = Backend::start(Wire::Http, busy).await;
+async fn a_demand_does_not_count_against_the_limit() {
+    let mut first = true;
+    let backend = Backend::start(Wire::Http, move |_| {
+        let busy = std::mem::take(&mut first);
+        if busy { Answer::http(429).with("retry-after", "1") } else { Answer::http(200) }
+    })
+    .await;
     let rig = Rig::to(&backend, |config| {
-        config.export_timeout = Duration::from_secs(5);
+        config.export_timeout = Duration::from_millis(700);
         config.batch.spans = 2;
         config.requests_in_flight = 1;
     });
-    rig.send(4);
+    rig.send(2);
+    backend.wait_for(1).await;
     let start = Instant::now();
-    assert_eq!(rig.end(LONG).await, (0, vec![(Cause::ExportFailed, 4)]));
-    assert!(start.elapsed() < Duration::from_secs(4));
-    // The second batch heard of the first one's answer and did not even ask.
+    rig.send_from(2, 2);
+    assert_eq!(rig.end(LONG).await, (4, vec![]));
+    assert!(start.elapsed() >= Duration::from_millis(990), "{:?}", start.elapsed());
+    assert_eq!(backend.received().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_backend_demands_silence_spans_wait_in_the_queue() {
+    let busy = |_: &_| Answer::http(429).with("retry-after", "3600");
+    let backend = Backend::start(Wire::Http, busy).await;
+    let rig = Rig::to(&backend, |config| {
+        config.export_timeout = Duration::from_millis(700);
+        config.batch.spans = 2;
+        config.requests_in_flight = 2;
+    });
+    rig.send(2);
+    backend.wait_for(1).await;
+    rig.refused().await;
+    rig.send_from(2, 10);
+    rig.settled().await;
+    let watched = rig.pipeline.watch().remove(0);
+    assert_eq!(watched.room.held().spans, 12);
+    assert_eq!(watched.counters.unwrap().state(), crate::export::counters::State::Silenced);
+    // A silence that was demanded is kept in a shutdown, too.
+    assert_eq!(rig.end(Duration::from_millis(200)).await, (0, vec![(Cause::Shutdown, 12)]));
     assert_eq!(backend.received().len(), 1);
+}
+
+/// A batch that has waited long enough for its next wait to be 2 seconds or more.
+async fn one_that_waits(up: &Arc<AtomicBool>) -> (Backend, Rig) {
+    let works = Arc::clone(up);
+    let backend =
+        Backend::start(
+            Wire::Http,
+            move |_| {
+                if works.load(Relaxed) { Answer::http(200) } else { Answer::http(503) }
+            },
+        )
+        .await;
+    let rig = Rig::to(&backend, |_| ());
+    rig.send(5);
+    backend.wait_for(4).await;
+    let counters = rig.pipeline.watch().remove(0).counters.unwrap();
+    while counters.requests().iter().map(|(_, n)| n).sum::<u64>() < 4 {
+        tokio::task::yield_now().await;
+    }
+    up.store(true, Relaxed);
+    (backend, rig)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_ends_waits_that_nobody_demanded() {
+    let (_backend, rig) = one_that_waits(&Arc::default()).await;
+    assert_eq!(rig.end(Duration::from_millis(1500)).await, (5, vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_batch_s_success_ends_waits_that_nobody_demanded() {
+    let (backend, rig) = one_that_waits(&Arc::default()).await;
+    rig.send_from(5, 3);
+    tokio::time::timeout(Duration::from_millis(1500), backend.wait_until(8)).await.unwrap();
+    assert_eq!(rig.end(LONG).await, (8, vec![]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

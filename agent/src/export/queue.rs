@@ -8,13 +8,16 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{client::Payload, room::Claim, store::spill::Slot};
+use super::{client::Payload, parts::Whole, room::Claim, store::spill::Slot};
 
 /// Where a batch is.
 #[derive(Clone, Debug)]
 pub(super) enum Body {
     Memory(Payload),
     Disk(Slot),
+    /// A part of a batch that was too large: it waits in memory, and the whole is still on disk. Its first span is the one
+    /// with this number of those that waited when it was cut.
+    Part(Payload, Arc<Whole>, usize),
 }
 
 /// A batch on its way.
@@ -28,6 +31,21 @@ pub(super) struct Job {
     pub(super) too_large: Option<Arc<AtomicUsize>>,
 }
 
+impl Job {
+    /// Whether it is there and nowhere else.
+    fn is_in_memory(&self) -> bool {
+        matches!(self.body, Body::Memory(_))
+    }
+}
+
+impl State {
+    fn pop(&mut self) -> Option<Job> {
+        let job = self.waiting.pop_front()?;
+        self.in_memory -= usize::from(job.is_in_memory());
+        Some(job)
+    }
+}
+
 /// The jobs. Bounded by the room that each of them has a claim on.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
@@ -38,6 +56,10 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Job>,
+    /// How many of those are in memory and nowhere else.
+    in_memory: usize,
+    /// Those on a disk that hangs.
+    parked: Vec<Job>,
     /// Since when each of those waits that are being sent. As long as there are workers.
     in_flight: Vec<Instant>,
     /// Those who take jobs out, and how many there should be.
@@ -64,14 +86,20 @@ impl Queue {
 
     /// Adds one at the end.
     pub(super) fn push(&self, job: Job) {
-        self.lock().waiting.push_back(job);
+        let mut state = self.lock();
+        state.in_memory += usize::from(job.is_in_memory());
+        state.waiting.push_back(job);
+        drop(state);
         self.changed.notify_one();
     }
 
-    /// Adds the parts of a job before all others: they are the oldest.
+    /// Adds jobs before all others: they are the oldest.
     pub(super) fn push_first(&self, parts: impl DoubleEndedIterator<Item = Job>) {
         let mut state = self.lock();
-        parts.rev().for_each(|part| state.waiting.push_front(part));
+        for part in parts.rev() {
+            state.in_memory += usize::from(part.is_in_memory());
+            state.waiting.push_front(part);
+        }
         drop(state);
         self.changed.notify_one();
     }
@@ -102,7 +130,7 @@ impl Queue {
                     }
                     return None;
                 }
-                if let Some(job) = state.waiting.pop_front() {
+                if let Some(job) = state.pop() {
                     state.in_flight.push(job.since);
                     // A permit is one, however often it was given: pass it on.
                     if !state.waiting.is_empty() {
@@ -133,8 +161,9 @@ impl Queue {
         // Parts of a batch are put first, so the first has waited longest.
         let oldest =
             state.waiting.front().map(|job| job.since).into_iter().chain(state.in_flight.iter().copied());
+        let oldest = oldest.chain(state.parked.iter().map(|job| job.since));
         Glance {
-            waiting: state.waiting.len(),
+            waiting: state.waiting.len() + state.parked.len(),
             in_flight: state.in_flight.len(),
             oldest: oldest.min().map_or(Duration::ZERO, |since| since.elapsed()),
         }
@@ -142,7 +171,30 @@ impl Queue {
 
     /// The oldest, if one waits.
     pub(super) fn take(&self) -> Option<Job> {
-        self.lock().waiting.pop_front()
+        let mut state = self.lock();
+        state.pop().or_else(|| state.parked.pop())
+    }
+
+    /// The oldest of those that are in memory and nowhere else.
+    pub(super) fn take_from_memory(&self) -> Option<Job> {
+        let mut state = self.lock();
+        if state.in_memory == 0 {
+            return None;
+        }
+        let at = state.waiting.iter().position(Job::is_in_memory)?;
+        state.in_memory -= 1;
+        state.waiting.remove(at)
+    }
+
+    /// Puts a job aside until [`Self::unpark`].
+    pub(super) fn park(&self, job: Option<Job>) {
+        self.lock().parked.extend(job);
+    }
+
+    /// Those that were put aside come before all others.
+    pub(super) fn unpark(&self) {
+        let parked = std::mem::take(&mut self.lock().parked);
+        self.push_first(parked.into_iter());
     }
 
     /// Nothing is added any more.

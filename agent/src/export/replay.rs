@@ -10,7 +10,10 @@ use std::{
     sync::Arc,
 };
 
-use opentelemetry_proto::tonic::{collector::trace::v1::ExportTraceServiceRequest, trace::v1::TracesData};
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest,
+    trace::v1::{ResourceSpans, TracesData},
+};
 use prost::Message as _;
 
 use super::{
@@ -19,7 +22,8 @@ use super::{
     retry::Backoff,
     store::{
         record::{self, Record},
-        segment::{Segment, list},
+        segment::{Segment, Stored, list},
+        settled::Settled,
     },
 };
 
@@ -36,6 +40,9 @@ pub struct Outcome {
     /// Spans that are still on disk because the backend does not take them, and the last reason.
     pub left: usize,
     pub reason: String,
+    /// Spans that the backend took and threw away, and what it last said of that.
+    pub rejected: usize,
+    pub objection: String,
     /// Batches that cannot be read.
     pub damaged: u64,
     /// Files that an agent is using.
@@ -69,12 +76,12 @@ pub fn print(folder: &Path, out: &mut impl Write) -> Result<Outcome, Error> {
         let scan = record::scan(&bytes);
         outcome.damaged += scan.damaged;
         for record in scan.records.iter().filter(|record| !record.done) {
-            let Some(line) = record.message(&bytes).and_then(|body| line(record.encoding, body)) else {
+            let Some(line) = record.message(&bytes).and_then(|body| line(record, body)) else {
                 outcome.damaged += 1;
                 continue;
             };
             out.write_all(&line).map_err(Error::Output)?;
-            outcome.spans += record.spans as usize;
+            outcome.spans += record.waiting();
         }
     }
     out.flush().map_err(Error::Output)?;
@@ -82,12 +89,12 @@ pub fn print(folder: &Path, out: &mut impl Write) -> Result<Outcome, Error> {
 }
 
 /// A batch as a line of OTLP/JSON.
-fn line(encoding: Encoding, body: &[u8]) -> Option<Vec<u8>> {
-    if encoding == Encoding::Json {
+fn line(record: &Record, body: &[u8]) -> Option<Vec<u8>> {
+    if record.encoding == Encoding::Json && record.settled.is_none() {
         return Some(body.to_vec());
     }
-    let request = ExportTraceServiceRequest::decode(&*encoding.unpack(body).ok()?).ok()?;
-    let mut line = serde_json::to_vec(&TracesData { resource_spans: request.resource_spans }).ok()?;
+    let resource_spans = resource_spans(record.encoding, body, &record.settled).ok()?;
+    let mut line = serde_json::to_vec(&TracesData { resource_spans }).ok()?;
     line.push(b'\n');
     Some(line)
 }
@@ -106,19 +113,22 @@ pub async fn send(folder: &Path, to: &Otlp) -> Result<Outcome, Error> {
         outcome.files += 1;
         outcome.damaged += scan.damaged;
         for record in scan.records.iter().filter(|record| !record.done) {
-            let spans = record.spans as usize;
-            match deliver(&client, &segment, record).await {
-                Ok(rejected) => {
-                    outcome.spans += spans - rejected.min(spans);
-                    // It would be sent again by the next replay: the user has to know.
-                    if let Err(error) = segment.done(record.offset) {
-                        outcome.reason = format!("{}: sent, but not marked: {error}", path.display());
-                    }
-                }
-                Err(reason) => {
-                    outcome.left += spans;
-                    outcome.reason = reason;
-                }
+            let mut delivery = Delivery::default();
+            if let Err(reason) = deliver(&client, &mut segment, record, &mut delivery).await {
+                delivery.reason = reason;
+            }
+            outcome.spans += delivery.sent;
+            outcome.rejected += delivery.taken - delivery.sent;
+            if !delivery.objection.is_empty() {
+                outcome.objection = delivery.objection;
+            }
+            outcome.left += record.waiting() - delivery.taken.min(record.waiting());
+            if !delivery.reason.is_empty() {
+                outcome.reason.clone_from(&delivery.reason);
+            }
+            if let Some(error) = delivery.unmarked {
+                // It would be sent again by the next replay: the user has to know.
+                outcome.reason = format!("{}: sent, but not marked: {error}", path.display());
             }
         }
         if segment.waiting() == 0 {
@@ -128,30 +138,94 @@ pub async fn send(folder: &Path, to: &Otlp) -> Result<Outcome, Error> {
     Ok(outcome)
 }
 
-/// Sends one batch, in parts if it is too large; says how many of its spans the backend did not want.
-async fn deliver(client: &Client, segment: &Segment, record: &Record) -> Result<usize, String> {
-    let (encoding, body) = segment.read(record.offset, record.len).map_err(|error| error.to_string())?;
-    let message = match encoding {
-        Encoding::Json => serde_json::from_slice::<TracesData>(&body)
-            .map(|data| ExportTraceServiceRequest { resource_spans: data.resource_spans }.encode_to_vec())
-            .map_err(|error| error.to_string())?,
-        other => other.unpack(&body).map_err(|error| error.to_string())?,
-    };
-    let mut rejected_spans = 0;
-    let mut parts = vec![message];
-    while let Some(part) = parts.pop() {
-        match attempts(client, &part).await? {
-            Verdict::Accepted { rejected, .. } => {
-                rejected_spans += usize::try_from(rejected).unwrap_or(usize::MAX);
+/// What came of one batch.
+#[derive(Debug, Default)]
+struct Delivery {
+    /// Spans that the backend has.
+    sent: usize,
+    /// Spans that it has answered for: those, and the ones that it did not want.
+    taken: usize,
+    /// What it said of those that it did not want.
+    objection: String,
+    /// The last reason why it did not take something.
+    reason: String,
+    /// What was taken, but could not be marked.
+    unmarked: Option<io::Error>,
+}
+
+/// Sends one batch, in parts if it is too large, and marks each part when it is taken. What is wrong with one part does
+/// not hold up the others.
+async fn deliver(
+    client: &Client,
+    segment: &mut Segment,
+    record: &Record,
+    delivery: &mut Delivery,
+) -> Result<(), String> {
+    let stored = segment.read(record.offset, record.end()).map_err(|error| error.to_string())?;
+    let Stored { encoding, message, mut settled } = stored;
+    let resource_spans = resource_spans(encoding, &message, &settled).map_err(|error| error.to_string())?;
+    let message = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
+    let waiting: Vec<_> = settled.waiting().collect();
+    // Each with the numbers of its spans in the batch.
+    let mut parts = vec![(message, &*waiting)];
+    while let Some((part, numbers)) = parts.pop() {
+        let spans = numbers.len();
+        match attempts(client, &part).await {
+            Ok(Verdict::Accepted { rejected, message, .. }) => {
+                delivery.sent += spans - usize::try_from(rejected).unwrap_or(spans).min(spans);
+                delivery.taken += spans;
+                if rejected > 0 {
+                    delivery.objection = message;
+                }
+                if let Err(error) = mark(segment, record, &mut settled, numbers) {
+                    delivery.unmarked = Some(error);
+                }
             }
-            verdict @ Verdict::TooLarge(_) => match client::halves(&part) {
-                Some([(first, _), (second, _)]) => parts.extend([second, first]),
-                None => return Err(said(verdict)),
-            },
-            verdict => return Err(said(verdict)),
+            Ok(verdict @ Verdict::TooLarge(_)) => {
+                let halves = client::halves(&part);
+                match halves
+                    .and_then(|[(first, n), (second, _)]| Some((first, second, numbers.split_at_checked(n)?)))
+                {
+                    Some((first, second, (left, right))) => parts.extend([(second, right), (first, left)]),
+                    None => delivery.reason = said(verdict),
+                }
+            }
+            Ok(verdict @ Verdict::Refused(_)) => delivery.reason = said(verdict),
+            // It would be the same with all others.
+            Ok(verdict) => {
+                delivery.reason = said(verdict);
+                break;
+            }
+            Err(reason) => delivery.reason = reason,
         }
     }
-    Ok(rejected_spans)
+    Ok(())
+}
+
+/// The spans of a batch that wait.
+fn resource_spans(encoding: Encoding, body: &[u8], settled: &Settled) -> io::Result<Vec<ResourceSpans>> {
+    let mut all = match encoding {
+        Encoding::Json => serde_json::from_slice::<TracesData>(body)?.resource_spans,
+        other => {
+            let request = ExportTraceServiceRequest::decode(&*other.unpack(body)?);
+            request.map_err(io::Error::other)?.resource_spans
+        }
+    };
+    if !settled.is_none() && !client::keep(&mut all, settled) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it has other spans than its header says"));
+    }
+    Ok(all)
+}
+
+/// Notes that these spans of a batch need nothing any more.
+fn mark(segment: &mut Segment, record: &Record, settled: &mut Settled, spans: &[usize]) -> io::Result<()> {
+    let changed = settled.settle(spans.iter().copied());
+    if settled.waiting().next().is_none() {
+        segment.done(record.offset)?;
+    } else {
+        segment.settle(record.offset, record.len, settled, changed)?;
+    }
+    segment.sync()
 }
 
 async fn attempts(client: &Client, message: &[u8]) -> Result<Verdict, String> {
@@ -237,6 +311,38 @@ mod tests {
         assert_eq!((outcome.spans, outcome.left), (5, 0), "{outcome:?}");
         assert_eq!(folder.names(), Vec::<String>::new());
         assert_eq!(send(&folder.path("dead"), &backend.otlp()).await.unwrap(), Outcome::default());
+    }
+
+    #[tokio::test]
+    async fn what_is_rejected_is_told() {
+        let folder = Folder::new("replay-rejected");
+        letters(&folder);
+        let backend = Backend::start(Wire::Http, |_| Answer::http(200).with_rejected(1, "too old")).await;
+        let outcome = send(&folder.path("dead"), &backend.otlp()).await.unwrap();
+        assert_eq!((outcome.spans, outcome.rejected, outcome.left), (7, 3, 0), "{outcome:?}");
+        assert_eq!(outcome.objection, "too old");
+    }
+
+    #[tokio::test]
+    async fn parts_that_were_taken_are_not_sent_again() {
+        let folder = Folder::new("replay-parts");
+        letters(&folder);
+        // The second span of each batch is too large by itself, and of the rest no two fit.
+        let large = |ids: &[Vec<u8>]| ids.len() > 1 || ids.iter().any(|id| id.last() == Some(&2));
+        let backend = Backend::start(Wire::Http, move |request| {
+            if large(&request.ids()) { Answer::http(413) } else { Answer::http(200) }
+        })
+        .await;
+        let outcome = send(&folder.path("dead"), &backend.otlp()).await.unwrap();
+        assert_eq!((outcome.spans, outcome.left), (7, 3), "{outcome:?}");
+        assert_eq!(backend.accepted().len(), 7);
+        let outcome = send(&folder.path("dead"), &backend.otlp()).await.unwrap();
+        assert_eq!((outcome.spans, outcome.left), (0, 3), "{outcome:?}");
+        assert_eq!(backend.accepted().len(), 7);
+        let backend = Backend::start(Wire::Http, |_| Answer::http(200)).await;
+        let outcome = send(&folder.path("dead"), &backend.otlp()).await.unwrap();
+        assert_eq!((outcome.spans, outcome.left), (3, 0), "{outcome:?}");
+        assert_eq!(folder.names(), Vec::<String>::new());
     }
 
     #[tokio::test]

@@ -60,9 +60,41 @@ impl Backoff {
     }
 }
 
+/// How long one batch may take. The time for which a backend demanded silence does not count, up to [`MAX_DEMAND`] in
+/// all: what waits meanwhile waits in the queue, whose bounds are for that.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Patience {
+    silenced: Duration,
+}
+
+impl Patience {
+    /// When it ends, counted from the first try, if a silence of `demand` begins now. `limit` is without any silence.
+    pub fn end(&self, limit: Duration, demand: Duration) -> Duration {
+        limit.saturating_add(self.silenced.saturating_add(demand).min(MAX_DEMAND))
+    }
+
+    /// It was silent for so long because the backend had demanded it.
+    pub fn silent(&mut self, time: Duration) {
+        self.silenced = self.silenced.saturating_add(time);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_demanded_silence_does_not_count_up_to_a_bound() {
+        let (limit, seconds) = (Duration::from_secs(300), Duration::from_secs);
+        let mut patience = Patience::default();
+        assert_eq!(patience.end(limit, Duration::ZERO), limit);
+        assert_eq!(patience.end(limit, MAX_DEMAND), seconds(900));
+        patience.silent(seconds(400));
+        assert_eq!(patience.end(limit, Duration::ZERO), seconds(700));
+        assert_eq!(patience.end(limit, seconds(400)), seconds(900));
+        patience.silent(seconds(400));
+        assert_eq!(patience.end(limit, Duration::ZERO), seconds(900));
+    }
 
     #[test]
     fn exactly_the_codes_of_the_specification() {

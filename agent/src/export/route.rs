@@ -6,7 +6,7 @@ use super::{
     config::{Destination as Config, Filter, Policy},
     console,
     deliver::Destination,
-    pipeline::{Farewell, Message, Watched, footprint},
+    pipeline::{Farewell, Message, Total, Watched, footprint},
     room::{Claim, Room},
 };
 use crate::{span::Span, stats::Drop as Cause};
@@ -51,10 +51,10 @@ impl Route {
     pub(super) fn take(&self, mut spans: Vec<Span>, own: bool) {
         match (self.policy, &self.destination) {
             (Policy::Traces, _) => self.pick(&mut spans, own),
-            // On disk the queue makes room for itself.
-            (Policy::Oldest, Some(destination)) if destination.spill.is_none() => {
+            // On disk the queue makes room for itself; in memory is what waits there, or cannot be written.
+            (Policy::Oldest, Some(destination)) => {
                 while let Some(cause) = self.room.lacks(spans.iter().map(footprint))
-                    && destination.evict(cause)
+                    && destination.evict_from_memory(cause)
                 {}
             }
             (Policy::Newest | Policy::Oldest, _) => {}
@@ -77,7 +77,10 @@ impl Route {
     }
 
     fn pick(&self, spans: &mut Vec<Span>, own: bool) {
-        let share = (1.0 - self.room.fill()) / (1.0 - PICK_FROM);
+        // The queue in memory and the one on disk fill apart from each other.
+        let spill = self.destination.as_ref().and_then(|destination| destination.spill());
+        let disk = spill.map_or(0.0, |spill| spill.bytes() as f64 / spill.limit().max(1) as f64);
+        let share = (1.0 - self.room.fill().max(disk)) / (1.0 - PICK_FROM);
         if share < 1.0 {
             let before = spans.len();
             spans.retain(|span| place(span.trace_id) < share);
@@ -92,8 +95,8 @@ impl Route {
             room: Arc::clone(&self.room),
             counters: destination.map(|destination| Arc::clone(&destination.counters)),
             queue: destination.map(|destination| Arc::clone(&destination.queue)),
-            spill: destination.and_then(|destination| destination.spill.clone()),
-            dead_letters: destination.and_then(|destination| destination.dead.clone()),
+            spill: destination.and_then(|destination| destination.spill().cloned()),
+            dead_letters: destination.and_then(|destination| destination.dead().cloned()),
         }
     }
 
@@ -109,6 +112,15 @@ impl Route {
         Settled { sent: account.exported(), saved, spilled, lost: dropped.saturating_sub(saved) }
     }
 
+    fn total(&self) -> Total {
+        let account = self.room.account();
+        // Nobody misses these.
+        let meant = [Cause::Spilled, Cause::Filtered];
+        let causes = Cause::ALL.iter().filter(|cause| !meant.contains(cause));
+        let dropped = causes.map(|cause| (*cause, account.dropped(*cause))).filter(|(_, spans)| *spans > 0);
+        Total { sent: account.exported(), dropped: dropped.collect(), saved: account.saved() }
+    }
+
     /// Gives up what is still held, and says what came of everything since `before`.
     pub(super) fn farewell(&self, before: Settled) -> Farewell {
         self.room.abandon();
@@ -119,6 +131,7 @@ impl Route {
             saved: now.saved - before.saved,
             spilled: now.spilled - before.spilled,
             lost: now.lost.saturating_sub(before.lost),
+            total: self.total(),
         }
     }
 }

@@ -8,6 +8,7 @@ use super::{
     config::{Otlp, To},
     file::Writer,
     json, otlp,
+    store::settled::Settled,
 };
 use crate::span::Span;
 
@@ -65,6 +66,21 @@ impl Transport {
                 Err(io::Error::new(io::ErrorKind::InvalidData, "it was for a destination of another kind"))
             }
         }
+    }
+
+    /// The same of an encoded message of which some spans need nothing any more. Lines of JSON are never cut.
+    pub(super) fn restore_left(
+        &self,
+        encoding: Encoding,
+        body: &[u8],
+        settled: &Settled,
+    ) -> io::Result<Payload> {
+        if settled.is_none() || encoding == Encoding::Json {
+            return self.restore(encoding, body);
+        }
+        let rest = client::left(&encoding.unpack(body)?, settled);
+        let rest = rest.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it has other spans"))?;
+        self.restore(Encoding::Protobuf, &rest)
     }
 
     /// Whether a payload can be sent as it is; if not, [`Self::restore`] makes it so.

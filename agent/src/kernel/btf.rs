@@ -182,6 +182,25 @@ impl<'a> Btf<'a> {
         None
     }
 
+    /// Place of a function among the types; `None` if this kernel has no such function.
+    pub fn function(&self, name: &str) -> Option<u32> {
+        self.named(KIND_FUNC, name)
+    }
+
+    /// Whether this kernel has such a variable. Only those of which each CPU has its own are told.
+    pub fn has_variable(&self, name: &str) -> bool {
+        self.named(KIND_VAR, name).is_some()
+    }
+
+    fn named(&self, kind: u32, name: &str) -> Option<u32> {
+        let is_it = |id: &u32| {
+            self.record(*id).is_some_and(|record| {
+                record.kind() == kind && self.string(record.name) == Some(name.as_bytes())
+            })
+        };
+        (1..self.records.len() as u32).find(is_it)
+    }
+
     /// Number of arguments that programs on a tracepoint get; `None` if this kernel has no such tracepoint.
     pub fn tracepoint(&self, name: &str) -> Option<usize> {
         let id = *self.typedefs.get(format!("btf_trace_{name}").as_bytes())?;
@@ -196,7 +215,7 @@ impl<'a> Btf<'a> {
 mod tests {
     use super::*;
 
-    /// A BTF of one structure: `struct s { int a; union { int b; struct { int c; int d; }; }; }`.
+    /// A BTF of one structure, `struct s { int a; union { int b; struct { int c; int d; }; }; }`, and a function `d`.
     fn small() -> Vec<u8> {
         let strings = b"\0int\0s\0a\0b\0c\0d\0";
         let mut types: Vec<u32> = Vec::new();
@@ -204,6 +223,7 @@ mod tests {
         types.extend([0, KIND_STRUCT << 24 | 2, 8, 11, 1, 0, 13, 1, 32]);
         types.extend([0, KIND_UNION << 24 | 2, 8, 9, 1, 0, 0, 2, 0]);
         types.extend([5, KIND_STRUCT << 24 | 2, 12, 7, 1, 0, 0, 3, 32]);
+        types.extend([13, KIND_FUNC << 24, 1]);
         let types: Vec<u8> = types.iter().flat_map(|word| word.to_ne_bytes()).collect();
         let mut out = Vec::new();
         out.extend(MAGIC.to_ne_bytes());
@@ -226,6 +246,14 @@ mod tests {
         assert_eq!(btf.offset("s", "d"), Some(8));
         assert_eq!(btf.offset("s", "e"), None);
         assert_eq!(btf.offset("t", "a"), None);
+    }
+
+    #[test]
+    fn functions_and_variables_are_found() {
+        let bytes = small();
+        let btf = Btf::parse(&bytes).unwrap();
+        assert_eq!((btf.function("d"), btf.function("s"), btf.function("x")), (Some(5), None, None));
+        assert!(!btf.has_variable("d"));
     }
 
     #[test]

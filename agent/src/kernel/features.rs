@@ -7,7 +7,7 @@ use spandrel_common::layout::Need;
 use crate::discover::go;
 
 use super::{
-    BTF_PATH, HOOKS, Injection, Kernel, Options, btf::Btf, hooks::Profile, layout, loader, privilege,
+    BTF_PATH, HOOKS, Injection, Kernel, Options, btf::Btf, hooks::Profile, layout, loader, preempt, privilege,
 };
 
 /// Where a kernel says that it can put probes at functions.
@@ -110,6 +110,13 @@ pub fn survey() -> Survey {
         });
     }
     survey.features.dedup_by(|a, b| a.name == b.name);
+    survey.features.push(Feature {
+        name: "hooks without interruption".to_owned(),
+        present: preempt::is_forbidden(&btf, loader::version(&survey.release)),
+        required: false,
+        purpose: "seeing every call on busy processors".to_owned(),
+        advice: "use a kernel before 7.0, or one with bpf_preempt_disable and bpf_local_irq_save".to_owned(),
+    });
     for missing in layout::find(&btf).1 {
         let required = match missing.need {
             Need::Always => true,

@@ -34,6 +34,9 @@ pub struct Hook {
     pub purpose: &'static str,
     /// The first kernel that has it.
     pub since: &'static str,
+    /// The name of a second program for the same, where the kernel leaves out hooks at times: the calls for which it
+    /// left out the first.
+    pub second: Option<&'static str>,
 }
 
 /// All hooks.
@@ -45,6 +48,7 @@ pub const HOOKS: &[Hook] = &[
         required: true,
         purpose: "bytes that programs send (socket profile)",
         since: "6.3",
+        second: Some("sock_send_length_2"),
     },
     Hook {
         program: "sock_recv_length",
@@ -53,6 +57,7 @@ pub const HOOKS: &[Hook] = &[
         required: true,
         purpose: "bytes that programs receive (socket profile)",
         since: "6.3",
+        second: Some("sock_recv_length_2"),
     },
     Hook {
         program: "sys_exit",
@@ -61,6 +66,7 @@ pub const HOOKS: &[Hook] = &[
         required: true,
         purpose: "bytes that programs send and receive (system call profile)",
         since: "5.5",
+        second: Some("sys_exit_2"),
     },
     Hook {
         program: "inet_sock_set_state",
@@ -69,6 +75,7 @@ pub const HOOKS: &[Hook] = &[
         required: true,
         purpose: "ends of connections, and processes that begin to listen",
         since: "5.5",
+        second: None,
     },
     Hook {
         program: "inet_sock_set_state_map",
@@ -77,6 +84,25 @@ pub const HOOKS: &[Hook] = &[
         required: true,
         purpose: "ends of connections, and processes that begin to listen",
         since: "5.5",
+        second: None,
+    },
+    Hook {
+        program: "tcp_destroy_sock",
+        tracepoint: "tcp_destroy_sock",
+        profile: Some(Profile::Socket),
+        required: true,
+        purpose: "ends of connections that failed before all was read",
+        since: "5.5",
+        second: None,
+    },
+    Hook {
+        program: "tcp_destroy_sock_map",
+        tracepoint: "tcp_destroy_sock",
+        profile: Some(Profile::Syscall),
+        required: true,
+        purpose: "ends of connections that failed before all was read",
+        since: "5.5",
+        second: None,
     },
     Hook {
         program: "sched_process_exec",
@@ -85,6 +111,7 @@ pub const HOOKS: &[Hook] = &[
         required: true,
         purpose: "programs that start after the agent, from their first instruction",
         since: "5.5",
+        second: None,
     },
     Hook {
         program: "sched_process_fork",
@@ -93,6 +120,7 @@ pub const HOOKS: &[Hook] = &[
         required: true,
         purpose: "children of traced programs",
         since: "5.5",
+        second: None,
     },
     Hook {
         program: "sched_process_exit",
@@ -101,5 +129,6 @@ pub const HOOKS: &[Hook] = &[
         required: true,
         purpose: "requests that a dying program leaves behind",
         since: "5.5",
+        second: None,
     },
 ];

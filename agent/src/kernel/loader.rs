@@ -3,14 +3,20 @@
 use std::fs;
 
 use aya::{Btf as AyaBtf, EbpfLoader, maps::RingBuf, programs::BtfTracePoint};
-use spandrel_common::{inject::OFF, layout::Need, sample::Policy};
+use spandrel_common::{
+    inject::OFF,
+    layout::{Layout, Need},
+    sample::Policy,
+};
 
 use super::{
     BTF_PATH, Kernel,
     btf::Btf,
     hooks::{HOOKS, Hook, Profile},
     inject::{self, Injection},
-    layout, object, privilege,
+    layout, object,
+    preempt::Functions,
+    privilege,
     ring::Ring,
     uprobe::Probes,
     verifier,
@@ -148,23 +154,54 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
             _ => log::info!("this kernel has no {}: something is less exact", member.name),
         }
     }
+    let functions = Functions::needed(&btf);
     drop(raw);
+    let found = Found { profile, hooks, offsets };
+    match start(options, &found, functions.as_ref()) {
+        Err(error @ (LoadError::Program { .. } | LoadError::Load(_))) if functions.is_some() => {
+            log::warn!(
+                "hooks cannot keep other tasks from interrupting them, so more calls may be missed (counter \
+                 hooks_skipped): {error}"
+            );
+            start(options, &found, None)
+        }
+        other => other,
+    }
+}
 
+/// What was found out about this kernel.
+struct Found {
+    profile: Profile,
+    hooks: Vec<&'static Hook>,
+    offsets: Layout,
+}
+
+/// Loads and attaches. With `functions`, hooks keep other tasks from their CPU while they work.
+fn start(
+    options: &Options,
+    found: &Found,
+    functions: Option<&Functions>,
+) -> Result<(Kernel, Ring), LoadError> {
+    let &Found { profile, offsets, .. } = found;
     let words = offsets.words();
     let agent = std::process::id();
     // The slots are reached by CPU number, and numbers of absent CPUs are never given.
     let cpus = aya::util::nr_cpus().map_err(|(_, error)| LoadError::Cpus(error))? as u32;
     let tick = tick_ns();
+    let preemptible = u32::from(functions.is_some());
     let aya_btf = AyaBtf::from_sys_fs()?;
     let mut loader = EbpfLoader::new();
     loader
         .btf(Some(&aya_btf))
+        // `CALLS`: only the kernel side uses it.
+        .allow_unsupported_maps()
         .override_global("LAYOUT", &words[..], true)
         .override_global("SCOPE", &options.scope, true)
         .override_global("AGENT_TGID", &agent, true)
         .map_max_entries("INJECT_SCRATCH", cpus)
         .override_global("RULES", &options.rules, true)
         .override_global("TICK_NS", &tick, true)
+        .override_global("PREEMPTIBLE", &preemptible, true)
         .map_max_entries("LAST_ASKED", cpus)
         .map_max_entries("SCRATCH", cpus)
         .map_max_entries("EXEC_SCRATCH", cpus);
@@ -177,7 +214,10 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
     let sockets = options.inject != OFF && privilege::may_inject();
     let kernel_object = if sockets { Some(object::whole()) } else { object::without_socket_map() };
     // An object without that map is the whole one.
-    let kernel_object = kernel_object.unwrap_or_else(object::whole);
+    let mut kernel_object = kernel_object.unwrap_or_else(object::whole);
+    if let Some(functions) = functions {
+        kernel_object = object::call(kernel_object, functions);
+    }
     let mut ebpf = loader.load(&kernel_object).map_err(|error| LoadError::Load(Box::new(error)))?;
     let ring = RingBuf::try_from(
         ebpf.take_map("EVENTS").ok_or(aya::maps::MapError::InvalidName { name: "EVENTS".into() })?,
@@ -185,7 +225,8 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
     let mut kernel = Kernel {
         ebpf,
         profile,
-        hooks,
+        hooks: found.hooks.clone(),
+        skipped: 0,
         go: GO_PROBES.map(Probes::new),
         injection: Injection::Off,
         again: None,
@@ -193,10 +234,14 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
     };
     kernel.set_policy(options.policy)?;
     for hook in kernel.hooks.clone() {
-        attach(&mut kernel, hook, &aya_btf).map_err(|source| {
-            verifier::tell(hook.program, &source);
-            LoadError::Program { program: hook.program, source: Box::new(source) }
-        })?;
+        // The second behind the first: they run in this order.
+        let second = hook.second.filter(|_| functions.is_some());
+        for program in [hook.program].into_iter().chain(second) {
+            attach(&mut kernel, program, hook.tracepoint, &aya_btf).map_err(|source| {
+                verifier::tell(program, &source);
+                LoadError::Program { program, source: Box::new(source) }
+            })?;
+        }
     }
     if options.inject == OFF {
         // Nothing is attached.
@@ -215,15 +260,20 @@ pub(super) fn load(options: &Options) -> Result<(Kernel, Ring), LoadError> {
     Ok((kernel, Ring::new(ring)))
 }
 
-fn attach(kernel: &mut Kernel, hook: &Hook, btf: &AyaBtf) -> Result<(), aya::programs::ProgramError> {
+fn attach(
+    kernel: &mut Kernel,
+    program: &str,
+    tracepoint: &str,
+    btf: &AyaBtf,
+) -> Result<(), aya::programs::ProgramError> {
     let program: &mut BtfTracePoint = kernel
         .ebpf
-        .program_mut(hook.program)
+        .program_mut(program)
         .ok_or_else(|| {
             aya::programs::ProgramError::IOError(std::io::Error::other("not in the kernel object"))
         })?
         .try_into()?;
-    program.load(hook.tracepoint, btf)?;
+    program.load(tracepoint, btf)?;
     program.attach()?;
     Ok(())
 }

@@ -7,6 +7,7 @@ pub mod inject;
 pub mod layout;
 mod loader;
 mod object;
+mod preempt;
 pub mod privilege;
 mod ring;
 mod uprobe;
@@ -47,6 +48,8 @@ pub struct Kernel {
     ebpf: Ebpf,
     profile: Profile,
     hooks: Vec<&'static Hook>,
+    /// What [`Counter::HooksSkipped`] was last.
+    skipped: u64,
     /// Where Go programs hand a request to a connection, and where their handlers begin.
     go: [uprobe::Probes; 2],
     injection: Injection,
@@ -192,14 +195,43 @@ impl Kernel {
     }
 
     /// The kernel side's counters, summed over the CPUs.
-    pub fn counters(&self) -> Result<Counters, MapError> {
+    pub fn counters(&mut self) -> Result<Counters, MapError> {
         let map = self.ebpf.map("COUNTERS").ok_or(MapError::InvalidName { name: "COUNTERS".into() })?;
         let map: PerCpuArray<_, u64> = PerCpuArray::try_from(map)?;
         let mut values = BTreeMap::new();
         for counter in Counter::ALL {
             values.insert(counter.label(), map.get(&(*counter as u32), 0)?.iter().sum());
         }
+        // The parts are not read at one time: a later sum may be a little smaller, and counters do not shrink.
+        let repeated = values.get(Counter::HooksRepeated.label()).copied().unwrap_or(0);
+        self.skipped = self.skipped.max(self.skipped(repeated));
+        values.insert(Counter::HooksSkipped.label(), self.skipped);
         Ok(Counters(values))
+    }
+
+    /// How many runs of hooks the kernel left out at most that no second program stood in for. `repeated`: how many one
+    /// stood in for.
+    ///
+    /// A call that is not seen is one for which the first was left out, and either the second, too, or the second once
+    /// before (see the kernel side's `preempt`): it is in both counts.
+    fn skipped(&self, repeated: u64) -> u64 {
+        let of = |name| {
+            let program: &BtfTracePoint = self.ebpf.program(name)?.try_into().ok()?;
+            // One that is not loaded has no descriptor.
+            preempt::skipped(program.fd().ok()?)
+        };
+        let (mut alone, mut first, mut second) = (0_u64, 0_u64, 0_u64);
+        for hook in &self.hooks {
+            let skipped = of(hook.program).unwrap_or(0);
+            match hook.second.and_then(of) {
+                None => alone += skipped,
+                Some(again) => {
+                    first += skipped;
+                    second += again;
+                }
+            }
+        }
+        alone + first.saturating_sub(repeated).min(second)
     }
 
     /// What the kernel says about our programs.

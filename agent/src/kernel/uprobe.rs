@@ -1,7 +1,7 @@
 //! Probes at functions of programs. One for each process that is traced, so that others that run the same
 //! executable do not stop at it; it ends with the agent, however that ends.
 
-use std::{collections::HashMap, num::NonZeroU32, path::Path};
+use std::{collections::HashMap, fs::File, num::NonZeroU32, os::unix::fs::FileExt as _, path::Path};
 
 use aya::{
     Ebpf,
@@ -39,6 +39,15 @@ impl ProbeError {
             Self::Program { source, .. } => verifier::log(source),
             Self::Missing(_) | Self::Full => None,
         }
+    }
+}
+
+/// Has the page that a probe changes in memory before the kernel looks for it. Else it reads the page itself, in a way
+/// that makes ext4 write a warning with a stack into the kernel's log (seen on 6.18: `ext4_check_map_extents_env` below
+/// `install_breakpoint`), and a machine with `panic_on_warn` would stop. What cannot be read fails with the probe.
+fn bring_in(path: &Path, offset: u64) {
+    if let Ok(file) = File::open(path) {
+        file.read_at(&mut [0], offset).ok();
     }
 }
 
@@ -92,6 +101,7 @@ impl Probes {
             return Err(ProbeError::Full);
         };
         self.load(ebpf)?;
+        bring_in(path, offset);
         let program = self.program(ebpf)?;
         let link = program
             .attach(offset, path, UProbeScope::OneProcess(process))

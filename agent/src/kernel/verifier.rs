@@ -10,10 +10,16 @@ const MAX_REASON: usize = 300;
 
 /// Why a program was not loaded, in one line.
 pub(super) fn reason(error: &ProgramError) -> String {
-    let ProgramError::LoadError { io_error, verifier_log } = error else { return error.to_string() };
+    let ProgramError::LoadError { io_error, verifier_log } = error else { return with_causes(error) };
     // A lack of privilege leaves no log.
     last(&verifier_log.to_string())
         .map_or_else(|| io_error.to_string(), |line| format!("{line} ({io_error})"))
+}
+
+/// An error with what caused it, down to the system call's own.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// All that the verifier said.

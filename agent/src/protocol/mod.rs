@@ -1,7 +1,9 @@
 //! Protocols: bytes to messages, nothing else. No times, no pairing, no spans, no truncation policy.
 
 pub mod http1;
+pub mod http2;
 pub mod message;
+pub mod streams;
 
 pub use message::Message;
 

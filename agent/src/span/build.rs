@@ -1,4 +1,4 @@
-//! An exchange becomes a span, by the HTTP semantic conventions (docs/http/http-spans.md).
+//! An exchange becomes a span, by the HTTP semantic conventions (docs/http/http-spans.md), or those for RPC.
 //!
 //! A request's head is read once; what an unsampled request costs is that reading.
 //!
@@ -7,6 +7,8 @@
 //! standard variable for it: `network.transport`, `network.local.*`, `client.port`, a client's
 //! `user_agent.original` and `url.scheme`.
 
+mod fields;
+mod rpc;
 mod withheld;
 
 use std::{borrow::Cow, sync::Arc};
@@ -17,14 +19,16 @@ use spandrel_common::{
     w3c::{Context, Extract},
 };
 
+use self::fields::{Captured, capture, on_request};
+pub(crate) use self::rpc::CODES as RPC_CODES;
 use super::{
     Kind, Span, Value,
     address::{self, Authority, authority, default_port, forwarded, ip_text, node},
     attributes::Attributes,
     context,
-    http::{Lines, RequestLine, is_name, lossy, request_line, text},
+    http::{Lines, RequestLine, is_name, lossy, request_line, stream_line, text},
     measure::{Exemplar, Key, Measures, Observed, is_server, scheme_label},
-    outcome::judge,
+    outcome::{Verdict, judge},
     policy::{Field, OptIn, SpanPolicy},
     redact::{Redactor, ShownPath},
     semconv as attr,
@@ -32,7 +36,7 @@ use super::{
 };
 use crate::{
     discover::resource::Resource,
-    exchange::{Addr, Exchange, Outcome, Role},
+    exchange::{Addr, Exchange, Outcome, Protocol, Role},
     protocol::message::Head,
     sample::{Asked, Rules},
     stats::{Count, Stats},
@@ -55,7 +59,18 @@ impl ClockAnchor {
             None => self.unix_ns.saturating_sub(self.mono_ns - mono_ns),
         }
     }
+
+    /// The anchor from now on, when `read` was just read. Both clocks run at the same rate, so that two readings differ by
+    /// what interrupted them, and by steps of the Unix clock: only the latter are worth that the spans of a trace do not fit
+    /// into each other for a moment.
+    const fn corrected(self, read: Self) -> Self {
+        if self.unix(read.mono_ns).abs_diff(read.unix_ns) < STEP_NS { self } else { read }
+    }
 }
+
+/// What a Unix clock has to be off before it is followed: more than a reading is interrupted for, less than matters between
+/// machines.
+const STEP_NS: u64 = 1_000_000;
 
 /// Builds spans.
 #[derive(Debug)]
@@ -79,19 +94,24 @@ struct Request<'a> {
     forwarded_host: Option<&'a [u8]>,
     forwarded_proto: Option<&'a [u8]>,
     user_agent: Option<&'a [u8]>,
+    content_type: Option<&'a [u8]>,
+    /// `grpc-timeout`.
+    timeout: Option<&'a [u8]>,
+    /// It names the version of the Connect protocol.
+    connect: bool,
     context: Context<'a>,
     /// The values of [`OptIn::request_fields`], by their places there.
     captured: Captured<'a>,
 }
 
-/// Fields on request: their places in the policy's list, and their values, in the order of the head.
-type Captured<'a> = Vec<(usize, &'a [u8])>;
-
 impl<'a> Request<'a> {
-    fn read(head: &'a Head, fields: &[Field]) -> Self {
+    fn read(head: &'a Head, protocol: Protocol, fields: &[Field]) -> Self {
         let mut lines = Lines::of(head);
         let (line, whole) = lines.start();
-        let mut line = request_line(line);
+        let mut line = match protocol {
+            Protocol::Http1 => request_line(line),
+            Protocol::Http2 => stream_line(line),
+        };
         if !whole && open_authority(line.target) {
             line.target = &[];
         }
@@ -104,12 +124,17 @@ impl<'a> Request<'a> {
             forwarded_host: None,
             forwarded_proto: None,
             user_agent: None,
+            content_type: None,
+            timeout: None,
+            connect: false,
             context: Context { parent: None, state: None, bad_parent: false },
             captured: Vec::new(),
         };
         // All others are only looked at if any is captured.
         let known = |first: u8| matches!(first.to_ascii_lowercase(), b'f' | b'h' | b't' | b'u' | b'x');
-        for (name, value) in lines.beginning(|first| known(first) || !fields.is_empty()) {
+        let calls = protocol == Protocol::Http2 || request.line.method == b"POST";
+        let call = |first: u8| calls && matches!(first.to_ascii_lowercase(), b'c' | b'g');
+        for (name, value) in lines.beginning(|first| known(first) || call(first) || !fields.is_empty()) {
             let is = |usual: &[u8]| is_name(name, usual);
             // Of a field that should come once, the first one counts.
             match name.len() {
@@ -118,6 +143,8 @@ impl<'a> Request<'a> {
                 10 if is(b"User-Agent") => request.user_agent = request.user_agent.or(Some(value)),
                 10 if is(b"tracestate") => extract.tracestate(value),
                 11 if is(b"traceparent") => extract.traceparent(value),
+                12 if is(b"Content-Type") => request.content_type = request.content_type.or(Some(value)),
+                12 if is(b"grpc-timeout") => request.timeout = request.timeout.or(Some(value)),
                 15 if is(b"X-Forwarded-For") => {
                     request.forwarded_for = request.forwarded_for.or(Some(value));
                 }
@@ -127,12 +154,18 @@ impl<'a> Request<'a> {
                 17 if is(b"X-Forwarded-Proto") => {
                     request.forwarded_proto = request.forwarded_proto.or(Some(value));
                 }
+                24 if is(b"Connect-Protocol-Version") => request.connect = true,
                 _ => {}
             }
             capture(&mut request.captured, fields, name, value);
         }
         request.context = extract.finish();
         request
+    }
+
+    /// What was asked for is among the fields that are not known.
+    fn is_placeless(&self, exchange: &Exchange) -> bool {
+        exchange.protocol == Protocol::Http2 && exchange.gap && self.line.target.is_empty()
     }
 
     /// A parameter of `Forwarded`, else the first element of its older relative.
@@ -155,12 +188,6 @@ fn scheme(said: Option<&str>) -> Cow<'static, str> {
         Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https".into(),
         Some(scheme) if scheme.eq_ignore_ascii_case("http") => "http".into(),
         Some(scheme) => scheme.to_ascii_lowercase().into(),
-    }
-}
-
-fn capture<'a>(captured: &mut Captured<'a>, fields: &[Field], name: &[u8], value: &'a [u8]) {
-    if let Some(at) = fields.iter().position(|field| name.eq_ignore_ascii_case(field.name.as_bytes())) {
-        captured.push((at, value));
     }
 }
 
@@ -189,16 +216,16 @@ impl Builder {
         (self.policy, self.sampler, self.rules) = (policy, sampler, rules);
     }
 
-    /// Sets another anchor, for the spans that end from now on: the Unix clock may have been corrected.
-    pub const fn set_clock(&mut self, clock: ClockAnchor) {
-        self.clock = clock;
+    /// Takes a later reading, for the spans that end from now on: the Unix clock may have been stepped.
+    pub const fn set_clock(&mut self, read: ClockAnchor) {
+        self.clock = self.clock.corrected(read);
     }
 
     /// Builds the span of an exchange. `None` means that it is not sampled, which is counted here.
     pub fn build(&self, exchange: &Exchange, resource: Arc<Resource>) -> Option<Span> {
         let role = exchange.connection.role;
         let opt_in = self.policy.opt_in(role);
-        let request = Request::read(&exchange.request, &opt_in.request_fields);
+        let request = Request::read(&exchange.request, exchange.protocol, &opt_in.request_fields);
         if request.context.bad_parent {
             self.stats.count(Count::BadTraceparent);
         }
@@ -213,26 +240,11 @@ impl Builder {
             return None;
         };
         let mut out = Attributes::new(self.policy.limits, &self.redactor, &self.stats);
-        let mut name = self.method(&mut out, request.line.method);
-        let target = lossy(request.line.target);
-        let target = Target::of(&target, request.line.method == b"CONNECT");
-        let ShownPath { path, template } = self.redactor.path(target.path, &self.stats);
-        match role {
-            Role::Server => self.server(&mut out, exchange, &request, &target, path),
-            Role::Client => self.client(&mut out, exchange, &request, &target, &path),
-        }
-        if let Some(template) = template {
-            name = format!("{name} {template}").into();
-            out.clean(attr::URL_TEMPLATE, template);
-        }
-        if let Some(version) = version(request.line.version) {
-            out.push(attr::NETWORK_PROTOCOL_VERSION, version);
-        }
-        let code = exchange.response.as_ref().map(|(code, _)| *code);
-        if let Some(code) = code {
-            out.int(attr::HTTP_RESPONSE_STATUS_CODE, code);
-        }
-        let verdict = judge(role, code, exchange.response_body, exchange.outcome);
+        let form = rpc::form(exchange, &request);
+        let (name, verdict) = match form {
+            Some(form) => self.call(&mut out, exchange, &request, form),
+            None => self.http(&mut out, exchange, &request),
+        };
         if let Some(error) = verdict.error {
             out.push(attr::ERROR_TYPE, error);
         }
@@ -246,7 +258,9 @@ impl Builder {
         if let Some(rule) = place.rule {
             out.push(attr::SPANDREL_PARENT_RULE, Value::Static(rule.label()));
         }
-        on_request(&mut out, exchange, opt_in, request.captured);
+        if form != Some(rpc::Form::Grpc) {
+            on_request(&mut out, exchange, opt_in, request.captured);
+        }
 
         let (start_ns, mut end_ns) = (exchange.start_ns, exchange.end_ns);
         if end_ns < start_ns {
@@ -282,6 +296,36 @@ impl Builder {
         })
     }
 
+    /// Adds what the HTTP conventions ask for; gives the span's name and how the exchange went.
+    fn http(
+        &self,
+        out: &mut Attributes<'_>,
+        exchange: &Exchange,
+        request: &Request<'_>,
+    ) -> (Cow<'static, str>, Verdict) {
+        let role = exchange.connection.role;
+        let mut name = self.method(out, request.line.method);
+        let target = lossy(request.line.target);
+        let target = Target::of(&target, request.line.method == b"CONNECT");
+        let ShownPath { path, template } = self.redactor.path(target.path, &self.stats);
+        match role {
+            Role::Server => self.server(out, exchange, request, &target, path),
+            Role::Client => self.client(out, exchange, request, &target, &path),
+        }
+        if let Some(template) = template {
+            name = format!("{name} {template}").into();
+            out.clean(attr::URL_TEMPLATE, template);
+        }
+        if let Some(version) = version(request.line.version) {
+            out.push(attr::NETWORK_PROTOCOL_VERSION, version);
+        }
+        let code = exchange.response.as_ref().map(|(code, _)| *code);
+        if let Some(code) = code {
+            out.int(attr::HTTP_RESPONSE_STATUS_CODE, code);
+        }
+        (name, judge(role, code, exchange.response_body, exchange.outcome))
+    }
+
     /// Measures the request, unless nobody knows how long it took.
     fn observe(
         &self,
@@ -308,6 +352,7 @@ impl Builder {
             version: match request.line.version {
                 b"1.1" => "1.1",
                 b"1.0" => "1.0",
+                b"2" => "2",
                 _ => "",
             },
             service: 0,
@@ -366,12 +411,12 @@ impl Builder {
         resource: &Resource,
         trace_id: TraceId,
     ) -> Option<bool> {
-        let target = request.line.target;
-        let path = target.split(|byte| *byte == b'?').next().unwrap_or(target);
+        let target = lossy(request.line.target);
+        let path = Target::of(&target, request.line.method == b"CONNECT").path;
         self.rules.decide(&Asked {
             service: &resource.service,
             method: request.line.method,
-            path,
+            path: path.as_bytes(),
             header: &|name| {
                 let mut lines = Lines::of(&exchange.request);
                 lines.start();
@@ -417,7 +462,9 @@ impl Builder {
             .or(request.host)
             .map(authority)
             .filter(|authority| !authority.host.is_empty());
-        out.clean(attr::URL_PATH, path);
+        if !request.is_placeless(exchange) {
+            out.clean(attr::URL_PATH, path);
+        }
         if let Some(query) = target.query {
             out.clean(attr::URL_QUERY, self.redactor.query(query, &self.stats));
         }
@@ -459,8 +506,10 @@ impl Builder {
             (None, Addr::Ip(addr)) => Place::Peer(addr),
             (None, Addr::Unix) => Place::Nowhere,
         };
-        let url = full_url(&scheme, place, path, target, &self.redactor, &self.stats);
-        out.clean(attr::URL_FULL, url);
+        if !request.is_placeless(exchange) {
+            let url = full_url(&scheme, place, path, target, &self.redactor, &self.stats);
+            out.clean(attr::URL_FULL, url);
+        }
         endpoint(out, named, &scheme, exchange.connection.peer);
         peer(out, exchange.connection.peer);
     }
@@ -497,6 +546,7 @@ fn version(version: &[u8]) -> Option<Value> {
     match version {
         b"1.1" => Some(Value::Static("1.1")),
         b"1.0" => Some(Value::Static("1.0")),
+        b"2" => Some(Value::Static("2")),
         // A digit, a dot, a digit (RFC 9112, section 2.3). Others are no version.
         [major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
             Some(Value::Str(text(version).into()))
@@ -518,57 +568,6 @@ fn own(out: &mut Attributes<'_>, exchange: &Exchange) {
     }
     if exchange.gap {
         out.push(attr::SPANDREL_GAP, Value::Bool(true));
-    }
-}
-
-/// Whether a head announces content.
-fn announces(head: &Head) -> bool {
-    let mut lines = Lines::of(head);
-    lines.start();
-    lines.into_iter().any(|(name, value)| {
-        name.eq_ignore_ascii_case(b"transfer-encoding")
-            || name.eq_ignore_ascii_case(b"content-length")
-                && value.iter().any(|byte| (b'1'..=b'9').contains(byte))
-    })
-}
-
-/// What was asked for by variables. Sizes behind a gap would be wrong and are left out; so is one of content that was
-/// announced and broken off, as the kernel side tells of it where it ends.
-fn on_request(out: &mut Attributes<'_>, exchange: &Exchange, opt_in: &OptIn, captured: Captured<'_>) {
-    if opt_in.body_sizes && !exchange.gap {
-        if exchange.request_body > 0 || !announces(&exchange.request) {
-            out.int(attr::HTTP_REQUEST_BODY_SIZE, i64::try_from(exchange.request_body).unwrap_or(i64::MAX));
-        }
-        if let Some((_, head)) = &exchange.response
-            && (exchange.response_body > 0 || exchange.outcome == Outcome::Complete || !announces(head))
-        {
-            out.int(attr::HTTP_RESPONSE_BODY_SIZE, i64::try_from(exchange.response_body).unwrap_or(i64::MAX));
-        }
-    }
-    push_fields(out, &opt_in.request_fields, captured);
-    if let (Some((_, head)), false) = (&exchange.response, opt_in.response_fields.is_empty()) {
-        let mut lines = Lines::of(head);
-        lines.start();
-        let mut captured = Vec::new();
-        for (name, value) in lines {
-            capture(&mut captured, &opt_in.response_fields, name, value);
-        }
-        push_fields(out, &opt_in.response_fields, captured);
-    }
-}
-
-/// One attribute for each field that came, with the values of all its lines.
-fn push_fields(out: &mut Attributes<'_>, fields: &[Field], mut captured: Captured<'_>) {
-    // Stable: the lines of one field stay in order.
-    captured.sort_by_key(|(at, _)| *at);
-    for same in captured.chunk_by(|a, b| a.0 == b.0) {
-        let Some(field) = same.first().and_then(|(at, _)| fields.get(*at)) else { continue };
-        let (redactor, stats) = out.redactor();
-        let shown = |value: &[u8]| -> Box<str> {
-            redactor.header(&field.name, field.sanitize, text(value), stats).into()
-        };
-        let values = same.iter().map(|(_, value)| shown(value)).collect();
-        out.push(field.key.to_string(), Value::Strs(values));
     }
 }
 

@@ -152,6 +152,13 @@ pub(super) fn request_line(line: &[u8]) -> RequestLine<'_> {
     }
 }
 
+/// Reads the first line of a request of HTTP/2: method, space, target, each empty if it is not known.
+pub(super) fn stream_line(line: &[u8]) -> RequestLine<'_> {
+    let split = memchr(b' ', line).and_then(|end| line.split_at_checked(end));
+    let (method, target) = split.unwrap_or((line, &[]));
+    RequestLine { method, target: target.trim_ascii_start(), version: b"2" }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

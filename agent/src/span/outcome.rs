@@ -10,6 +10,7 @@
 //! | the connection failed              | name of the `errno`   | name of the `errno`| `failed`           |
 //! | the peer closed it                 | `connection_closed`   | `client_closed`    | `peer_closed`      |
 //! | this end closed it                 | `cancelled`           | `connection_closed`| `cancelled`, `local_closed` |
+//! | one side reset the stream          | name of the code      | name of the code   | `reset`            |
 //! | the process ended                  | `process_exit`        | `process_exit`     | `process_exit`     |
 //! | the end was not seen               | no error              | no error           | `unseen`           |
 //!
@@ -60,6 +61,10 @@ pub fn judge(role: Role, code: Option<u16>, content: u64, outcome: Outcome) -> V
             cause = Some("connection_closed");
             Some("local_closed")
         }
+        (Outcome::Reset { code, .. }, _) => {
+            cause = Some(reset_name(code));
+            Some("reset")
+        }
         (Outcome::ProcessExit, _) => {
             cause = Some("process_exit");
             Some("process_exit")
@@ -90,6 +95,27 @@ fn code_text(code: u16) -> Value {
         503 => Value::Static("503"),
         504 => Value::Static("504"),
         code => Value::Str(code.to_string().into()),
+    }
+}
+
+/// The name of an error code of HTTP/2 (RFC 9113, section 7).
+fn reset_name(code: u32) -> &'static str {
+    match code {
+        0 => "no_error",
+        1 => "protocol_error",
+        2 => "internal_error",
+        3 => "flow_control_error",
+        4 => "settings_timeout",
+        5 => "stream_closed",
+        6 => "frame_size_error",
+        7 => "refused_stream",
+        8 => "cancelled",
+        9 => "compression_error",
+        10 => "connect_error",
+        11 => "enhance_your_calm",
+        12 => "inadequate_security",
+        13 => "http_1_1_required",
+        _ => OTHER,
     }
 }
 

@@ -53,6 +53,8 @@ pub struct SpanPolicy {
     pub server: OptIn,
     pub client: OptIn,
     pub limits: Limits,
+    /// Calls have the attributes' names from before the RPC conventions were stable, too (`rpc/dup`).
+    pub older_rpc: bool,
 }
 
 impl SpanPolicy {

@@ -11,9 +11,12 @@
 //! replaced is counted by rule. Lists of what may be shown, and templates for paths, are there on request.
 
 mod cards;
+#[cfg(test)]
+mod context_tests;
 mod escapes;
 mod glance;
 mod names;
+mod pairs;
 mod path;
 mod patterns;
 mod scan;
@@ -168,17 +171,42 @@ impl Redactor {
     /// A query as it may be shown. Here a value goes up to the next `&`, whatever it holds.
     pub fn query<'a>(&self, query: &'a str, stats: &Stats) -> Cow<'a, str> {
         let mut found = Vec::new();
-        let mut at = 0;
-        for part in query.as_bytes().split(|byte| *byte == b'&') {
-            let end = at + part.len();
-            found.extend(self.secret(part).map(|(start, rule)| Found { start: at + start, end, rule }));
-            at = end + 1;
-        }
+        self.parameters(query.as_bytes(), 0, &mut found);
         if found.is_empty() {
             return self.text(query, stats);
         }
         found.extend(find(query, self));
         Self::hide(query, found, stats).map_or(Cow::Borrowed(query), Cow::Owned)
+    }
+
+    /// What may not be shown of the parameters of a query, which begins at `from`.
+    fn parameters(&self, query: &[u8], from: usize, found: &mut Vec<Found>) {
+        let mut at = from;
+        for part in query.split(|byte| *byte == b'&') {
+            let end = at + part.len();
+            found.extend(self.secret(part).map(|(start, rule)| Found { start: at + start, end, rule }));
+            at = end + 1;
+        }
+    }
+
+    /// What may not be shown of the queries of the URLs in a text, if only some parameters may be. A URL goes up to a
+    /// blank or what stands around it.
+    fn queries(&self, text: &[u8]) -> Vec<Found> {
+        let mut found = Vec::new();
+        let mut at = 0;
+        for word in text.split(|byte| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'<' | b'>')) {
+            if let Some(mark) = memchr::memchr(b'?', word) {
+                let query = word.get(mark + 1..).unwrap_or_default();
+                let mut from = at + mark + 1;
+                // The fragment may be one more: that is how some servers hand out tokens.
+                for part in query.split(|byte| *byte == b'#') {
+                    self.parameters(part, from, &mut found);
+                    from += part.len() + 1;
+                }
+            }
+            at += word.len() + 1;
+        }
+        found
     }
 
     /// A text without what was found in it, which is counted. `None` if nothing was found.
@@ -202,15 +230,23 @@ impl Redactor {
     }
 
     /// Where the first value of a part of a query begins that may not be shown. Some servers part parameters by
-    /// `;`.
+    /// `;`. What has no equals sign may be a value as well as a name: it is shown if everything is, or this name.
     fn secret(&self, part: &[u8]) -> Option<(usize, Redaction)> {
         let mut at = 0;
         for pair in part.split(|byte| *byte == b';') {
-            if let Some(equals) = pair.iter().position(|byte| *byte == b'=')
-                && let Some((key, [_, _, ..])) = pair.split_at_checked(equals)
-                && let Some(rule) = self.name(key)
-            {
-                return Some((at + equals + 1, rule));
+            match memchr::memchr(b'=', pair).and_then(|equals| pair.split_at_checked(equals)) {
+                Some((key, [_, _, ..])) => {
+                    if let Some(rule) = self.name(key) {
+                        return Some((at + key.len() + 1, rule));
+                    }
+                }
+                Some(([], _)) => {}
+                key => {
+                    let name = key.map_or(pair, |(key, _)| key);
+                    if !name.is_empty() && name != REDACTED.as_bytes() && !self.may_be_shown(name) {
+                        return Some((at, Redaction::NotAllowed));
+                    }
+                }
             }
             at += pair.len() + 1;
         }
@@ -221,21 +257,59 @@ impl Redactor {
         if self.names.has(key) || self.policy.sensitive_query.iter().any(|name| same(key, name.as_bytes())) {
             return Some(Redaction::SecretName);
         }
-        let allowed = self.allowed_query.as_ref().is_none_or(|allowed| allowed.has(key));
-        (!allowed).then_some(Redaction::NotAllowed)
+        (!self.may_be_shown(key)).then_some(Redaction::NotAllowed)
     }
 
-    /// The value of a captured header field as it may be shown.
+    /// Whether the list of what may be shown, if there is one, has a parameter.
+    fn may_be_shown(&self, key: &[u8]) -> bool {
+        self.allowed_query.as_ref().is_none_or(|allowed| allowed.has(key))
+    }
+
+    /// The lines of a captured header field as they may be shown. Those of one field are one value (RFC 9110, section 5.3):
+    /// what begins in one may go on in the next.
     pub(super) fn header<'a>(
         &self,
         name: &str,
         sanitize: bool,
-        value: Cow<'a, str>,
+        lines: Vec<Cow<'a, str>>,
         stats: &Stats,
-    ) -> Cow<'a, str> {
+    ) -> Vec<Cow<'a, str>> {
         if sanitize || self.headers.has(name.as_bytes()) {
-            stats.redacted(Redaction::SecretHeader);
-            return Cow::Borrowed("[REDACTED]");
+            let hidden = |_| {
+                stats.redacted(Redaction::SecretHeader);
+                Cow::Borrowed("[REDACTED]")
+            };
+            return lines.into_iter().map(hidden).collect();
+        }
+        if lines.len() < 2 {
+            return lines.into_iter().map(|line| self.line(line, stats)).collect();
+        }
+        // A blank parts words, and neither ends a quoted text nor is it missed in one.
+        let whole = find(&lines.join(" "), self);
+        let mut from = 0;
+        let lines = lines.into_iter().map(|line| {
+            let (start, end) = (from, from + line.len());
+            from = end + 1;
+            let inside = whole.iter().filter(|part| part.start < end && start < part.end);
+            let clipped = inside.map(|part| Found {
+                start: part.start.max(start) - start,
+                end: part.end.min(end) - start,
+                rule: part.rule,
+            });
+            let shown = Self::hide(&line, clipped.collect(), stats).map_or(line, Cow::Owned);
+            self.line(shown, stats)
+        });
+        lines.collect()
+    }
+
+    /// A line of a captured header field by itself.
+    fn line<'a>(&self, value: Cow<'a, str>, stats: &Stats) -> Cow<'a, str> {
+        if self.allowed_query.is_some() {
+            let mut found = self.queries(value.as_bytes());
+            if !found.is_empty() {
+                found.extend(find(&value, self));
+                return Self::hide(&value, found, stats).map_or(value, Cow::Owned);
+            }
         }
         self.text(value, stats)
     }

@@ -17,6 +17,16 @@ pub const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
 pub const NETWORK_PEER_ADDRESS: &str = "network.peer.address";
 pub const NETWORK_PEER_PORT: &str = "network.peer.port";
 pub const NETWORK_PROTOCOL_VERSION: &str = "network.protocol.version";
+/// Older: the status code's number.
+pub const RPC_GRPC_STATUS_CODE: &str = "rpc.grpc.status_code";
+pub const RPC_METHOD: &str = "rpc.method";
+pub const RPC_METHOD_ORIGINAL: &str = "rpc.method_original";
+/// Older: what stands before the last slash of [`RPC_METHOD`].
+pub const RPC_SERVICE: &str = "rpc.service";
+pub const RPC_STATUS_CODE: &str = "rpc.status_code";
+/// Older name of the next one.
+pub const RPC_SYSTEM: &str = "rpc.system";
+pub const RPC_SYSTEM_NAME: &str = "rpc.system.name";
 pub const SERVER_ADDRESS: &str = "server.address";
 pub const SERVER_PORT: &str = "server.port";
 pub const URL_FULL: &str = "url.full";
@@ -30,6 +40,12 @@ pub const USER_AGENT_ORIGINAL: &str = "user_agent.original";
 pub const OTHER: &str = "_OTHER";
 /// The name of a span whose method is not known.
 pub const NAME_OTHER: &str = "HTTP";
+/// `rpc.system.name` of Connect, and the name of a span whose method is not known.
+pub const RPC_CONNECT: &str = "connectrpc";
+/// The same for [`RPC_SYSTEM`].
+pub const RPC_CONNECT_OLDER: &str = "connect_rpc";
+/// `rpc.system.name` of gRPC, and the name of a span whose method is not known.
+pub const RPC_GRPC: &str = "grpc";
 /// What stands where something secret was.
 pub const REDACTED: &str = "REDACTED";
 

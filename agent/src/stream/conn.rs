@@ -36,9 +36,9 @@ const OVERTAKEN: usize = HELD_EVENTS;
 
 /// What the handling of one event needs besides the connection.
 pub(super) struct Context<'a> {
-    stats: &'a Stats,
+    pub(super) stats: &'a Stats,
     messages: &'a mut Vec<Message>,
-    out: &'a mut Vec<Exchange>,
+    pub(super) out: &'a mut Vec<Exchange>,
 }
 
 impl<'a> Context<'a> {
@@ -65,6 +65,8 @@ pub(super) struct Conn {
     pub(super) holding: Holding,
     /// The end of the message that is open in the response side was not seen.
     untimed: bool,
+    /// The connection ended within the head of a response, of which nothing is missing.
+    short: bool,
     /// How it ended, by what was heard first.
     ended: Option<Outcome>,
     /// Its process is gone.
@@ -73,6 +75,8 @@ pub(super) struct Conn {
     told: bool,
     /// A tunnel, or given up: nothing more is looked at.
     over: bool,
+    /// The exchange by which the connection turned to HTTP/2, if it did: the answer itself comes there.
+    upgraded: Option<Box<Exchange>>,
     last_ns: u64,
 }
 
@@ -90,17 +94,18 @@ impl Conn {
             transport: event.transport,
             holding: Holding::of(event.transport, event.local_addr),
             untimed: false,
+            short: false,
             ended: None,
             orphan: false,
             told: false,
             over: false,
+            upgraded: None,
             last_ns: event.header.time_ns,
         }
     }
 
-    /// Whether this is the connection that `event` announces, once more.
-    pub(super) fn is(&self, event: &event::Conn) -> bool {
-        self.info.seed == event.seed
+    pub(super) fn info(&self) -> &Connection {
+        &self.info
     }
 
     pub(super) const fn tgid(&self) -> u32 {
@@ -109,10 +114,6 @@ impl Conn {
 
     pub(super) const fn transport(&self) -> u8 {
         self.transport
-    }
-
-    pub(super) fn netns(&self) -> u32 {
-        self.info.netns
     }
 
     /// Something of the message that is open in a side may have moved unseen.
@@ -129,7 +130,12 @@ impl Conn {
 
     /// Open exchanges.
     pub(super) fn open(&self) -> u64 {
-        self.pairing.open()
+        self.pairing.open() + u64::from(self.upgraded.is_some())
+    }
+
+    /// The exchange by which the connection turned to HTTP/2.
+    pub(super) const fn upgraded(&mut self) -> Option<Box<Exchange>> {
+        self.upgraded.take()
     }
 
     /// The process that used it last is gone.
@@ -458,7 +464,7 @@ impl Conn {
 }
 
 /// What the kernel side announces, as plain data.
-fn connection(event: &event::Conn) -> Connection {
+pub(super) fn connection(event: &event::Conn) -> Connection {
     let addr = |bytes: [u8; 16], port: u16| {
         let ip = match event.ip_version {
             4 => {

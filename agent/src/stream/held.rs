@@ -11,6 +11,7 @@ use spandrel_common::event::{CLOSE_GONE, Close, Header, TRANSPORT_UNIX};
 use super::{
     Table,
     conn::{Conn, Context},
+    followed::Followed,
 };
 use crate::{
     exchange::{Exchange, Outcome},
@@ -57,6 +58,11 @@ impl Holding {
         self.left = false;
     }
 
+    /// When it was last found to be held, nanoseconds; 0 if nobody was asked.
+    pub(super) const fn found_ns(&self) -> u64 {
+        self.found_ns
+    }
+
     /// Its process has ended, and may have released it before.
     pub(super) const fn leave(&mut self) {
         self.left = true;
@@ -66,15 +72,15 @@ impl Holding {
 impl Table {
     /// Connections to ask about.
     pub fn doubts(&self, now_ns: u64) -> Vec<Doubt> {
-        let asks = |conn: &Conn| {
+        let asks = |conn: &Followed| {
             let silent = now_ns.saturating_sub(conn.last_ns()) >= SILENT_NS;
-            conn.holding.inode != 0 && conn.open() > 0 && (silent || conn.holding.left)
+            conn.holding().inode != 0 && conn.open() > 0 && (silent || conn.holding().left)
         };
         let doubtful = self.conns.iter().filter(|(_, conn)| asks(conn));
         doubtful
             .map(|(id, conn)| Doubt {
                 conn: id,
-                inode: conn.holding.inode,
+                inode: conn.holding().inode,
                 tgid: conn.tgid(),
                 netns: conn.netns(),
             })
@@ -85,12 +91,12 @@ impl Table {
     pub fn found(&mut self, conn: u64, held: bool, last: bool, now_ns: u64, out: &mut Vec<Exchange>) {
         let Some(known) = self.conns.touch(conn) else { return };
         if held {
-            known.holding.found_ns = now_ns;
-            known.holding.used();
-        } else if known.holding.missed || last {
-            self.remove(conn, Conn::released, out);
+            known.holding_mut().found_ns = now_ns;
+            known.holding_mut().used();
+        } else if known.holding().missed || last {
+            self.remove(conn, Followed::released, out);
         } else {
-            known.holding.missed = true;
+            known.holding_mut().missed = true;
         }
     }
 
@@ -109,7 +115,7 @@ impl Table {
 
 impl Conn {
     /// Nobody holds the socket any more.
-    fn released(&mut self, context: &mut Context<'_>) {
+    pub(super) fn released(&mut self, context: &mut Context<'_>) {
         for side in [Side::Request, Side::Response] {
             // How much of a body had moved when the end came, nobody tells.
             if self.parser.within(side) && self.parser.certain(side) != u64::MAX {

@@ -1,8 +1,10 @@
 //! Events to exchanges: which bytes of which connection come next, what is missing, and when it all moved.
 
 mod conn;
+mod followed;
 mod half;
 pub mod held;
+mod multiplexed;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -12,10 +14,7 @@ use std::{collections::HashMap, sync::Arc};
 use foldhash::fast::RandomState;
 use spandrel_common::event::{self, TRANSPORT_UNIX};
 
-use self::{
-    conn::{Conn, Context},
-    slots::Slots,
-};
+use self::{conn::Context, followed::Followed, slots::Slots};
 use crate::{
     decode::Event,
     exchange::{Exchange, Outcome, Withheld},
@@ -27,7 +26,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Table {
     stats: Arc<Stats>,
-    conns: Slots<Conn>,
+    conns: Slots<Followed>,
     /// Connections by the process that used them last, so that the end of a process without any costs nothing.
     users: HashMap<u32, u32, RandomState>,
     /// Kept for its memory.
@@ -68,7 +67,7 @@ impl Table {
         if conn.is_none() {
             self.stats.count(Count::UnknownConn);
         }
-        conn.map(|conn| conn.passed(event))
+        conn?.passed(event)
     }
 
     /// Ends everything that is open, because the agent stops.
@@ -80,9 +79,12 @@ impl Table {
         self.users.clear();
     }
 
-    /// Forgets connections that have been idle for `idle_ns` and have no open exchange. Returns how many.
+    /// Forgets connections that have been idle for `idle_ns` and have no open exchange, or none that can still be answered.
+    /// Returns how many.
     pub fn expire(&mut self, now_ns: u64, idle_ns: u64, out: &mut Vec<Exchange>) -> usize {
-        let idle = |conn: &Conn| now_ns.saturating_sub(conn.last_ns()) >= idle_ns && conn.open() == 0;
+        let idle = |conn: &Followed| {
+            now_ns.saturating_sub(conn.last_ns()) >= idle_ns && (conn.open() == 0 || conn.is_closing())
+        };
         let gone: Vec<u64> = self.conns.iter().filter(|(_, conn)| idle(conn)).map(|(id, _)| id).collect();
         for id in &gone {
             self.remove(*id, |conn, context| conn.end((Outcome::Unseen, now_ns), context), out);
@@ -91,15 +93,21 @@ impl Table {
     }
 
     fn announce(&mut self, event: &event::Conn, out: &mut Vec<Exchange>) {
-        if let Some(conn) = self.conns.get(event.conn) {
+        let mut upgraded = None;
+        if let Some(conn) = self.conns.touch(event.conn) {
             if conn.is(event) {
                 return;
             }
+            upgraded = conn.upgraded();
             let end = (Outcome::Unseen, event.header.time_ns);
             self.remove(event.conn, |conn, context| conn.end(end, context), out);
         }
         *self.users.entry(event.header.tgid).or_insert(0) += 1;
-        if let Some(evicted) = self.conns.insert(event.conn, Conn::new(event)) {
+        let mut conn = Followed::new(event);
+        if let Some(exchange) = upgraded {
+            conn.adopt(*exchange, &mut Context::new(&self.stats, &mut self.messages, out));
+        }
+        if let Some(evicted) = self.conns.insert(event.conn, conn) {
             self.stats.count(Count::EvictedConns);
             Stats::drop(&self.stats, Drop::Evicted, evicted.open());
             self.unuse(evicted.tgid());
@@ -140,8 +148,8 @@ impl Table {
         for (id, conn) in self.conns.iter_mut().filter(|(_, conn)| conn.tgid() == header.tgid) {
             if conn.transport() != TRANSPORT_UNIX {
                 conn.orphan();
-            } else if conn.holding.inode != 0 {
-                conn.holding.leave();
+            } else if conn.holding().inode != 0 {
+                conn.holding_mut().leave();
             } else if conn.open() > 0 {
                 open.push(id);
             }
@@ -155,7 +163,12 @@ impl Table {
         }
     }
 
-    fn remove(&mut self, id: u64, last: impl FnOnce(&mut Conn, &mut Context<'_>), out: &mut Vec<Exchange>) {
+    fn remove(
+        &mut self,
+        id: u64,
+        last: impl FnOnce(&mut Followed, &mut Context<'_>),
+        out: &mut Vec<Exchange>,
+    ) {
         if let Some(mut conn) = self.conns.remove(id) {
             last(&mut conn, &mut Context::new(&self.stats, &mut self.messages, out));
             self.unuse(conn.tgid());

@@ -31,10 +31,6 @@ impl<T> Slots<T> {
         self.entries.len()
     }
 
-    pub(super) fn get(&self, id: u64) -> Option<&T> {
-        self.entries.get(*self.index.get(&id)?).map(|slot| &slot.value)
-    }
-
     /// The value, which is in use now.
     pub(super) fn touch(&mut self, id: u64) -> Option<&mut T> {
         let slot = self.entries.get_mut(*self.index.get(&id)?)?;

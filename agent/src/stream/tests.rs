@@ -4,6 +4,7 @@ mod ends;
 mod held;
 mod missing;
 mod order;
+mod streams;
 mod truth;
 mod wire;
 mod withheld;

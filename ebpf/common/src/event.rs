@@ -82,12 +82,18 @@ pub const ROLE_CLIENT: u8 = 1;
 /// `role`: this end answered the requests.
 pub const ROLE_SERVER: u8 = 2;
 
+/// `Conn::protocol`: HTTP/1.
+pub const PROTOCOL_HTTP1: u8 = 0;
+/// `Conn::protocol`: HTTP/2; data events carry what [`crate::http2`] calls the condensed direction.
+pub const PROTOCOL_HTTP2: u8 = 1;
+
 /// `dir`: bytes that the application received.
 pub const DIR_RX: u8 = 0;
 /// `dir`: bytes that the application sent.
 pub const DIR_TX: u8 = 1;
 
-/// Who talks to whom. Sent before a connection's first [`Data`], and again if that one was lost. 104 bytes.
+/// Who talks to whom, and how. Sent before a connection's first [`Data`], again now and then in case that it was lost,
+/// and when the connection turns to another protocol: what came before is over then. 104 bytes.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Conn {
@@ -107,7 +113,9 @@ pub struct Conn {
     pub peer_port: u16,
     /// 4, 6, or 0 for Unix sockets. v4-mapped IPv6 addresses are given as they are, with 6.
     pub ip_version: u8,
-    pub reserved: [u8; 5],
+    /// `PROTOCOL_*`.
+    pub protocol: u8,
+    pub reserved: [u8; 4],
     /// Addresses in network order; an IPv4 address fills the first four bytes. A Unix socket has the number of its
     /// inode in the first eight bytes of the local one, in native order; 0 if unknown.
     pub local_addr: [u8; 16],
@@ -115,7 +123,7 @@ pub struct Conn {
 }
 
 /// `Data::flags`: a message of this direction starts at `pos`, for certain. A message that was open
-/// before it in this direction ended unseen or was withheld.
+/// before it in this direction ended unseen or was withheld. HTTP/2: nothing of it came before.
 pub const DATA_START: u16 = 1;
 /// `Data::flags`: the bytes that were not captured are body of the current message, for certain.
 pub const DATA_BODY: u16 = 2;
@@ -131,6 +139,9 @@ pub const DATA_UNSEEN: u16 = 32;
 /// `Data::flags`: on this connection, now or before, a request came before any byte of the response to the
 /// one before it, or inside its body.
 pub const DATA_PIPELINED: u16 = 64;
+
+/// `Data::flags`: when these bytes were received, others had been sent of which nothing was told yet.
+pub const DATA_CROSSED: u16 = 128;
 
 /// `Data::decision`: the kernel side did not judge this request; userspace does, by the same function.
 pub const DECISION_OPEN: u8 = 0;
@@ -215,7 +226,8 @@ pub struct Data {
     pub reserved: u8,
     /// Nanoseconds that the bytes waited in the socket before the application read them; 0 if unknown.
     pub wait_ns: u64,
-    /// Of the bytes that were not captured, those that are chunk framing and trailers and not content.
+    /// Of the bytes that were not captured, those that are chunk framing and trailers and not content. HTTP/2: of those
+    /// that were captured, the first so many are the rest of a frame that an earlier event began.
     pub framing: u64,
     /// The position of the other direction when these bytes moved. Unless requests are pipelined, the response to a
     /// request that starts here begins there.

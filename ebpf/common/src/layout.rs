@@ -67,6 +67,9 @@ layout! {
     tcp_copied_seq: "tcp_sock", "copied_seq", Nice;
     tcp_write_seq: "tcp_sock", "write_seq", Nice;
     tcp_snd_una: "tcp_sock", "snd_una", Nice;
+    tcp_bytes_acked: "tcp_sock", "bytes_acked", Nice;
+    tcp_rcv_nxt: "tcp_sock", "rcv_nxt", Nice;
+    tcp_bytes_received: "tcp_sock", "bytes_received", Nice;
     sk_sndbuf: "sock", "sk_sndbuf", Nice;
     task_files: "task_struct", "files", Syscalls;
     task_parent: "task_struct", "real_parent", Nice;

@@ -27,12 +27,21 @@ counters! {
     RequestsUnsampled = "requests_unsampled";
     /// A hook ran while another one was using this CPU's scratch memory: the call was not captured.
     ScratchBusy = "scratch_busy";
+    /// Runs of hooks that the kernel left out, because the same hook was still running on that CPU in a task that another
+    /// one had interrupted, and that no second program stood in for. Calls of any process: at most so many of traced ones
+    /// were not seen.
+    HooksSkipped = "hooks_skipped";
+    /// Calls that the second program of a hook looked at, because the kernel had left out the first.
+    HooksRepeated = "hooks_repeated";
     /// User memory could not be read without a page fault.
     UserFault = "user_fault";
     /// The kernel had no memory for a socket's state, or the map was full: the call was not captured.
     NoState = "no_state";
     /// Connections left alone because their bytes are not HTTP.
     NotHttp = "not_http";
+    /// Directions of HTTP/2 connections in which the walk from frame to frame lost its place, because bytes were not seen. It is
+    /// looked for again.
+    FramesLost = "http2_frames_lost";
     /// Calls whose content was not seen, by cause.
     UnseenSplice = "unseen_splice";
     UnseenIoUring = "unseen_io_uring";

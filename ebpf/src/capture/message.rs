@@ -10,18 +10,19 @@ use spandrel_common::{
 };
 
 use super::{
+    http2::{spandrel_held_preface, spandrel_tunnel},
     tell::{HEAD, tell},
     withheld,
 };
 use crate::{
     call::gather,
-    causality::{self, piece::spandrel_first_piece, spandrel_answered, spandrel_outbound},
+    causality::{self, piece::spandrel_first_piece, spandrel_answered, spandrel_called, spandrel_outbound},
     chunk::{self, How},
     conn::{BODY, CHUNKED, IGNORED, METHOD_CONNECT, METHOD_HEAD, SHIP, START, State, TO_CLOSE, WITHHELD},
     decide::{self, DROP, KEEP, UNCLEAR},
     emit, filter,
     head::{self, Framing, Looks, spandrel_head},
-    inject,
+    inject, read,
     scratch::{self, Moved, Scratch},
 };
 
@@ -101,6 +102,9 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
     let starts =
         if moved.request != 0 { looks == Looks::Request } else { got >= 12 && head::is_response(bytes) };
     if !starts {
+        if looks == Looks::Preface && spandrel_held_preface(state, u32::from(TX), offset) != 0 {
+            return 0;
+        }
         if looks == Looks::Short && rest == 1 && hold::<TX>(state, scratch) {
             return 0;
         }
@@ -141,7 +145,7 @@ fn begin<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) 
 /// Holds the lone first byte of a request, the last of this call, until more comes: with it the kernel side can
 /// follow the request, alone it would have to leave all of it to userspace. Go's server reads it ahead.
 #[inline(always)]
-fn hold<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
+pub fn hold<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
     let byte = scratch.view().byte(0);
     let (own, _) = state.flows::<TX>();
     if own.mode != START || !byte.is_ascii_uppercase() {
@@ -187,7 +191,7 @@ fn request<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scr
             state.orphans = state.orphans.saturating_add(1);
         }
     }
-    state.awaiting = 1;
+    awaits::<TX>(state, &moved);
     let (_, other) = state.flows::<TX>();
     if withheld_before {
         other.mode = START;
@@ -197,6 +201,9 @@ fn request<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scr
     // Written at once: what is carried along needs stack.
     scratch.data.decision = DECISION_OPEN;
     let kept = context::<TX>(state, at, scratch);
+    if TX && state.awaiting == 0 && state.single != 0 {
+        spandrel_called(state);
+    }
     // What may become a tunnel is followed to see whether it does.
     let tunnel = scratch.found.upgrade != 0 || state.method == METHOD_CONNECT;
     if framing != Framing::UNCLEAR && state.pipelined == 0 && !tunnel {
@@ -217,11 +224,23 @@ fn request<const TX: bool>(state: &mut State, offset: u64, framing: Framing, scr
     }
     let (own, _) = state.flows::<TX>();
     own.quiet = 0;
-    if framing == Framing::UNCLEAR || state.pipelined != 0 {
+    if framing == Framing::UNCLEAR {
         return ship::<TX>(state, offset, starts | HEAD, scratch);
     }
     let framing = if framing == Framing::ABSENT { Framing::EMPTY } else { framing };
     told::<TX>(state, offset, end, framing, scratch)
+}
+
+/// The response to a request is awaited from now on, unless it was received already.
+#[inline(always)]
+fn awaits<const TX: bool>(state: &mut State, moved: &Moved) {
+    // A receive on another CPU advances its position first and says then that the answer has come: either is seen here,
+    // or comes behind this.
+    read::swap(&raw mut state.awaiting, 1);
+    let (_, other) = state.flows::<TX>();
+    if moved.late != 0 || read::word(&raw const other.pos) != moved.there {
+        state.awaiting = 0;
+    }
 }
 
 /// Makes the context of the request at `at`, whose head was searched, and decides about it.
@@ -298,7 +317,7 @@ fn response<const TX: bool>(state: &mut State, offset: u64, framing: Framing, sc
     let framing = if tunnel || empty { Framing::EMPTY } else { framing };
     let done = told::<TX>(state, offset, end, framing, scratch);
     if tunnel {
-        state.phase = IGNORED;
+        spandrel_tunnel(state, u32::from(TX));
         return 0;
     }
     done

@@ -5,36 +5,43 @@
 //! to a limit, and judged in userspace. Nothing here fails: it captures less, and counts it.
 //!
 //! This file accounts for a call and finds out whether the connection is HTTP; [`message`] follows messages
-//! through it; [`tell`] makes the events; [`withheld`] measures what is not told.
+//! through it; [`tell`] makes the events; [`withheld`] measures what is not told. [`http2`] follows frames
+//! instead, on connections that speak HTTP/2.
 
+mod http2;
 mod message;
 mod proxied;
 mod tell;
 mod withheld;
 
 use spandrel_common::{
-    event::{CLOSE_OPAQUE, DIR_RX, DIR_TX, ROLE_CLIENT, ROLE_SERVER},
-    limits::{SEGMENTS, SNIFF, SNIFF_TURNS},
+    event::{CLOSE_OPAQUE, DIR_RX, DIR_TX, ROLE_CLIENT, ROLE_SERVER, TRANSPORT_TCP},
+    limits::{HEAD_SCAN, SEGMENTS, SNIFF, SNIFF_TURNS},
     stats::Counter,
 };
 
-pub use self::tell::closed;
+pub use self::{http2::Frames, tell::closed};
 use self::{
-    message::{spandrel_step_rx, spandrel_step_tx},
+    http2::{spandrel_frames, spandrel_preface, spandrel_server_preface},
+    message::{hold, spandrel_step_rx, spandrel_step_tx},
     proxied::spandrel_proxied,
     withheld::{spandrel_withheld_rx, spandrel_withheld_tx},
 };
 use crate::{
     call::{Call, gather},
     causality::{self, piece::spandrel_next_piece, spandrel_answered, spandrel_called},
-    conn::{BODY, CHUNKED, HTTP, IGNORED, SHIP, SNIFFING, START, State, TO_CLOSE},
+    conn::{
+        Ahead, BODY, CHUNKED, FRAMES, Flow, HTTP, HTTP2, IGNORED, SEEK, SHIP, SNIFFING, START, State,
+        TO_CLOSE,
+    },
     emit,
-    head::{self, Looks},
+    head::{self, Looks, spandrel_head},
     inject,
     kernel::{
         sock::{Memory, Sock, Tcp},
         task::Ids,
     },
+    read,
     scratch::{self, Moved, Scratch},
 };
 
@@ -105,10 +112,17 @@ fn locked<const TX: bool>(
     scratch.moved.held = 0;
     scratch.moved.lead = 0;
     account::<TX>(state, sock, tcp, bytes.len, bytes.behind, &mut scratch.moved);
-    if state.phase == SNIFFING && !recognise::<TX>(state, scratch) {
-        return;
-    }
     take_held::<TX>(state, &mut scratch.moved);
+    if state.phase != HTTP {
+        if state.phase == SNIFFING && !recognise::<TX>(state, scratch) {
+            return;
+        }
+        if state.phase == HTTP2 {
+            scratch.moved.request = u32::from((state.role == ROLE_SERVER) != TX);
+            spandrel_frames(state, u32::from(TX), 0);
+            return;
+        }
+    }
     scratch.moved.request = u32::from((state.role == ROLE_SERVER) != TX);
     if scratch.moved.request == 0 {
         state.awaiting = 0;
@@ -130,6 +144,9 @@ fn locked<const TX: bool>(
         }
         let done = step::<TX>(state, offset);
         if done == 0 {
+            if state.phase == HTTP2 {
+                spandrel_frames(state, u32::from(TX), 0);
+            }
             return;
         }
         offset += done;
@@ -163,67 +180,138 @@ fn account<const TX: bool>(
     moved: &mut Moved,
 ) {
     let now = emit::now();
-    let added = if TX { core::mem::take(&mut state.added) } else { 0 };
+    moved.now = now;
+    moved.len = len;
+    moved.other = across::<TX>(state, tcp);
     let (own, other) = state.flows::<TX>();
+    moved.there = other.pos;
+    moved.crossed = u32::from(moved.other != moved.there);
     let before = if own.last_ns > other.last_ns { own.last_ns } else { other.last_ns };
-    let (mut first_ns, mut last_ns, mut wait_ns) = (now, now, 0);
-    match tcp {
-        Some(tcp) if TX => {
-            // This hook runs after the bytes have left, and on one machine the receiver may have run before.
-            let sent = tcp.transmitted_ns();
-            if sent > before && sent < now {
-                last_ns = sent;
-            }
-            let first = tcp.first_transmitted_ns();
-            first_ns = if first > before && first < last_ns { first } else { last_ns };
-        }
-        Some(tcp) => {
-            let arrived = tcp.arrived_ns(now);
-            if arrived > before && arrived < now && now - arrived >= LEAST_WAIT_NS {
-                wait_ns = now - arrived;
-            }
-        }
-        None => {}
+    if !TX && moved.crossed != 0 {
+        passed(state, tcp, moved);
     }
-    own.last_ns = last_ns;
+    let added = if TX { core::mem::take(&mut state.added) } else { 0 };
+    let (own, _) = state.flows::<TX>();
     if let Some(tcp) = tcp {
         let seq = if TX { tcp.sent_seq() } else { tcp.received_seq() };
         if let Some(seq) = seq {
-            let seq = seq.wrapping_sub(behind as u32);
-            // What injection put in has sequence numbers, but the program did not send it.
-            own.seq = own.seq.wrapping_add(u32::from(added));
-            let mut missing = seq.wrapping_sub(own.seq).wrapping_sub(len as u32);
-            // The peer's FIN takes a number, too, and is consumed with the last bytes.
-            if !TX && missing == 1 && sock.peer_finished() {
-                missing = 0;
-            }
-            // Half of the range is "before": another thread's later call was accounted first.
-            if own.seq_known != 0 && missing != 0 && missing < 1 << 31 {
-                own.pos += u64::from(missing);
-                // Inside a body that need not be looked at (`splice` reads unseen), nothing is missed.
-                let inside = (own.mode == BODY || own.mode == CHUNKED) && own.pos <= own.until;
-                if !inside {
-                    emit::count(Counter::Gaps);
-                    if own.mode == START || own.mode == BODY || own.mode == CHUNKED {
-                        own.mode = SHIP;
-                        own.shipped = 0;
-                    }
-                }
-            }
-            own.seq = seq;
-            own.seq_known = 1;
+            numbered::<TX>(own, sock, seq.wrapping_sub(behind as u32), len, added);
         }
     }
-    moved.other = across::<TX>(state, tcp);
-    let (own, other) = state.flows::<TX>();
-    moved.crossed = u32::from(moved.other != other.pos);
-    moved.len = len;
     moved.base = own.pos;
+    let first = TX && own.last_ns == 0;
+    moved.joined = 0;
+    if (first || state.phase == SNIFFING)
+        && let Some(total) = tcp.and_then(Tcp::total::<TX>)
+    {
+        // One more for a SYN.
+        moved.joined = u32::from(total > len + behind + u64::from(added) + 1);
+    }
+    moved.ahead = 0;
+    if !TX && state.phase == SNIFFING && state.tx.last_ns == 0 {
+        moved.ahead = u32::from(tcp.and_then(Tcp::total::<true>).is_some_and(|total| total > 1));
+    }
+    if TX {
+        sent(state, tcp, before, moved);
+    } else {
+        received(tcp, before, moved);
+    }
+    let (own, _) = state.flows::<TX>();
+    own.last_ns = moved.last_ns;
+    own.pos += len;
+}
+
+/// Finds bytes that are missing before those of this call, whose last one has the number `seq`.
+#[inline(always)]
+fn numbered<const TX: bool>(own: &mut Flow, sock: Sock, seq: u32, len: u64, added: u16) {
+    // What injection put in has sequence numbers, but the program did not send it.
+    own.seq = own.seq.wrapping_add(u32::from(added));
+    let mut missing = seq.wrapping_sub(own.seq).wrapping_sub(len as u32);
+    // The peer's FIN takes a number, too, and is consumed with the last bytes.
+    if !TX && missing == 1 && sock.peer_finished() {
+        missing = 0;
+    }
+    // Half of the range is "before": another thread's later call was accounted first.
+    if own.seq_known != 0 && missing != 0 && missing < 1 << 31 {
+        own.pos += u64::from(missing);
+        // Inside a body that need not be looked at (`splice` reads unseen), nothing is missed.
+        let skips = own.mode == BODY || own.mode == CHUNKED || (own.mode == FRAMES && own.quiet != 0);
+        let inside = skips && own.pos <= own.until;
+        if !inside {
+            emit::count(Counter::Gaps);
+            if matches!(own.mode, START | BODY | CHUNKED | FRAMES | SEEK) {
+                own.mode = SHIP;
+                own.shipped = 0;
+            }
+        }
+    }
+    own.seq = seq;
+    own.seq_known = 1;
+}
+
+/// A receive finds bytes sent whose own hook has not run: what it receives may be the answer to them.
+#[inline(always)]
+fn passed(state: &mut State, tcp: Option<Tcp<impl Memory>>, moved: &Moved) {
+    if read::word(&raw const state.ahead.pos) > moved.there {
+        return;
+    }
+    let sent = tcp.map_or(0, Tcp::first_transmitted_ns);
+    let known = sent > state.tx.last_ns && sent < moved.now;
+    state.ahead.time_ns = if known { sent } else { moved.now - 1 };
+    state.ahead.other = state.rx.pos;
+    // Last, and before anything else that this receive writes: who does not see this sees nothing of it.
+    read::swap(&raw mut state.ahead.pos, moved.other);
+}
+
+/// When the bytes of this call were sent. Its hook runs after they have left; on one machine the receiver may have run
+/// before, and its answer may have been received by another thread.
+#[inline(always)]
+fn sent(state: &mut State, tcp: Option<Tcp<impl Memory>>, before: u64, moved: &mut Moved) {
+    let (mut first_ns, mut last_ns) = (moved.now, moved.now);
+    moved.wait_ns = 0;
+    let ahead = read::swap(&raw mut state.ahead.pos, 0);
+    // If others were sent before the first that a hook sees, it were they that the receive found.
+    let known = state.tx.last_ns != 0 || moved.joined == 0;
+    moved.late = u32::from(known && ahead > moved.base);
+    let mut before = before;
+    if moved.late != 0 {
+        moved.other = state.ahead.other;
+        before = state.tx.last_ns;
+        first_ns = state.ahead.time_ns;
+        if ahead >= moved.base + moved.len {
+            last_ns = first_ns;
+        }
+    }
+    if let Some(tcp) = tcp {
+        let sent = tcp.transmitted_ns();
+        if sent > before && sent < last_ns {
+            last_ns = sent;
+        }
+        let first = tcp.first_transmitted_ns();
+        if first > before && first < last_ns && first < first_ns {
+            first_ns = first;
+        } else if last_ns < first_ns {
+            first_ns = last_ns;
+        }
+    }
     moved.first_ns = first_ns;
     moved.last_ns = last_ns;
-    moved.wait_ns = wait_ns;
-    moved.now = now;
-    own.pos += len;
+}
+
+/// When the bytes of this call were received, and how long they had waited.
+#[inline(always)]
+fn received(tcp: Option<Tcp<impl Memory>>, before: u64, moved: &mut Moved) {
+    let now = moved.now;
+    moved.first_ns = now;
+    moved.last_ns = now;
+    moved.wait_ns = 0;
+    moved.late = 0;
+    if let Some(tcp) = tcp {
+        let arrived = tcp.arrived_ns(now);
+        if arrived > before && arrived < now && now - arrived >= LEAST_WAIT_NS {
+            moved.wait_ns = now - arrived;
+        }
+    }
 }
 
 /// Puts the byte that was held back in front of these, if nothing is missing in between.
@@ -272,7 +360,16 @@ fn recognise<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
     let rest = moved.len - lead;
     let want = if rest < SNIFF as u64 { rest } else { SNIFF as u64 };
     let seen = moved.call.unseen == 0 && gather(moved.call.address, moved.call.vectors, lead, want) == want;
-    if seen && head::looks(scratch.view(), want) != Looks::Other {
+    let looks = if seen { head::looks(scratch.view(), want) } else { Looks::Other };
+    if looks == Looks::Preface {
+        spandrel_preface(state, u32::from(TX), moved.base + lead);
+        return true;
+    }
+    let first = seen && moved.joined == 0 && moved.base == 0 && lead == 0;
+    if first && spandrel_server_preface(state, u32::from(TX), want) != 0 {
+        return true;
+    }
+    if looks != Looks::Other && (moved.joined == 0 || looks == Looks::Request && asks(lead, rest, scratch)) {
         state.phase = HTTP;
         state.turns = 0;
         state.role = if TX { ROLE_CLIENT } else { ROLE_SERVER };
@@ -281,11 +378,54 @@ fn recognise<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
         other.sent = other.pos;
         return true;
     }
+    let alone = seen && looks == Looks::Short && rest == 1 && state.flows::<TX>().0.evidence == 0;
+    if alone && hold::<TX>(state, scratch) {
+        // Where a frame's header seemed to begin, one byte is missing now.
+        state.flows::<TX>().0.chunk_phase = 0;
+        return false;
+    }
+    if seen {
+        spandrel_frames(state, u32::from(TX), lead);
+        if state.phase == HTTP2 {
+            return false;
+        }
+    }
     if !TX {
+        if seen && answers_ahead(state, want, scratch) {
+            return true;
+        }
         causality::opaque(Sock(scratch.sk), moved.ids);
     }
     give_up_slowly(state, scratch);
     false
+}
+
+/// Whether the first bytes that were ever received are a response, and none were seen to be sent: the hook of the call
+/// that sent the request is still to run, or that call is older than this program.
+#[inline(always)]
+fn answers_ahead(state: &mut State, len: u64, scratch: &Scratch) -> bool {
+    let moved = &scratch.moved;
+    let first =
+        state.transport == TRANSPORT_TCP && moved.joined == 0 && moved.base == 0 && state.tx.last_ns == 0;
+    if !first || len < 12 || !head::is_response(scratch.view()) {
+        return false;
+    }
+    state.phase = HTTP;
+    state.turns = 0;
+    state.role = ROLE_CLIENT;
+    // Its number was taken from behind the request.
+    state.tx.seq_known = 0;
+    state.ahead = Ahead { pos: 1, other: 0, time_ns: moved.now - 1 };
+    true
+}
+
+/// Whether a whole request line is there. In the middle of a connection nothing less will do: a piece of a body may
+/// begin like one, and it is sent by the other side; and a server that reads a byte ahead may have done so before.
+#[inline(always)]
+fn asks(lead: u64, rest: u64, scratch: &mut Scratch) -> bool {
+    scratch.moved.request = 1;
+    spandrel_head(lead, if rest < HEAD_SCAN as u64 { rest } else { HEAD_SCAN as u64 });
+    scratch.found.line != 0 && head::is_request_line(scratch) && !head::lacks_first_byte(scratch.view())
 }
 
 /// How many of the bytes belong to a header in front of the first request: see [`proxied`]. Where it ends is kept as

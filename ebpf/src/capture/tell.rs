@@ -2,8 +2,8 @@
 
 use spandrel_common::{
     event::{
-        Close, DATA_BODY, DATA_PIPELINED, DATA_UNSEEN, DIR_RX, DIR_TX, Header, SELECT_PENDING, TRANSPORT_TCP,
-        TRANSPORT_UNIX,
+        Close, DATA_BODY, DATA_PIPELINED, DATA_UNSEEN, DIR_RX, DIR_TX, Header, PROTOCOL_HTTP1,
+        SELECT_PENDING, TRANSPORT_TCP, TRANSPORT_UNIX,
     },
     limits::ANNOUNCE_EVERY_NS,
     stats::Counter,
@@ -77,6 +77,7 @@ pub fn tell<const TX: bool>(
     if state.announced == 0 || (starts && moved.now - state.announced_ns > ANNOUNCE_EVERY_NS) {
         scratch.seed = state.seed;
         scratch.transport = u64::from(state.transport);
+        scratch.protocol = u64::from(PROTOCOL_HTTP1);
         what |= TELL_CONN;
     }
     if spandrel_tell(captured, what) != 0 {
@@ -88,9 +89,11 @@ pub fn tell<const TX: bool>(
 }
 
 /// For [`spandrel_tell`]: a request starts in the event.
-const TELL_REQUEST: u32 = 1;
+pub const TELL_REQUEST: u32 = 1;
 /// For [`spandrel_tell`]: the connection is not announced yet.
-const TELL_CONN: u32 = 2;
+pub const TELL_CONN: u32 = 2;
+/// For [`spandrel_tell`]: the bits from this one on are how many requests more start in the event.
+pub const TELL_MORE: u32 = 8;
 
 /// Sends the event in this CPU's scratch slot with `captured` bytes. Returns whether the connection is
 /// announced now.
@@ -98,14 +101,14 @@ const TELL_CONN: u32 = 2;
 /// A global function: the verifier checks it once, whoever calls it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn spandrel_tell(captured: u64, what: u32) -> u32 {
+pub extern "C" fn spandrel_tell(captured: u64, what: u32) -> u32 {
     let Some(scratch) = scratch::held() else { return 0 };
     let ids = scratch.moved.ids;
     let announced = what & TELL_CONN == 0 || announce(scratch, Sock(scratch.sk), ids);
     let sent = emit::data(scratch, ids, captured);
     // What a process that may not be selected loses is nobody's loss.
     if !sent && what & TELL_REQUEST != 0 && filter::state(ids.tgid) != SELECT_PENDING {
-        emit::count(Counter::RequestsLost);
+        emit::add(Counter::RequestsLost, 1 + u64::from(what >> TELL_MORE));
     }
     u32::from(announced)
 }
@@ -125,6 +128,7 @@ pub extern "C" fn spandrel_announce(state: *mut State) -> u32 {
     scratch.data.role = state.role;
     scratch.seed = state.seed;
     scratch.transport = u64::from(state.transport);
+    scratch.protocol = u64::from(PROTOCOL_HTTP1);
     let ids = scratch.moved.ids;
     if announce(scratch, Sock(scratch.sk), ids) {
         state.announced = 1;
@@ -145,7 +149,8 @@ fn announce(scratch: &mut Scratch, sock: Sock, ids: Ids) -> bool {
     event.local_port = 0;
     event.peer_port = 0;
     event.ip_version = 0;
-    event.reserved = [0; 5];
+    event.protocol = scratch.protocol as u8;
+    event.reserved = [0; 4];
     event.local_addr = [0; 16];
     event.peer_addr = [0; 16];
     if event.transport == TRANSPORT_TCP {

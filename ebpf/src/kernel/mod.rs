@@ -2,6 +2,7 @@
 
 pub mod files;
 pub mod goroutine;
+pub mod preempt;
 pub mod sock;
 pub mod syscall;
 pub mod task;

@@ -277,6 +277,26 @@ impl<M: Memory> Tcp<M> {
         self.0.get(globals::tcp_snd_una())
     }
 
+    /// Sequence numbers of what arrived and was not received yet.
+    #[inline(always)]
+    pub fn unread(self) -> Option<u32> {
+        let next: u32 = self.0.get(globals::tcp_rcv_nxt())?;
+        Some(next.wrapping_sub(self.received_seq()?))
+    }
+
+    /// Bytes of a direction so far, those that the application sent or received. A SYN or FIN may count as one.
+    #[inline(always)]
+    pub fn total<const TX: bool>(self) -> Option<u64> {
+        if TX {
+            let acknowledged: u64 = self.0.get(globals::tcp_bytes_acked())?;
+            let open = self.sent_seq()?.wrapping_sub(self.acknowledged_seq()?);
+            Some(acknowledged + u64::from(open))
+        } else {
+            let arrived: u64 = self.0.get(globals::tcp_bytes_received())?;
+            Some(arrived.saturating_sub(u64::from(self.unread()?)))
+        }
+    }
+
     /// Bytes that the send buffer may take, the kernel's own overhead included.
     #[inline(always)]
     pub fn send_buffer(self) -> Option<u32> {

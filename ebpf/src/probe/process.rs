@@ -13,6 +13,7 @@ use crate::{
     emit, filter, globals,
     kernel::{
         files::Table,
+        preempt,
         task::{self, Task},
     },
     maps, read, scratch,
@@ -21,7 +22,7 @@ use crate::{
 /// A program was executed: `(task, old pid, struct linux_binprm)`.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
-    if !exec(ctx.arg(2)) {
+    if !preempt::without(|| exec(ctx.arg(2))) {
         warn!(
             &ctx,
             "process {} may be traced or left out wrongly: the table of processes is full",
@@ -34,14 +35,14 @@ pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
 /// A task was forked: `(parent, child)`.
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
-    fork(Task(ctx.arg(0)), Task(ctx.arg(1)));
+    preempt::without(|| fork(Task(ctx.arg(0)), Task(ctx.arg(1))));
     0
 }
 
 /// A task ends: `(task, ...)`.
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
-    exit(Task(ctx.arg(0)));
+    preempt::without(|| exit(Task(ctx.arg(0))));
     0
 }
 

@@ -10,10 +10,11 @@ use spandrel_common::{
 use crate::{
     call::Call,
     capture::{self, Bytes},
-    conn::{self, FRESH, HTTP, IGNORED, State},
+    conn::{self, FRESH, IGNORED, State},
     emit, filter,
     kernel::{
         files,
+        preempt::{self, Called},
         sock::{Sock, Tcp, Typed},
         syscall::{Shape, Syscall, Way},
         task::{self, Ids, Running, Thread},
@@ -33,22 +34,39 @@ const ERESTARTSYS: i32 = 512;
 /// Bytes left through a socket, or could not.
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
-    moved::<true>(ctx.arg(0), ctx.arg(1), 0);
+    preempt::without(|| moved::<true, false>(ctx.arg(0), ctx.arg(1), 0));
+    0
+}
+
+/// The same where the kernel left that out.
+#[btf_tracepoint(function = "sock_send_length")]
+pub fn sock_send_length_2(ctx: BtfTracePointContext) -> i32 {
+    preempt::without(|| moved::<true, true>(ctx.arg(0), ctx.arg(1), 0));
     0
 }
 
 /// Bytes were received from a socket, or could not be.
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
-    moved::<false>(ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    preempt::without(|| moved::<false, false>(ctx.arg(0), ctx.arg(1), ctx.arg(2)));
+    0
+}
+
+/// The same where the kernel left that out.
+#[btf_tracepoint(function = "sock_recv_length")]
+pub fn sock_recv_length_2(ctx: BtfTracePointContext) -> i32 {
+    preempt::without(|| moved::<false, true>(ctx.arg(0), ctx.arg(1), ctx.arg(2)));
     0
 }
 
 #[inline(always)]
-fn moved<const TX: bool>(sk: *const u8, result: i32, flags: i32) {
+fn moved<const TX: bool, const SECOND: bool>(sk: *const u8, result: i32, flags: i32) {
     let task = Running::task();
     let ids = task.ids();
     if !filter::selected(ids.tgid) || flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
+        return;
+    }
+    if !preempt::looks::<SECOND>(Called(sk as u64, u64::from(result as u32) << 1 | u64::from(TX))) {
         return;
     }
     if result <= 0 {
@@ -163,7 +181,7 @@ pub fn noticed(cause: Unseen) -> Call {
 #[inline(always)]
 fn ended<const TX: bool>(sk: *const u8, ids: Ids, result: i32) {
     let Some(state) = conn::on_socket(sk) else { return };
-    if state.phase != HTTP || state.announced == 0 {
+    if !state.is_followed() || state.announced == 0 {
         return;
     }
     state.batch = 0;

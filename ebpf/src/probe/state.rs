@@ -10,9 +10,10 @@ use spandrel_common::{
 use crate::{
     capture,
     causality::{piece, spandrel_answered, spandrel_called, upstream},
-    conn::{self, BODY, FRESH, HTTP, State},
+    conn::{self, BODY, FRESH, NO_ERRNO, State},
     emit, filter, globals, inject,
     kernel::{
+        preempt,
         sock::{Raw, Sock, Tcp},
         task,
     },
@@ -33,15 +34,18 @@ const TCP_CLOSING: i32 = 11;
 pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     let sk: *const u8 = ctx.arg(0);
     let new: i32 = ctx.arg(2);
-    if new == TCP_LISTEN {
-        listening(Sock(sk as u64));
-    } else if new == TCP_SYN_SENT {
-        connecting(sk);
-    } else if ends(Sock(sk as u64), ctx.arg(1), new)
-        && let Some(state) = conn::on_socket(sk)
-    {
-        changed(state, Sock(sk as u64), new);
-    }
+    preempt::without(|| {
+        if new == TCP_LISTEN {
+            listening(Sock(sk as u64));
+        } else if new == TCP_SYN_SENT {
+            released(conn::on_socket(sk), Sock(sk as u64));
+            connecting(sk);
+        } else if ends(Sock(sk as u64), ctx.arg(1), new)
+            && let Some(state) = conn::on_socket(sk)
+        {
+            changed(state, Sock(sk as u64), new);
+        }
+    });
     0
 }
 
@@ -50,16 +54,41 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
 pub fn inet_sock_set_state_map(ctx: BtfTracePointContext) -> i32 {
     let sk: *const u8 = ctx.arg(0);
     let new: i32 = ctx.arg(2);
-    if new == TCP_LISTEN {
-        listening(Sock(sk as u64));
-    } else if ends(Sock(sk as u64), ctx.arg(1), new)
-        && let Some(state) = conn::in_map(sk as u64)
-    {
-        changed(state, Sock(sk as u64), new);
-        if new == TCP_CLOSE {
+    preempt::without(|| {
+        if new == TCP_LISTEN {
+            listening(Sock(sk as u64));
+        } else if new == TCP_SYN_SENT {
+            released(conn::in_map(sk as u64), Sock(sk as u64));
+        } else if ends(Sock(sk as u64), ctx.arg(1), new)
+            && let Some(state) = conn::in_map(sk as u64)
+        {
+            changed(state, Sock(sk as u64), new);
+            if new == TCP_CLOSE && state.failed == 0 {
+                conn::forget(sk as u64);
+            }
+        }
+    });
+    0
+}
+
+/// Socket profile: the last program has released a connection's socket.
+#[btf_tracepoint(function = "tcp_destroy_sock")]
+pub fn tcp_destroy_sock(ctx: BtfTracePointContext) -> i32 {
+    let sk: *const u8 = ctx.arg(0);
+    preempt::without(|| released(conn::on_socket(sk), Sock(sk as u64)));
+    0
+}
+
+/// The same in the system call profile.
+#[btf_tracepoint(function = "tcp_destroy_sock")]
+pub fn tcp_destroy_sock_map(ctx: BtfTracePointContext) -> i32 {
+    let sk: *const u8 = ctx.arg(0);
+    preempt::without(|| {
+        if let Some(state) = conn::in_map(sk as u64) {
+            released(Some(state), Sock(sk as u64));
             conn::forget(sk as u64);
         }
-    }
+    });
     0
 }
 
@@ -78,45 +107,79 @@ fn ends(sock: Sock, old: i32, new: i32) -> bool {
 
 #[inline(always)]
 fn changed(state: &mut State, sock: Sock, new: i32) {
-    if state.phase == HTTP && state.announced != 0 {
+    // What happens after the program has closed it is not the program's.
+    let errno = if sock.is_held() { sock.error() } else { 0 };
+    if new != TCP_CLOSE {
+        ended(state, sock, CLOSE_LOCAL, 0);
+    } else if state.is_followed() && state.announced != 0 && is_moving(state, sock) {
+        state.failed = if errno == 0 || errno > u32::from(NO_ERRNO) { NO_ERRNO } else { errno as u8 };
+    } else {
+        over(state, sock, errno);
+    }
+}
+
+/// A connection that had failed, but not for its program, is over: its socket is released, or connected anew.
+#[inline(always)]
+fn released(state: Option<&mut State>, sock: Sock) {
+    let Some(state) = state.filter(|state| state.failed != 0) else { return };
+    let errno = if state.failed == NO_ERRNO { 0 } else { u32::from(state.failed) };
+    over(state, sock, errno);
+}
+
+/// Whether bytes may still be told of although the connection is no more: a program reads what came before a reset as if
+/// there had been none, and the hook of the call that was answered by the reset is still to run.
+#[inline(always)]
+fn is_moving(state: &State, sock: Sock) -> bool {
+    if !sock.is_held() {
+        return false;
+    }
+    let tcp = Tcp(Raw(sock.0));
+    // A FIN takes a number, too.
+    let unread = tcp.unread().is_some_and(|unread| unread > u32::from(sock.peer_finished()));
+    let unsaid = state.tx.seq_known != 0
+        && tcp.sent_seq().is_some_and(|seq| seq != state.tx.seq.wrapping_add(u32::from(state.added)));
+    unread || unsaid
+}
+
+/// One direction ended, or both.
+#[inline(always)]
+fn ended(state: &mut State, sock: Sock, reason: u8, errno: u32) {
+    if state.is_followed() && state.announced != 0 {
         take_unread(state, sock);
         take_unsaid(state, sock);
-        let (reason, errno) = if new == TCP_CLOSE {
-            match sock.error() {
-                0 => (CLOSE_GONE, 0),
-                errno => (CLOSE_ERROR, errno),
-            }
-        } else {
-            (CLOSE_LOCAL, 0)
-        };
         capture::closed(state, task::ids(), reason, errno);
     }
     spandrel_answered(state);
     if state.single != 0 {
         spandrel_called(state);
     }
-    if new == TCP_CLOSE {
-        // The socket may be connected anew: that is another connection.
-        state.phase = FRESH;
-        state.announced = 0;
-        state.turns = 0;
-        state.awaiting = 0;
-        state.pipelined = 0;
-        state.orphans = 0;
-        state.batch = 0;
-        if sock.error() != 0 {
-            inject::failed(state);
-        }
-        state.inject = 0;
-        state.added = 0;
-        if state.pieces != 0 {
-            piece::forget(state);
-        }
-        state.context.known = 0;
-        state.measuring = 0;
-        reset(&mut state.rx);
-        reset(&mut state.tx);
+}
+
+/// The connection is over. The socket may be connected anew: that is another one.
+#[inline(always)]
+fn over(state: &mut State, sock: Sock, errno: u32) {
+    ended(state, sock, if errno == 0 { CLOSE_GONE } else { CLOSE_ERROR }, errno);
+    state.phase = FRESH;
+    state.failed = 0;
+    state.announced = 0;
+    state.turns = 0;
+    state.awaiting = 0;
+    state.pipelined = 0;
+    state.ahead.pos = 0;
+    state.orphans = 0;
+    state.batch = 0;
+    if errno != 0 {
+        inject::failed(state);
     }
+    state.inject = 0;
+    state.added = 0;
+    if state.pieces != 0 {
+        piece::forget(state);
+    }
+    state.context.known = 0;
+    state.measuring = 0;
+    reset(&mut state.rx);
+    reset(&mut state.tx);
 }
 
 /// What `splice` took of a body is known by TCP's own numbers alone.

@@ -8,10 +8,11 @@ use super::socket::noticed;
 use crate::{
     call::{self, Call},
     capture::{self, Bytes},
-    conn::{self, FRESH, HTTP, IGNORED, State},
+    conn::{self, FRESH, IGNORED, State},
     filter,
     kernel::{
         files,
+        preempt::{self, Called},
         sock::{Raw, Sock, Tcp},
         syscall::{Shape, Syscall, Way},
         task::{Ids, Running},
@@ -30,22 +31,39 @@ const BATCH: u32 = 1024;
 /// A system call returned: `(registers, result)`.
 #[btf_tracepoint(function = "sys_exit")]
 pub fn sys_exit(ctx: BtfTracePointContext) -> i32 {
-    let syscall = Syscall::from_regs(ctx.arg(0));
-    // In a 32-bit call the numbers mean something else.
-    let task = Running::task();
-    if task.is_compat() {
-        if filter::selected(task.ids().tgid) {
-            noticed(Unseen::Compat);
-        }
-    } else if syscall.shape() != Shape::Other {
-        returned(&syscall, task.ids(), ctx.arg(1));
-    }
+    preempt::without(|| exit::<false>(ctx.arg(0), ctx.arg(1)));
+    0
+}
+
+/// The same where the kernel left that out.
+#[btf_tracepoint(function = "sys_exit")]
+pub fn sys_exit_2(ctx: BtfTracePointContext) -> i32 {
+    preempt::without(|| exit::<true>(ctx.arg(0), ctx.arg(1)));
     0
 }
 
 #[inline(always)]
-fn returned(syscall: &Syscall, ids: Ids, result: i64) {
+fn exit<const SECOND: bool>(regs: *const u64, result: i64) {
+    let syscall = Syscall::from_regs(regs);
+    // In a 32-bit call the numbers mean something else.
+    let task = Running::task();
+    if task.is_compat() {
+        if !SECOND && filter::selected(task.ids().tgid) {
+            noticed(Unseen::Compat);
+        }
+    } else if syscall.shape() != Shape::Other {
+        returned::<SECOND>(&syscall, task.ids(), result);
+    }
+}
+
+#[inline(always)]
+fn returned<const SECOND: bool>(syscall: &Syscall, ids: Ids, result: i64) {
     if !filter::selected(ids.tgid) || syscall.receive_flags() & MSG_SKIP != 0 {
+        return;
+    }
+    // Read is number 0.
+    let call = u64::from(syscall.nr + 1) | syscall.args[0] << 32;
+    if !preempt::looks::<SECOND>(Called(call, result as u64)) {
         return;
     }
     match syscall.shape() {
@@ -182,7 +200,7 @@ fn finished<const TX: bool>(fd: u32, result: i64, behind: u64, memory: Call) {
     let Some((sock, ino)) = files::socket(task, fd) else { return };
     if result <= 0 {
         if let Some(state) = conn::in_map(sock.0)
-            && state.phase == HTTP
+            && state.is_followed()
             && state.announced != 0
         {
             if result < 0 {

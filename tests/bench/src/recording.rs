@@ -141,7 +141,8 @@ impl Recording {
             local_port: 8080,
             peer_port: 20_000 + index as u16,
             ip_version: 4,
-            reserved: [0; 5],
+            protocol: spandrel_common::event::PROTOCOL_HTTP1,
+            reserved: [0; 4],
             local_addr,
             peer_addr,
         }

@@ -4,6 +4,7 @@
     /half              half a body, then closes         /reset     half a body, then resets the connection
     /die               half a body, then SIGKILL itself /silent    reads on and never answers
     /shut              closes without an answer         /hints     100, 103 and 103 before 200
+    /cut               a part of a head, then closes
     /until-close       no length: ends by closing       /lf        line ends without CR
     /fold              a folded field                   /long/N    a head of N bytes, in one-byte pieces where N < 300
     /two-lengths       conflicting lengths              /trailers  chunked, extensions, trailers, odd pieces
@@ -65,6 +66,10 @@ def serve(connection):
             os.kill(os.getpid(), signal.SIGKILL)
         if kind == "silent":
             connection.recv(1)
+            connection.close()
+            return
+        if kind == "cut":
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nX-Cut: in the mid")
             connection.close()
             return
         if kind == "shut":

@@ -443,3 +443,12 @@ pub(crate) fn new_network() -> io::Result<()> {
         done(libc::syscall(libc::SYS_ioctl, any.as_raw_fd(), flags, &raw const request)).map(drop)
     }
 }
+
+/// Lets the calling thread run before all ordinary ones (`SCHED_FIFO`, lowest priority).
+pub(crate) fn take_precedence() -> io::Result<()> {
+    // The kernel's `struct sched_param`. (The one of musl is another, and its function refuses.)
+    let priority: c_int = 1;
+    // SAFETY: the kernel reads the number, which is ours.
+    done(unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_FIFO, &raw const priority) })?;
+    Ok(())
+}

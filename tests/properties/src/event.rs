@@ -61,6 +61,7 @@ fn record(step: [u8; 6], payload: &[u8], time_ns: u64) -> Vec<u8> {
             local_port: 1,
             peer_port: 2,
             ip_version: 4,
+            protocol: (what >> 3) & 1,
             reserved: Default::default(),
             local_addr: Default::default(),
             peer_addr: Default::default(),

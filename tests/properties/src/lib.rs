@@ -9,6 +9,7 @@
 mod config;
 mod event;
 mod http1;
+mod http2;
 mod inject;
 mod queue;
 mod record;
@@ -18,6 +19,7 @@ mod w3c;
 pub use config::config;
 pub use event::event;
 pub use http1::http1;
+pub use http2::http2;
 pub use inject::inject;
 pub use queue::queue;
 pub use record::record;
@@ -30,6 +32,7 @@ pub type Property = fn(&[u8]);
 /// The properties by name; a folder of tests/corpus with that name has bytes to start from.
 pub const ALL: &[(&str, Property)] = &[
     ("http1", http1),
+    ("http2", http2),
     ("w3c", w3c),
     ("event", event),
     ("redact", redact),

@@ -2,7 +2,7 @@
 
 use spandrel::export::{
     client::Encoding,
-    store::record::{DONE, HEADER, STATE, scan, write},
+    store::record::{DONE, HEADER, STATE, scan, size, write},
 };
 
 /// Any bytes as a segment of a queue on disk or of dead letters, and as the messages in one.
@@ -22,13 +22,17 @@ fn read(segment: &[u8]) {
         };
         let start = record.offset as usize;
         assert!(start >= end, "records overlap");
-        end = start + HEADER + message.len();
+        end = start + size(message.len(), record.spans as usize) as usize;
+        assert_eq!(end as u64, record.end());
         let Some(found) = segment.get(start..end) else { panic!("a record beyond the end: {record:?}") };
         let Some(again) = write(record.encoding, record.spans, record.time_ms, message) else {
             panic!("what was read cannot be written: {record:?}")
         };
-        // The state is not under the checksum, and bytes without a meaning are.
-        let own = |at: &usize| *at != STATE as usize && *at != 7 && !(24..HEADER).contains(at);
+        // The state and the spans' bits are not under the checksum, and bytes without a meaning are.
+        let message_end = HEADER + message.len();
+        let own =
+            |at: &usize| *at != STATE as usize && *at != 7 && !(24..HEADER).contains(at) && *at < message_end;
+        assert!(record.spans == 0 || record.waiting() > 0);
         assert_eq!(record.done, found.get(STATE as usize) == Some(&DONE));
         assert_eq!(found.len(), again.len());
         for at in (0..found.len()).filter(own) {

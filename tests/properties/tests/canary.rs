@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use spandrel::{
     discover::resource::Resource,
-    exchange::{Addr, Connection, Exchange, Outcome, Role},
+    exchange::{Addr, Connection, Exchange, Outcome, Protocol, Role},
     export::{
         json,
         metrics::{Snapshot, Source, prometheus},
@@ -71,6 +71,7 @@ fn exchange(role: Role, head: &str) -> Exchange {
     Exchange {
         connection: Arc::new(Connection { id: 1, seed: [1, 2], role, local, peer, netns: 0 }),
         cause: spandrel_common::context::Cause::NONE,
+        protocol: Protocol::Http1,
         tgid: 7,
         tid: 8,
         pos: 0,
@@ -81,6 +82,7 @@ fn exchange(role: Role, head: &str) -> Exchange {
         request_body: 0,
         response: Some((302, Head::copy(response.as_bytes(), false))),
         response_body: 0,
+        trailers: None,
         outcome: Outcome::Complete,
         gap: false,
         sampled: None,

@@ -12,6 +12,7 @@ use std::{
 use rustix::process::Signal;
 
 use crate::{
+    http,
     lab::Lab,
     patience,
     process::{self, Output, Program},
@@ -201,7 +202,15 @@ impl Agent {
     /// Waits until the spans so far are what is asked for.
     #[track_caller]
     pub fn wait_for(&mut self, what: &str, ask: impl FnMut(&[Span]) -> bool) {
-        assert!(self.wait_in(patience(), ask), "no {what}:\n{:#?}\n{}", self.spans, self.stderr());
+        let came = self.wait_in(patience(), ask);
+        assert!(came, "no {what}:\n{:#?}\n{}\n{}", self.spans, self.stderr(), self.counted());
+    }
+
+    /// What it counted so far, but for what is 0.
+    fn counted(&self) -> String {
+        let metrics = http::get(self.address.port(), "/metrics");
+        let lines = metrics.lines().filter(|line| line.starts_with("spandrel_") && !line.ends_with(" 0"));
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     /// The same with another deadline, and without a failure: whether they came.

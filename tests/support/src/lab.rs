@@ -7,6 +7,8 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::told::tell_failures;
+
 /// A temporary folder, removed on drop. Its random name is in the command line of every program that has one of
 /// its files as argument, so that an agent can be told to look at these alone: `--cmd` [`Lab::pattern`].
 #[derive(Debug)]
@@ -23,6 +25,7 @@ impl Lab {
     #[track_caller]
     pub fn new() -> Self {
         use std::os::unix::fs::PermissionsExt as _;
+        tell_failures();
         let folder = tempfile::Builder::new().prefix("spandrel-").tempdir().expect("a temporary folder");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("a readable folder");
         Self(folder)

@@ -22,6 +22,7 @@ mod profile;
 pub mod report;
 mod skip;
 pub mod span;
+mod told;
 
 use std::{env, sync::LazyLock, time::Duration};
 
@@ -31,15 +32,17 @@ pub use self::{
     process::{Output, Program},
     profile::profiles,
     report::Report,
-    skip::{found, skipped},
+    skip::{found, skipped, slow_too},
     span::{Kind, Span, Value},
+    told::tell_failures,
 };
 
-/// How long anything may take: 30 s, or as many as `SPANDREL_TEST_PATIENCE` says, where a machine is emulated. Far
-/// more than it needs on two busy cores, so that only what hangs fails.
+/// How long anything may take: 120 s, or as many as `SPANDREL_TEST_PATIENCE` says, where a machine is emulated. Far
+/// more than it needs on two busy cores, and more than a disk needs that has all of a build's files to write first, so that
+/// only what hangs fails.
 pub fn patience() -> Duration {
     static SECONDS: LazyLock<u64> = LazyLock::new(|| {
-        env::var("SPANDREL_TEST_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(30)
+        env::var("SPANDREL_TEST_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(120)
     });
     Duration::from_secs(*SECONDS)
 }

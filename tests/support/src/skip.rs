@@ -24,6 +24,22 @@ macro_rules! skip {
     }};
 }
 
+/// Returns from the test unless slow ones were asked for: those that fetch and build for minutes, or repeat by another
+/// way what quick ones show.
+#[macro_export]
+macro_rules! slow {
+    () => {
+        if !$crate::slow_too() {
+            $crate::skip!("it is slow: `cargo xtask test --slow` runs it");
+        }
+    };
+}
+
+/// Whether slow tests were asked for: `cargo xtask test --slow` sets `SPANDREL_TEST_SLOW`.
+pub fn slow_too() -> bool {
+    env::var_os("SPANDREL_TEST_SLOW").is_some_and(|value| !value.is_empty())
+}
+
 /// Whether a program is there.
 pub fn found(program: &str) -> bool {
     if program.contains('/') {

@@ -16,8 +16,16 @@ use super::{
 const SPANS: u64 = 300 * 512;
 /// Spans a second while the backend is gone.
 const RATE: u64 = 50_000;
-/// Both ways, in the order in which a slice has them.
-const WAYS: [&str; 2] = ["ours", "sdk"];
+/// All ways, in the order in which a slice has them: who sends, with which compression, and a name for people. The SDK is
+/// built without any, as its own default is.
+const WAYS: [(&str, &str, &str); 4] = [
+    ("ours", "none", "ours"),
+    ("sdk", "none", "SDK"),
+    ("ours", "gzip", "ours, gzip"),
+    ("ours", "zstd", "ours, zstd"),
+];
+/// How requests are compressed, the default first.
+const COMPRESSIONS: [&str; 3] = ["none", "gzip", "zstd"];
 
 /// What the program prints of one way.
 #[derive(Debug, Deserialize)]
@@ -82,42 +90,42 @@ pub(super) fn beside_the_sdk(lab: &Lab, helpers: &Helpers) -> Result<Section> {
         "finished spans to a Collector over OTLP/HTTP, and the OpenTelemetry SDK beside it",
     );
     let collector = Collector::start(lab)?;
-    let send = |way: &str, url: &str| -> Result<Sent> {
-        let launch = Launch::new("export", &helpers.export).args([way, url, &SPANS.to_string()]);
+    let sink = lab.sink()?;
+    let send = |way: &str, packed: &str, url: &str| -> Result<Sent> {
+        let launch = Launch::new("export", &helpers.export).args([way, packed, url, &SPANS.to_string()]);
         let text = launch.on(lab.cores.server).output()?;
         serde_json::from_str(&text).with_context(|| format!("not understood: {text}"))
     };
-    let mut cpu: [Vec<f64>; 2] = Default::default();
-    let mut wall: [Vec<f64>; 2] = Default::default();
+    let mut cpu: [Vec<f64>; WAYS.len()] = Default::default();
+    let mut wall: [Vec<f64>; WAYS.len()] = Default::default();
     for _ in 0..lab.slices {
-        for ((way, cpu), wall) in WAYS.iter().zip(&mut cpu).zip(&mut wall) {
-            let sent = send(way, &collector.url)?;
+        for (((way, packed, _), cpu), wall) in WAYS.iter().zip(&mut cpu).zip(&mut wall) {
+            let sent = send(way, packed, &collector.url)?;
             cpu.push(sent.cpu_ns / sent.spans);
             wall.push(sent.spans / sent.wall_ns * 1e9);
         }
     }
-    let [ours, sdk] = &cpu;
+    let [ours, sdk, ..] = &cpu;
     section.goal(
         "CPU time a span, ours to the SDK's",
         Unit::Times,
         ours.iter().zip(sdk).map(|(ours, sdk)| ours / sdk),
         Goal::AtMost(1.0),
     );
-    for ((way, cpu), wall) in ["ours", "SDK"].iter().zip(&cpu).zip(&wall) {
-        section.row(&format!("spans a core, {way}"), Unit::PerSecond, cpu.iter().map(|ns| 1e9 / ns));
-        section.row(&format!("  CPU time a span, {way}"), Unit::Nanoseconds, cpu.iter().copied());
-        section.row(&format!("  spans by the clock, {way}"), Unit::PerSecond, wall.iter().copied());
+    for (((_, _, name), cpu), wall) in WAYS.iter().zip(&cpu).zip(&wall) {
+        section.row(&format!("spans a core, {name}"), Unit::PerSecond, cpu.iter().map(|ns| 1e9 / ns));
+        section.row(&format!("  CPU time a span, {name}"), Unit::Nanoseconds, cpu.iter().copied());
+        section.row(&format!("  spans by the clock, {name}"), Unit::PerSecond, wall.iter().copied());
     }
-    let sink = lab.sink()?;
-    for (way, name) in WAYS.iter().zip(["ours", "SDK"]) {
+    for (way, packed, name) in WAYS {
         let [_, before] = sink.received()?;
-        let sent = send(way, &format!("{}/v1/traces", sink.endpoint()))?;
+        let sent = send(way, packed, &format!("{}/v1/traces", sink.endpoint()))?;
         let [_, after] = sink.received()?;
         let bytes = after.saturating_sub(before) as f64;
         section.row(&format!("OTLP bytes a span, {name}"), Unit::Bytes, [bytes / sent.spans]);
     }
-    section
-        .note("both without compression, 512 spans a request, one service; the Collector has the other CPU");
+    section.note("512 spans a request, one service, without compression unless it is named");
+    section.note("the Collector has the other CPU");
     section.note("by the clock counts what the Collector and everybody else left of the CPUs");
     Ok(section)
 }
@@ -126,25 +134,36 @@ pub(super) fn beside_the_sdk(lab: &Lab, helpers: &Helpers) -> Result<Section> {
 pub(super) fn backend_gone(lab: &Lab, helpers: &Helpers) -> Result<Section> {
     let mut section = Section::new("gone", "memory of the export pipeline with the backend gone");
     let seconds = (lab.minutes * 60.0).ceil().max(1.0) as u64;
-    let launch =
-        Launch::new("export", &helpers.export).args(["gone", &RATE.to_string(), &seconds.to_string()]);
-    let text = launch.on(lab.cores.server).output()?;
-    let Gone { spans, wall_ns, held_spans, held_bytes, resident } =
-        serde_json::from_str(&text).with_context(|| format!("not understood: {text}"))?;
+    for packed in COMPRESSIONS {
+        let with = if packed == "none" { String::new() } else { format!(", {packed}") };
+        let (rate, time) = (RATE.to_string(), seconds.to_string());
+        let launch = Launch::new("export", &helpers.export).args(["gone", packed, &rate, &time]);
+        let text = launch.on(lab.cores.server).output()?;
+        let gone: Gone = serde_json::from_str(&text).with_context(|| format!("not understood: {text}"))?;
+        memory(&mut section, &with, &gone)?;
+    }
+    section.note("every span that went was counted; this is the pipeline without capture");
+    Ok(section)
+}
+
+/// What it came to with one compression.
+fn memory(section: &mut Section, with: &str, gone: &Gone) -> Result<()> {
+    let Gone { spans, wall_ns, held_spans, held_bytes, resident } = gone;
     let Some(first) = resident.first().copied() else { bail!("it looked at its memory not once") };
     // The queue is full within seconds: a leak shows between the middle and the end.
     let (middle, last) = (resident.get(resident.len() / 2), resident.last());
     let megabytes = |bytes: f64| bytes / 1e6;
     let peak = resident.iter().copied().fold(first, f64::max);
-    section.goal("resident memory, peak", Unit::Megabytes, [megabytes(peak)], Goal::AtMost(60.0));
-    section.row("resident memory, at the end", Unit::Megabytes, last.map(|bytes| megabytes(*bytes)));
+    let named = |what: &str| format!("{what}{with}");
+    section.goal(&named("resident memory, peak"), Unit::Megabytes, [megabytes(peak)], Goal::AtMost(60.0));
+    let end = last.map(|bytes| megabytes(*bytes));
+    section.row(&named("resident memory, at the end"), Unit::Megabytes, end);
     let growth = middle.zip(last).map(|(middle, last)| megabytes(last - middle));
-    section.goal("growth in the second half", Unit::Megabytes, growth, Goal::AtMost(1.0));
-    section.row("resident memory before the first span", Unit::Megabytes, [megabytes(first)]);
-    section.row("held at the end", Unit::Megabytes, [megabytes(held_bytes)]);
-    section.row("spans held at the end", Unit::Count, [held_spans]);
-    section.row("spans", Unit::PerSecond, [spans / wall_ns * 1e9]);
-    section.row("for", Unit::Seconds, [wall_ns / 1e9]);
-    section.note("every span that went was counted; this is the pipeline without capture");
-    Ok(section)
+    section.goal(&named("growth in the second half"), Unit::Megabytes, growth, Goal::AtMost(1.0));
+    section.row(&named("resident memory before the first span"), Unit::Megabytes, [megabytes(first)]);
+    section.row(&named("held at the end"), Unit::Megabytes, [megabytes(*held_bytes)]);
+    section.row(&named("spans held at the end"), Unit::Count, [*held_spans]);
+    section.row(&named("spans"), Unit::PerSecond, [spans / wall_ns * 1e9]);
+    section.row(&named("for"), Unit::Seconds, [wall_ns / 1e9]);
+    Ok(())
 }

@@ -20,9 +20,9 @@ use super::{
 use crate::run::command;
 
 /// How long the kernel may take to check and attach the agent's programs.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(120);
 /// How long the agent may take to show what it has. It gives up by itself before.
-const STOP: Duration = Duration::from_secs(20);
+const STOP: Duration = Duration::from_secs(60);
 
 /// An agent that is attached.
 #[derive(Debug)]

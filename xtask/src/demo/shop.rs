@@ -17,7 +17,7 @@ use super::cleaner::{Cleaner, within};
 use crate::run::{command, exists, find, root, target_dir};
 
 /// How long a program may take until it listens. The JVM compiles first, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Lines of a failed program's messages that are shown.
 const LAST_WORDS: usize = 10;
 

@@ -17,16 +17,19 @@ pub(crate) struct Count {
     /// What they skipped.
     skips: Vec<String>,
     failures: Vec<String>,
+    /// What failed in company and passed alone.
+    unsteady: Vec<String>,
 }
 
 impl Count {
     pub(crate) fn add(&mut self, other: Self) {
-        let Self { passed, failed, skipped, skips, failures } = other;
+        let Self { passed, failed, skipped, skips, failures, unsteady } = other;
         self.passed += passed;
         self.failed += failed;
         self.skipped += skipped;
         self.skips.extend(skips);
         self.failures.extend(failures);
+        self.unsteady.extend(unsteady);
     }
 
     /// What was skipped, and why.
@@ -44,6 +47,15 @@ impl Count {
         self.failures.push(what);
     }
 
+    /// A test that failed has passed when it ran alone.
+    pub(crate) fn steadied(&mut self, name: &str) {
+        if let Some(at) = self.failures.iter().position(|failed| failed == name) {
+            self.unsteady.push(self.failures.remove(at));
+            self.failed -= 1;
+            self.passed += 1;
+        }
+    }
+
     pub(crate) fn skip(&mut self, what: String) {
         self.skipped += 1;
         self.skips.push(what);
@@ -56,6 +68,9 @@ impl fmt::Display for Count {
         writeln!(f)?;
         for what in &self.skips {
             writeln!(f, "skipped: {what}")?;
+        }
+        for what in &self.unsteady {
+            writeln!(f, "unsteady: {what}: failed, see above, and passed when it ran alone")?;
         }
         for what in &self.failures {
             writeln!(f, "FAILED: {what}")?;
@@ -169,6 +184,18 @@ mod tests {
             ),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_passes_alone_is_told() {
+        let mut count = Count::default();
+        count.fail("a".into());
+        count.fail("b".into());
+        count.steadied("a");
+        count.steadied("c");
+        let text = count.to_string();
+        assert!(text.contains("unsteady: a: ") && text.contains("FAILED: b\n"), "{text}");
+        assert!(text.ends_with("1 passed, 1 failed, 0 skipped\n"), "{text}");
     }
 
     #[test]

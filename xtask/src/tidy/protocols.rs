@@ -32,7 +32,7 @@ fn protocol(source: &Source) -> Option<&str> {
     let module = module.split('/').next()?.trim_end_matches(".rs");
     let shipped = source.shipped();
     let parses =
-        shipped.lines().any(|line| line.trim_start().starts_with("impl") && line.contains(" Parser for "));
+        shipped.lines().any(|line| line.trim_start().starts_with("impl") && line.contains("Parser for "));
     (parses && module != "mod").then_some(module)
 }
 
@@ -46,6 +46,10 @@ mod tests {
         let parser = "impl Parser for Http1 {}";
         assert_eq!(protocol(&source("agent/src/protocol/http1.rs", parser)), Some("http1"));
         assert_eq!(protocol(&source("agent/src/protocol/kafka/mod.rs", parser)), Some("kafka"));
+        assert_eq!(
+            protocol(&source("agent/src/protocol/http2.rs", "impl StreamParser for Http2 {}")),
+            Some("http2")
+        );
         assert_eq!(protocol(&source("agent/src/protocol/message.rs", "struct Message;")), None);
     }
 

@@ -1,4 +1,4 @@
-//! What the agent adds to the file, where metrics go, and how it all is shown.
+//! What the agent adds to the file, where metrics go, how it all is shown, and how mistakes in it are told.
 
 use super::*;
 
@@ -58,6 +58,44 @@ fn what_is_this_agent_s_own() {
     assert_eq!(good("", &own).listen, Some("127.0.0.1:1234".parse().unwrap()));
 }
 
+/// What a template leaves empty is not taken as what is not said, where that would show more than was meant.
+#[test]
+fn nothing_is_selected_or_allowed_by_an_empty_value() {
+    let read = |text: &str| {
+        let text = format!("file_format: \"1.1\"\ndistribution: {{spandrel: {{{text}}}}}\n");
+        from_file(&text, "", &[])
+    };
+    for bad in [
+        "select: {exe: []}",
+        "select: {exe: , port: []}",
+        "select: {}",
+        "select: ",
+        "redaction: {allowed_query: }",
+        "redaction: {allowed_attributes: }",
+    ] {
+        let mistakes = read(bad).err().unwrap_or_else(|| panic!("{bad} is accepted"));
+        assert_eq!(mistakes.0.len(), 1, "{bad}: {mistakes}");
+        assert!(mistakes.to_string().contains(".yaml:2 (distribution.spandrel."), "{mistakes}");
+    }
+    for good in ["select: {exe: [], port: [80]}", "redaction: {allowed_query: []}", "redaction: {names: }"] {
+        assert!(read(good).is_ok(), "{good}");
+    }
+}
+
+/// Metrics that are sent without a pause would take a core.
+#[test]
+fn there_is_a_pause_between_metrics() {
+    let file = |interval: &str| OURS.replace("interval: 5000", &format!("interval: {interval}"));
+    let variables = |interval| [("OTEL_METRICS_EXPORTER", "otlp"), ("OTEL_METRIC_EXPORT_INTERVAL", interval)];
+    for bad_one in ["0", "99"] {
+        assert_eq!(from_file(&file(bad_one), "", &[]).unwrap_err().0.len(), 1, "{bad_one}");
+        assert_eq!(bad("", &variables(bad_one)).0.len(), 1, "{bad_one}");
+    }
+    let interval = Some(Duration::from_millis(100));
+    assert_eq!(from_file(&file("100"), "", &[]).unwrap().measures.interval, interval);
+    assert_eq!(good("", &variables("100")).measures.interval, interval);
+}
+
 #[test]
 fn shown_is_where_each_value_comes_from_and_no_secret() {
     let config = from_file(OURS, "--port 80 --console json", &[]).unwrap();
@@ -90,4 +128,49 @@ fn listening_beyond_loopback_is_said() {
     assert!(good("--listen 0.0.0.0:9464", &[]).notes[0].contains("others can reach"));
     assert!(good("--listen 9464", &[]).notes.is_empty());
     assert!(good("--listen [::1]:9464", &[]).notes.is_empty());
+}
+
+/// A pipe that nobody writes to would be waited for, for ever.
+#[test]
+fn a_file_is_a_file() {
+    let folder = crate::export::testing::Folder::new("config");
+    let pipe = folder.pipe("pipe").display().to_string();
+    for path in [pipe.as_str(), "/dev/zero", "/tmp"] {
+        let mistakes = bad(&format!("--config {path}"), &[]);
+        assert_eq!((mistakes.code(), mistakes.0.len()), (exit::NOINPUT, 1), "{mistakes}");
+        assert!(mistakes.to_string().contains("regular file"), "{mistakes}");
+    }
+}
+
+/// A variable that several values come from is told once.
+#[test]
+fn one_mistake_is_told_once() {
+    let mistakes = bad("", &[("OTEL_ATTRIBUTE_COUNT_LIMIT", "many")]);
+    assert_eq!(mistakes.0.len(), 1, "{mistakes}");
+}
+
+#[test]
+fn rules_say_what_their_patterns_cannot() {
+    let rule = |rule: &str| {
+        let text =
+            format!("file_format: \"1.1\"\ndistribution: {{spandrel: {{sampling: {{rules: [{rule}]}}}}}}\n");
+        from_file(&text, "", &[])
+    };
+    let long = format!("{{path: \"{}\"}}", "a".repeat(300));
+    for bad in ["{path: \"/{a,b}*\"}", "{path: \"/[xy]*\"}", "{service: 'a\\*'}", "{method: get}", &long] {
+        assert_eq!(rule(bad).unwrap_err().0.len(), 1, "{bad}");
+    }
+    for good in ["{path: \"/a?b*\"}", "{method: GET}", "{method: purge}"] {
+        assert!(rule(good).is_ok(), "{good}");
+    }
+}
+
+#[test]
+fn what_variables_hold_is_in_no_mistake() {
+    let text = "file_format: \"1.1\"\ntracer_provider: {processors: [{batch: {schedule_delay: \"${TOKEN}\", \
+                exporter: {otlp_http: {endpoint: \"${TOKEN}\", compression: \"${TOKEN}\"}}}}]}\n\
+                distribution: {spandrel: {listen: \"${TOKEN}\", profile: \"x${TOKEN}\"}}\n";
+    let mistakes = from_file(text, "", &[("TOKEN", "can\"ary\t99")]).unwrap_err().to_string();
+    assert!(!mistakes.contains("ary") && mistakes.contains("${TOKEN}"), "{mistakes}");
+    assert!(mistakes.contains(".yaml:3 (distribution.spandrel.listen)"), "{mistakes}");
 }

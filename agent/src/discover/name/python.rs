@@ -11,6 +11,7 @@ pub(super) fn guess(facts: &Facts, args: &[String]) -> Option<String> {
     while let Some(arg) = args.next() {
         let rest = args.as_slice();
         match arg.as_str() {
+            "-c" if facts.is_python_worker() => return starter(facts).or_else(|| working_folder(facts)),
             "-c" | "-" => return working_folder(facts),
             "-m" => return module(rest.first()?, facts, rest.get(1..).unwrap_or_default()),
             option if WITH_VALUE.contains(&option) => drop(args.next()),
@@ -27,6 +28,13 @@ pub(super) fn guess(facts: &Facts, args: &[String]) -> Option<String> {
         }
     }
     None
+}
+
+/// By the arguments of the process that started it as a worker. (Those of a server may begin with the server.)
+fn starter(facts: &Facts) -> Option<String> {
+    let (name, rest) = facts.parent.split_first()?;
+    let parent = Facts { args: facts.parent.clone(), parent: Vec::new(), ..facts.clone() };
+    server(base_name(name), &parent, rest).or_else(|| guess(&parent, rest))
 }
 
 /// `-m MODULE`.

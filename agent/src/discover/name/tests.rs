@@ -68,6 +68,31 @@ fn python() {
 }
 
 #[test]
+fn workers_of_multiprocessing() {
+    let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let worker =
+        "python3 -c from_multiprocessing.spawn_import_spawn_main;_spawn_main() --multiprocessing-fork";
+    let args: Vec<_> = words(worker).iter().map(|word| word.replace('_', " ")).collect();
+    for (parent, cwd, expected) in [
+        ("/usr/bin/python3 /usr/local/bin/uvicorn shop.main:app --workers 2", "/", "shop"),
+        ("uvicorn shop.main:app --workers 2", "/", "shop"),
+        ("/usr/bin/python3 -m hypercorn -w 2 app:asgi", "/srv/cart", "cart"),
+        ("python3 /srv/shop/batch.py", "/", "batch"),
+        ("python3 -c from multiprocessing.spawn", "/srv/shop", "shop"),
+        ("python3", "/", "unknown_service:python3.11"),
+    ] {
+        let facts = Facts {
+            exe: "/usr/bin/python3.11".to_owned(),
+            args: args.clone(),
+            parent: words(parent),
+            cwd: cwd.to_owned(),
+            ..Facts::default()
+        };
+        assert_eq!(service_name(&facts, &files()), expected, "{parent} in {cwd}");
+    }
+}
+
+#[test]
 fn titles() {
     for (exe, title, expected) in [
         ("/usr/sbin/nginx", "nginx: worker process", "nginx"),

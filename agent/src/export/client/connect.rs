@@ -50,8 +50,39 @@ pub enum Error {
     #[error("{0:?} cannot be the name of a server ({1}); write a host name or an address")]
     ServerName(String, String),
     /// Certificate, key and versions do not fit together.
-    #[error("the TLS configuration does not hold together: {0}")]
+    #[error("the TLS configuration does not hold together: {0}; take a key and a certificate of one pair")]
     Tls(#[from] rustls::Error),
+}
+
+impl Error {
+    /// What is wrong, and what to do.
+    pub fn in_two(&self) -> (String, String) {
+        let text = self.to_string();
+        text.rsplit_once("; ").map_or((text.clone(), String::new()), |(what, how)| (what.into(), how.into()))
+    }
+}
+
+/// All that is wrong with what [`client`] is made of.
+pub(super) fn mistakes(https: bool, tls: &Tls) -> Vec<Error> {
+    let mut errors = Vec::new();
+    if https {
+        // Each part by itself first, so that one does not hide another.
+        errors.extend(tls.certificate.as_deref().and_then(|path| roots(path).err()));
+        if let Some((chain, key)) = &tls.client {
+            errors.extend(certificates(chain).err());
+            errors.extend(private_key(key).err());
+        }
+        if errors.is_empty() {
+            errors.extend(tls_config(tls).err());
+        }
+    }
+    errors.extend(tls.server_name.as_deref().and_then(|name| server_name(name).err()));
+    errors
+}
+
+fn server_name(name: &str) -> Result<ServerName<'static>, Error> {
+    ServerName::try_from(name.to_owned())
+        .map_err(|error| Error::ServerName(name.to_owned(), error.to_string()))
 }
 
 /// A client for an endpoint.
@@ -79,11 +110,7 @@ pub(super) fn client(
     let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
     let connector = match &tls.server_name {
         None => connector,
-        Some(name) => {
-            let name = ServerName::try_from(name.clone())
-                .map_err(|error| Error::ServerName(name.clone(), error.to_string()))?;
-            connector.with_server_name_resolver(FixedServerNameResolver::new(name))
-        }
+        Some(name) => connector.with_server_name_resolver(FixedServerNameResolver::new(server_name(name)?)),
     };
     let connector = match protocol {
         Protocol::Grpc => connector.enable_http2().wrap_connector(tcp),
@@ -110,25 +137,26 @@ fn no_tls() -> Result<ClientConfig, Error> {
 
 fn tls_config(tls: &Tls) -> Result<ClientConfig, Error> {
     let verified = match &tls.certificate {
-        Some(path) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(path)? {
-                roots.add(certificate)?;
-            }
-            builder()?.with_root_certificates(roots)
-        }
+        Some(path) => builder()?.with_root_certificates(roots(path)?),
         None => builder()?.with_native_roots().map_err(|error| Error::Roots(error.to_string()))?,
     };
     match &tls.client {
         None => Ok(verified.with_no_client_auth()),
-        Some((chain, key)) => {
-            let file_key = |reason| file_error(key, reason);
-            let file = open(key).map_err(|error| file_key(error.to_string()))?;
-            let key = PrivateKeyDer::from_pem_reader(BufReader::new(file));
-            let key = key.map_err(|error| file_key(error.to_string()))?;
-            Ok(verified.with_client_auth_cert(certificates(chain)?, key)?)
-        }
+        Some((chain, key)) => Ok(verified.with_client_auth_cert(certificates(chain)?, private_key(key)?)?),
     }
+}
+
+fn roots(path: &Path) -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|error| file_error(path, error.to_string()))?;
+    }
+    Ok(roots)
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+    let file = open(path).map_err(|error| file_error(path, error.to_string()))?;
+    PrivateKeyDer::from_pem_reader(BufReader::new(file)).map_err(|error| file_error(path, error.to_string()))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {

@@ -12,6 +12,7 @@ mod tls_tests;
 use std::{
     error::Error as StdError,
     io,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError},
     time::{Duration, SystemTime},
 };
@@ -26,7 +27,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 
 #[cfg(test)]
 pub(crate) use self::payload::count;
-pub(crate) use self::payload::halves;
+pub(crate) use self::payload::{halves, keep, left};
 pub use self::{
     connect::Error,
     payload::{Encoding, Payload},
@@ -34,7 +35,7 @@ pub use self::{
 };
 use super::{
     VERSION,
-    config::{Compression, Otlp, Protocol},
+    config::{Compression, Otlp, Protocol, Tls},
     counters::Code,
 };
 
@@ -135,7 +136,7 @@ impl Client {
             },
             Err(verdict) => verdict,
         };
-        (verdict.without(&live.headers), live.generation)
+        (verdict.without(&live.headers, self.config.endpoint.query()), live.generation)
     }
 
     /// Whether its credentials come from files, and so can get better.
@@ -289,6 +290,14 @@ impl Live {
         }
         Ok(Self { http, headers, generation })
     }
+}
+
+/// All that is wrong with the files and names of a connection. Whoever starts it would hear of them one by one.
+pub fn mistakes(https: bool, tls: &Tls, headers: Option<&Path>, token: Option<&Path>) -> Vec<Error> {
+    let mut errors = connect::mistakes(https, tls);
+    errors.extend(headers.and_then(|path| reload::headers_of(path).err()));
+    errors.extend(token.and_then(|path| reload::token_of(path).err()));
+    errors
 }
 
 /// An error and its causes in one line, each said once.

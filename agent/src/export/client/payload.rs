@@ -10,7 +10,10 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message as _;
 
-use crate::export::config::{Compression, Protocol};
+use crate::export::{
+    config::{Compression, Protocol},
+    store::settled::Settled,
+};
 
 /// Speed before size: level 1 already leaves a tenth of spans' bytes, at a fifth of the default level's time.
 const GZIP_LEVEL: Level = Level::new(1);
@@ -92,7 +95,7 @@ impl Payload {
     pub(crate) fn new(message: Vec<u8>, encoding: Encoding, protocol: Option<Protocol>) -> io::Result<Self> {
         let size = message.len();
         if protocol != Some(Protocol::Grpc) && matches!(encoding, Encoding::Protobuf | Encoding::Json) {
-            return Ok(Self { bytes: message.into(), prefix: 0, encoding, message: size });
+            return Ok(Self { bytes: exact(message), prefix: 0, encoding, message: size });
         }
         let room = if encoding == Encoding::Protobuf { size } else { size / 4 };
         let mut out = Vec::with_capacity(room + GRPC_PREFIX);
@@ -107,7 +110,7 @@ impl Payload {
                 field.copy_from_slice(&frame);
             }
         }
-        Ok(Self { bytes: out.into(), prefix, encoding, message: size })
+        Ok(Self { bytes: exact(out), prefix, encoding, message: size })
     }
 
     /// What goes over the wire.
@@ -146,13 +149,21 @@ impl Payload {
     }
 }
 
+/// The bytes without the room behind them. A payload may wait long in a queue, which counts its length alone: room
+/// that is made by a guess, before it is known how well a message compresses, would be memory that nobody counts.
+fn exact(mut bytes: Vec<u8>) -> Bytes {
+    bytes.shrink_to_fit();
+    bytes.into()
+}
+
 /// Cuts an `ExportTraceServiceRequest` in two: the first half of its spans, and the others, each under their own
 /// resource and scope. None if there are not two spans in it, or it cannot be read.
 pub(crate) fn halves(message: &[u8]) -> Option<[(Vec<u8>, usize); 2]> {
     let request = ExportTraceServiceRequest::decode(message).ok()?;
     let scopes = request.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
     let count: usize = scopes.map(|scope| scope.spans.len()).sum();
-    if count < 2 {
+    let first_part = count / 2;
+    if first_part == 0 {
         return None;
     }
     let mut at = 0;
@@ -163,7 +174,7 @@ pub(crate) fn halves(message: &[u8]) -> Option<[(Vec<u8>, usize); 2]> {
             let mut part = [ResourceSpans { scope_spans: Vec::new(), ..resource.clone() }, resource];
             let [first, second] = &mut part;
             for scope in std::mem::take(&mut second.scope_spans) {
-                let here = (count / 2).saturating_sub(at).min(scope.spans.len());
+                let here = first_part.saturating_sub(at).min(scope.spans.len());
                 at += scope.spans.len();
                 let mut left: Vec<Span> = scope.spans;
                 let right = left.split_off(here);
@@ -183,7 +194,27 @@ pub(crate) fn halves(message: &[u8]) -> Option<[(Vec<u8>, usize); 2]> {
         let resource_spans = parts.into_iter().filter(|resource| !resource.scope_spans.is_empty()).collect();
         ExportTraceServiceRequest { resource_spans }.encode_to_vec()
     };
-    Some([(encode(first), count / 2), (encode(second), count - count / 2)])
+    Some([(encode(first), first_part), (encode(second), count - first_part)])
+}
+
+/// An `ExportTraceServiceRequest` without the spans that need nothing any more. None if there are no others, or it
+/// cannot be read.
+pub(crate) fn left(message: &[u8], settled: &Settled) -> Option<Vec<u8>> {
+    let mut request = ExportTraceServiceRequest::decode(message).ok()?;
+    keep(&mut request.resource_spans, settled).then(|| request.encode_to_vec())
+}
+
+/// Takes the spans away that need nothing any more. False if there are no others.
+pub(crate) fn keep(resources: &mut Vec<ResourceSpans>, settled: &Settled) -> bool {
+    let mut number = 0..;
+    for resource in &mut *resources {
+        for scope in &mut resource.scope_spans {
+            scope.spans.retain(|_| number.next().is_some_and(|number| !settled.has(number)));
+        }
+        resource.scope_spans.retain(|scope| !scope.spans.is_empty());
+    }
+    resources.retain(|resource| !resource.scope_spans.is_empty());
+    !resources.is_empty()
 }
 
 /// How many spans an `ExportTraceServiceRequest` has; none if it cannot be read.
@@ -200,6 +231,18 @@ mod tests {
 
     use super::*;
     use crate::export::{otlp, testing};
+
+    /// The spans, each with what it is under.
+    fn flat(request: ExportTraceServiceRequest) -> Vec<String> {
+        let mut all = Vec::new();
+        for resource in request.resource_spans {
+            for scope in resource.scope_spans {
+                let over = (&resource.resource, &resource.schema_url, &scope.scope, &scope.schema_url);
+                all.extend(scope.spans.iter().map(|span| format!("{over:?} {span:?}")));
+            }
+        }
+        all
+    }
 
     const ALL: [Encoding; 3] = [Encoding::Protobuf, Encoding::Gzip, Encoding::Zstd];
 
@@ -220,11 +263,41 @@ mod tests {
         assert!(Encoding::Zstd.unpack(b"no zstd").is_err());
     }
 
+    /// What waits in a queue takes what is counted for it.
+    #[test]
+    fn a_payload_takes_no_more_memory_than_its_length() {
+        let message = otlp::encode(&testing::spans(50));
+        for (encoding, protocol) in [
+            (Encoding::Protobuf, Some(Protocol::Grpc)),
+            (Encoding::Protobuf, Some(Protocol::HttpProtobuf)),
+            (Encoding::Gzip, Some(Protocol::Grpc)),
+            (Encoding::Gzip, Some(Protocol::HttpProtobuf)),
+            (Encoding::Zstd, Some(Protocol::HttpProtobuf)),
+            (Encoding::Zstd, None),
+            (Encoding::Json, None),
+        ] {
+            // As one that grew while it was written.
+            let mut grown = Vec::with_capacity(2 * message.len());
+            grown.extend_from_slice(&message);
+            let payload = Payload::new(grown, encoding, protocol).unwrap();
+            let len = payload.len();
+            let held = payload.bytes.try_into_mut().unwrap().capacity();
+            assert_eq!(held, len, "{encoding:?} {protocol:?}");
+        }
+    }
+
     #[test]
     fn one_span_is_not_cut() {
         assert!(halves(&otlp::encode(&testing::spans(1))).is_none());
         assert!(halves(b"").is_none());
         assert!(halves(b"\xff\xff").is_none());
+        let two = otlp::encode(&testing::spans(2));
+        let mut settled = Settled::none(2);
+        for rest in [Some(2), Some(1), None] {
+            assert_eq!(left(&two, &settled).and_then(|rest| count(&rest)), rest);
+            settled.settle([2 - rest.unwrap_or(0)]);
+        }
+        assert!(left(b"\xff\xff", &Settled::none(2)).is_none());
         assert_eq!(count(b"\xff\xff"), None);
     }
 
@@ -240,17 +313,8 @@ mod tests {
                     prop_assert_eq!((count(&first), count(&second)), (Some(n), Some(m)));
                     prop_assert_eq!(n + m, spans.len());
                     prop_assert!(n > 0 && m > 0);
-                    let flat = |requests: &[ExportTraceServiceRequest]| {
-                        let resources = requests.iter().flat_map(|r| &r.resource_spans);
-                        resources.flat_map(|r| r.scope_spans.iter().map(move |s| (r, s)))
-                            .flat_map(|(r, s)| s.spans.iter().map(move |span| {
-                                (r.resource.clone(), r.schema_url.clone(), s.scope.clone(), span.clone())
-                            }))
-                            .map(|whole| format!("{whole:?}"))
-                            .collect::<Vec<_>>()
-                    };
                     let parts = [first, second].map(|part| ExportTraceServiceRequest::decode(&*part).unwrap());
-                    prop_assert_eq!(flat(&parts), flat(&[request]));
+                    prop_assert_eq!(parts.into_iter().flat_map(flat).collect::<Vec<_>>(), flat(request));
                 }
             }
         }

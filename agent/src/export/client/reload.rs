@@ -92,30 +92,41 @@ pub(super) struct Changed(Vec<Option<Stamp>>);
 
 /// The headers of a configuration's files, marked as secret.
 pub(super) fn headers(config: &Otlp) -> Result<HeaderMap, Error> {
-    let mut headers = HeaderMap::new();
-    if let Some(path) = &config.headers_file {
-        for (number, line) in read(path)?.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let pair = line.split_once(':').and_then(|(name, value)| {
-                Some((HeaderName::try_from(name.trim()).ok()?, secret(value.trim())?))
-            });
-            // The line may hold a secret: only its number is said.
-            let wrong = || unusable(path, format!("line {} is not `Name: value`", number + 1));
-            let (name, value) = pair.ok_or_else(wrong)?;
-            headers.append(name, value);
-        }
-    }
+    let mut headers = match &config.headers_file {
+        None => HeaderMap::new(),
+        Some(path) => headers_of(path)?,
+    };
     if let Some(path) = &config.token_file {
-        let token = read(path)?;
-        let token = token.trim();
-        let value = (!token.is_empty()).then(|| secret(&format!("Bearer {token}"))).flatten();
-        let wrong = || unusable(path, "it does not hold one token".to_owned());
-        headers.insert(AUTHORIZATION, value.ok_or_else(wrong)?);
+        headers.insert(AUTHORIZATION, token_of(path)?);
     }
     Ok(headers)
+}
+
+/// The headers of a file.
+pub(super) fn headers_of(path: &Path) -> Result<HeaderMap, Error> {
+    let mut headers = HeaderMap::new();
+    for (number, line) in read(path)?.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let pair = line
+            .split_once(':')
+            .and_then(|(name, value)| Some((HeaderName::try_from(name.trim()).ok()?, secret(value.trim())?)));
+        // The line may hold a secret: only its number is said.
+        let wrong = || unusable(path, format!("line {} is not `Name: value`", number + 1));
+        let (name, value) = pair.ok_or_else(wrong)?;
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+/// What a file with a token makes of the `Authorization` header.
+pub(super) fn token_of(path: &Path) -> Result<HeaderValue, Error> {
+    let token = read(path)?;
+    let token = token.trim();
+    let value = (!token.is_empty()).then(|| secret(&format!("Bearer {token}"))).flatten();
+    value.ok_or_else(|| unusable(path, "it does not hold one token".to_owned()))
 }
 
 fn secret(value: &str) -> Option<HeaderValue> {

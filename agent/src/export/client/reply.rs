@@ -19,6 +19,8 @@ use crate::export::{
 
 /// What is kept of a backend's words for the log.
 const MAX_MESSAGE: usize = 300;
+/// What is kept of them until the secrets in them are taken out: a part of one would not be found.
+const MAX_READ: usize = 8192;
 
 /// A part of a header's value that is shorter keeps no secret; replacing it would only make words unreadable.
 const SHORTEST_SECRET: usize = 4;
@@ -50,8 +52,9 @@ impl Verdict {
         }
     }
 
-    /// The same without the secrets of a request: some backends repeat a token that they do not accept.
-    pub(super) fn without(mut self, headers: &HeaderMap) -> Self {
+    /// The same without the secrets of a request: some backends repeat a token that they do not accept, or the URL
+    /// that they were asked for, whose `query` may hold a key.
+    pub(super) fn without(mut self, headers: &HeaderMap, query: Option<&str>) -> Self {
         let message = match &mut self {
             Self::Accepted { message, .. } => message,
             Self::Retry { failure, .. }
@@ -61,10 +64,18 @@ impl Verdict {
         };
         let secrets = headers.values().filter(|value| value.is_sensitive());
         let words = secrets.filter_map(|value| value.to_str().ok()).flat_map(str::split_whitespace);
+        let values =
+            query.unwrap_or_default().split('&').map(|pair| pair.split_once('=').map_or(pair, |(_, v)| v));
+        let decoded: Vec<_> = values.clone().map(percent_decode).collect();
+        let words = words.chain(values).chain(decoded.iter().map(String::as_str));
         for word in words.filter(|word| word.len() >= SHORTEST_SECRET) {
             if message.contains(word) {
                 *message = message.replace(word, "REDACTED");
             }
+        }
+        // Now that nothing has to be found in it any more.
+        if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE) {
+            message.truncate(end);
         }
         self
     }
@@ -252,5 +263,5 @@ fn hex(digit: u8) -> Option<u8> {
 /// A backend's words for one line of a log: short, and nothing that moves a cursor.
 fn clip(text: &str) -> String {
     let clean = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
-    clean.take(MAX_MESSAGE).collect()
+    clean.take(MAX_READ).collect()
 }

@@ -239,6 +239,22 @@ async fn gzip_speed() {
     println!("gzip: {:.0} k spans/s, {} bytes a span", 0.512 / best, size / 512);
 }
 
+#[tokio::test]
+async fn a_key_in_the_query_is_not_repeated_of_metrics_either() {
+    for service in [TRACES, METRICS] {
+        let backend = Backend::start(Wire::Http, |_| {
+            Answer::http(404).with_body(b"Cannot POST /v1/metrics?api_key=canary%2BM2 (canary+M2)".to_vec())
+        })
+        .await;
+        let mut config = backend.otlp();
+        config.endpoint = format!("{}?api_key=canary%2BM2", config.endpoint).parse().unwrap();
+        let client = Client::new(&config, service).unwrap();
+        let verdict = client.send(&client.prepare(Vec::new()).unwrap()).await;
+        let said = format!("{verdict:?}");
+        assert!(said.contains("Cannot POST") && !said.contains("canary"), "{said}");
+    }
+}
+
 #[test]
 fn secrets_are_not_shown() {
     let mut secret = HeaderValue::from_static("hunter2");

@@ -8,6 +8,9 @@
 //! do not give space back, and are whole or broken as one.
 
 pub mod dead;
+pub(super) mod disk;
+pub mod left;
 pub mod record;
 pub(super) mod segment;
+pub mod settled;
 pub mod spill;

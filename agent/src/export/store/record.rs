@@ -1,24 +1,27 @@
-//! One batch on disk: 32 bytes of header and the message. Pure.
+//! One batch on disk: 28 bytes of header, the message, and a bit for each span. Pure.
 //!
 //! | offset | bytes | what |
 //! |---|---|---|
 //! | 0 | 4 | `SPDR` |
-//! | 4 | 1 | version, 1 |
-//! | 5 | 1 | state: 0 waiting, 1 done; the only byte that changes, and not under the checksum |
+//! | 4 | 1 | version, 2 |
+//! | 5 | 1 | state: 0 waiting, 1 done; it changes, and is not under the checksum |
 //! | 6 | 1 | encoding: 0 OTLP protobuf, 1 the same with gzip, 2 with zstd, 3 a line of OTLP/JSON |
 //! | 7 | 1 | 0 |
 //! | 8 | 4 | length of the message |
 //! | 12 | 4 | spans |
 //! | 16 | 8 | when it was written, milliseconds since the Unix epoch |
-//! | 24 | 4 | 0 |
-//! | 28 | 4 | CRC-32 (IEEE) of the 28 bytes before with state 0, and of the message |
+//! | 24 | 4 | CRC-32 (IEEE) of the 24 bytes before with zero for the state, and of the message |
+//! | 28 | length | the message |
+//! | behind | spans / 8, rounded up | a bit for each span, 1 if it needs nothing any more, from the lowest of the first byte on; they change, and are not under the checksum |
 //!
-//! Numbers are little-endian.
+//! Numbers are little-endian. The bits are there from the beginning: so a part of a batch is noted without any more room
+//! on a disk that may be full, by one write, in whatever order parts are settled.
 
+use super::settled::{self, Settled};
 use crate::export::client::Encoding;
 
 /// Bytes before a message.
-pub const HEADER: usize = 32;
+pub const HEADER: usize = 28;
 /// Where the state is in a header.
 pub const STATE: u64 = 5;
 /// The state of a batch that needs nothing any more.
@@ -27,16 +30,18 @@ pub const DONE: u8 = 1;
 const MAX_MESSAGE: usize = 64 << 20;
 
 const MAGIC: [u8; 4] = *b"SPDR";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// A record in a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Where its header begins.
     pub offset: u64,
     /// Bytes of the message.
     pub len: u32,
     pub spans: u32,
+    /// Those that need nothing any more: they were sent in parts. Not all.
+    pub settled: Settled,
     /// Milliseconds since the Unix epoch.
     pub time_ms: u64,
     pub encoding: Encoding,
@@ -48,6 +53,16 @@ impl Record {
     pub fn message<'a>(&self, segment: &'a [u8]) -> Option<&'a [u8]> {
         let start = usize::try_from(self.offset).ok()?.checked_add(HEADER)?;
         segment.get(start..start.checked_add(self.len as usize)?)
+    }
+
+    /// How many of its spans wait, if it is not done.
+    pub fn waiting(&self) -> usize {
+        self.settled.waiting().count()
+    }
+
+    /// Where the next record begins.
+    pub const fn end(&self) -> u64 {
+        self.offset + size(self.len as usize, self.spans as usize)
     }
 }
 
@@ -64,26 +79,37 @@ fn encoding(code: u8) -> Option<Encoding> {
     [Encoding::Protobuf, Encoding::Gzip, Encoding::Zstd, Encoding::Json].get(usize::from(code)).copied()
 }
 
+/// Bytes of a record with a message of `len` bytes.
+pub const fn size(len: usize, spans: usize) -> u64 {
+    (HEADER + len + settled::size(spans)) as u64
+}
+
+/// Where the bits of its spans are in a record.
+pub const fn bits(len: u32) -> u64 {
+    HEADER as u64 + len as u64
+}
+
 /// A record's bytes. None if the message is too long for one.
 pub fn write(encoding: Encoding, spans: u32, time_ms: u64, message: &[u8]) -> Option<Vec<u8>> {
     let len = u32::try_from(message.len()).ok().filter(|len| *len as usize <= MAX_MESSAGE)?;
-    let mut out = Vec::with_capacity(HEADER + message.len());
+    let bits = settled::size(spans as usize);
+    let mut out = Vec::with_capacity(HEADER + message.len() + bits);
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[VERSION, 0, code(encoding), 0]);
     out.extend_from_slice(&len.to_le_bytes());
     out.extend_from_slice(&spans.to_le_bytes());
     out.extend_from_slice(&time_ms.to_le_bytes());
-    out.extend_from_slice(&[0; 4]);
     let mut checksum = crc32fast::Hasher::new();
     checksum.update(&out);
     checksum.update(message);
     out.extend_from_slice(&checksum.finalize().to_le_bytes());
     out.extend_from_slice(message);
+    out.resize(out.len() + bits, 0);
     Some(out)
 }
 
 /// What stands at an offset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     /// A whole record.
     Whole(Record),
@@ -112,18 +138,23 @@ fn parse(rest: &[u8], offset: u64) -> Option<Found> {
         return None;
     }
     let number = |at: usize| header.get(at..)?.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes));
-    let (len, spans, checksum) = (number(8)?, number(12)?, number(28)?);
+    let (len, spans, checksum) = (number(8)?, number(12)?, number(24)?);
     let time_ms = header.get(16..)?.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes))?;
-    let (message, behind) = rest.split_at_checked(len as usize)?;
+    let (message, rest) = rest.split_at_checked(len as usize)?;
+    let (bits, behind) = rest.split_at_checked(settled::size(spans as usize))?;
     let mut own = crc32fast::Hasher::new();
     own.update(header.get(..5)?);
     own.update(&[0]);
-    own.update(header.get(6..28)?);
+    own.update(header.get(6..24)?);
     own.update(message);
-    let next = offset + HEADER as u64 + u64::from(len);
+    let next = offset + size(len as usize, spans as usize);
     match encoding(coding).filter(|_| own.finalize() == checksum && len as usize <= MAX_MESSAGE) {
         Some(encoding) => {
-            Some(Found::Whole(Record { offset, len, spans, time_ms, encoding, done: state == DONE }))
+            let settled = Settled::read(bits, spans as usize);
+            // Who settles the last one writes that it is done. All without that cannot be: rather twice than not at all.
+            let settled =
+                if settled.waiting().next().is_some() { settled } else { Settled::none(spans as usize) };
+            Some(Found::Whole(Record { offset, len, spans, settled, time_ms, encoding, done: state == DONE }))
         }
         None => (behind.is_empty() || behind.starts_with(&MAGIC)).then_some(Found::Damaged { next }),
     }
@@ -145,7 +176,7 @@ pub fn scan(segment: &[u8]) -> Scan {
     loop {
         match read(segment, offset) {
             Found::Whole(record) => {
-                offset += HEADER as u64 + u64::from(record.len);
+                offset = record.end();
                 scan.records.push(record);
             }
             Found::Damaged { next } => {
@@ -191,10 +222,11 @@ mod tests {
             let bytes = segment(&messages);
             let cut = cut.min(bytes.len());
             let whole = {
-                let mut end = 0;
-                messages.iter().take_while(|m| { end += HEADER + m.len(); end <= cut }).count()
+                let mut end = 0_u64;
+                let ends = messages.iter().enumerate().take_while(|(at, m)| { end += size(m.len(), *at); end <= cut as u64 });
+                ends.count()
             };
-            let on_edge = cut == messages.iter().take(whole).map(|m| HEADER + m.len()).sum::<usize>();
+            let on_edge = cut == messages.iter().take(whole).enumerate().map(|(at, m)| size(m.len(), at) as usize).sum::<usize>();
             let scan = scan(&bytes[..cut]);
             prop_assert_eq!(scan.records.len(), whole);
             prop_assert_eq!(scan.damaged, u64::from(!on_edge));
@@ -210,7 +242,10 @@ mod tests {
             let scan = scan(&changed);
             let all = super::scan(&bytes).records;
             for record in &scan.records {
-                let same = all.iter().any(|r| Record { done: record.done, ..*r } == *record);
+                // What changes is not under the checksum.
+                let (done, settled) = (record.done, record.settled.clone());
+                let same = all.iter().any(|r| Record { settled: settled.clone(), done, ..r.clone() } == *record);
+                prop_assert!(record.spans == 0 || record.waiting() > 0);
                 prop_assert!(same, "{:?}", record);
                 prop_assert_eq!(record.message(&changed), record.message(&bytes));
             }
@@ -220,7 +255,7 @@ mod tests {
         #[test]
         fn anything_can_be_scanned(bytes in vec(any::<u8>(), 0..300)) {
             scan(&bytes);
-            let with_magic = [&b"SPDR\x01\0\0\0"[..], &bytes].concat();
+            let with_magic = [&b"SPDR\x02\0\0\0"[..], &bytes].concat();
             scan(&with_magic);
         }
     }

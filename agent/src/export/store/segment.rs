@@ -1,9 +1,10 @@
 //! A file of records. Who writes or sends them holds its lock, so that two processes never do the same.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File, Metadata, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
+    ops::Range,
+    os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{SystemTime, UNIX_EPOCH},
@@ -11,7 +12,10 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::record::{self, DONE, HEADER, Record, STATE, Scan};
+use super::{
+    record::{self, DONE, Record, STATE, Scan},
+    settled::Settled,
+};
 use crate::export::client::Encoding;
 
 /// How segments end. What is set aside is renamed, and is not read again by itself.
@@ -33,6 +37,15 @@ pub(crate) struct Segment {
     waiting: u64,
     /// Something in it cannot be read: it is kept for people instead of being removed.
     damaged: bool,
+}
+
+/// A batch as it is on disk.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) encoding: Encoding,
+    pub(crate) message: Vec<u8>,
+    /// Its spans that need nothing any more.
+    pub(crate) settled: Settled,
 }
 
 /// Milliseconds since the Unix epoch.
@@ -139,22 +152,36 @@ impl Segment {
         Ok(offset)
     }
 
-    /// Reads a record's message, checking it again.
-    pub(crate) fn read(&self, offset: u64, len: u32) -> io::Result<(Encoding, Vec<u8>)> {
-        let mut bytes = vec![0; HEADER + len as usize];
+    /// Reads a record that ends there, checking it again.
+    pub(crate) fn read(&self, offset: u64, end: u64) -> io::Result<Stored> {
+        let size = end.saturating_sub(offset).min(MAX_FILE);
+        let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
         self.file.read_exact_at(&mut bytes, offset)?;
-        let found = record::read(&bytes, 0);
-        let record::Found::Whole(Record { encoding, .. }) = found else {
+        let record::Found::Whole(record) = record::read(&bytes, 0) else {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "its checksum is wrong"));
         };
-        bytes.drain(..HEADER);
-        Ok((encoding, bytes))
+        bytes.truncate(record::HEADER + record.len as usize);
+        bytes.drain(..record::HEADER);
+        let Record { encoding, settled, .. } = record;
+        Ok(Stored { encoding, message: bytes, settled })
     }
 
     /// Notes that a record needs nothing any more.
     pub(crate) fn done(&mut self, offset: u64) -> io::Result<()> {
         self.waiting = self.waiting.saturating_sub(1);
         self.file.write_all_at(&[DONE], offset + STATE)
+    }
+
+    /// Notes which spans of a record need nothing any more, as far as these bytes of it changed. One system call.
+    pub(crate) fn settle(
+        &self,
+        offset: u64,
+        len: u32,
+        settled: &Settled,
+        changed: Range<usize>,
+    ) -> io::Result<()> {
+        let at = offset + record::bits(len) + changed.start as u64;
+        self.file.write_all_at(settled.bytes(changed), at)
     }
 
     /// Something in it cannot be read.
@@ -165,6 +192,30 @@ impl Segment {
     /// Brings it to the disk.
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
+    }
+
+    /// Whether its name still leads to it: nobody has removed or replaced it, or taken its file system away.
+    pub(crate) fn is_there(&self) -> bool {
+        let place = |meta: io::Result<Metadata>| meta.ok().map(|meta| (meta.dev(), meta.ino()));
+        place(fs::metadata(&self.path)).is_some_and(|named| Some(named) == place(self.file.metadata()))
+    }
+
+    /// Writes it anew below its name, as whole as what we have open.
+    pub(crate) fn restore(&mut self, folder: &Path) -> io::Result<()> {
+        make_folder(folder)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&self.path)?;
+        let written = flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from);
+        let written = written.and_then(|()| {
+            file.write_all_at(&self.bytes()?, 0)?;
+            file.sync_all()?;
+            File::open(folder)?.sync_all()
+        });
+        if let Err(error) = written {
+            fs::remove_file(&self.path).ok();
+            return Err(error);
+        }
+        self.file = file;
+        Ok(())
     }
 
     /// Removes it, or sets it aside if it is damaged.

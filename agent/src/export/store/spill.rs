@@ -8,6 +8,7 @@
 use std::{
     collections::BTreeMap,
     io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -16,7 +17,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::segment::{Segment, list, make_folder};
+use super::{
+    disk::Late,
+    record,
+    segment::{Segment, Stored, list, make_folder},
+    settled::Settled,
+};
 use crate::export::client::Encoding;
 
 /// How much a power cut can cost.
@@ -35,23 +41,29 @@ pub struct Slot {
     segment: u64,
     offset: u64,
     len: u32,
+    /// Where it ends.
+    end: u64,
 }
 
 /// Why a batch is not on disk.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The limit is reached.
     #[error("the limit of {0} bytes is reached")]
     Full(u64),
     /// The disk.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// The disk hangs.
+    #[error(transparent)]
+    Late(#[from] Late),
 }
 
 /// A batch of an earlier process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recovered {
     pub slot: Slot,
+    /// Those that are to be sent.
     pub spans: usize,
 }
 
@@ -121,8 +133,8 @@ impl Spill {
             segments.all.insert(id, segment);
             let waiting = scan.records.iter().filter(|record| !record.done);
             found.batches.extend(waiting.map(|record| Recovered {
-                slot: Slot { segment: id, offset: record.offset, len: record.len },
-                spans: record.spans as usize,
+                slot: Slot { segment: id, offset: record.offset, len: record.len, end: record.end() },
+                spans: record.waiting(),
             }));
         }
         let (bytes, ended) = (AtomicU64::new(segments.bytes), AtomicBool::new(false));
@@ -131,6 +143,11 @@ impl Spill {
 
     fn lock(&self) -> MutexGuard<'_, Segments> {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Bytes on disk. Never waits.
@@ -144,11 +161,15 @@ impl Spill {
     }
 
     /// Writes a batch at the end.
-    pub fn append(&self, encoding: Encoding, spans: usize, message: &[u8]) -> Result<Slot, Error> {
+    pub(crate) fn append(&self, encoding: Encoding, spans: usize, message: &[u8]) -> Result<Slot, Error> {
         let mut segments = self.lock();
-        let size = super::record::HEADER as u64 + message.len() as u64;
+        let size = record::size(message.len(), spans);
         if segments.bytes + size > self.limit || segments.batches >= MAX_BATCHES {
             return Err(Error::Full(self.limit));
+        }
+        // The others are looked at with `sync`, a second after a batch: there can be many.
+        if segments.active.and_then(|id| segments.all.get(&id)).is_some_and(|segment| !segment.is_there()) {
+            segments.restore(&self.folder)?;
         }
         let id = match segments.active {
             Some(id) => id,
@@ -173,18 +194,21 @@ impl Spill {
             segments.seal();
         }
         self.bytes.store(segments.bytes, Relaxed);
-        Ok(Slot { segment: id, offset, len: message.len() as u32 })
+        Ok(Slot { segment: id, offset, len: message.len() as u32, end: offset + size })
     }
 
     /// Brings the last batches to the disk.
     pub fn sync(&self) {
-        self.lock().sync();
+        let mut segments = self.lock();
+        segments.restored(&self.folder);
+        segments.sync();
     }
 
     /// Brings everything to the disk; what is empty is removed.
     pub fn end(&self) {
         self.ended.store(true, Relaxed);
         let mut segments = self.lock();
+        segments.restored(&self.folder);
         segments.sync();
         segments.seal();
         self.bytes.store(segments.bytes, Relaxed);
@@ -196,11 +220,25 @@ impl Spill {
         self.lock().all.clear();
     }
 
+    /// Whoever drops it does not wait for the disk: it was waited for once, as long as that is worth.
+    pub fn let_go(&self) {
+        self.ended.store(true, Relaxed);
+    }
+
     /// Reads a batch.
-    pub fn read(&self, slot: Slot) -> io::Result<(Encoding, Vec<u8>)> {
+    pub(crate) fn read(&self, slot: Slot) -> io::Result<Stored> {
         let segments = self.lock();
         let segment = segments.all.get(&slot.segment).ok_or(io::ErrorKind::NotFound)?;
-        segment.read(slot.offset, slot.len)
+        segment.read(slot.offset, slot.end)
+    }
+
+    /// Notes which of a batch's spans need nothing any more, as far as these bytes of it changed.
+    pub(crate) fn settle(&self, slot: Slot, settled: &Settled, changed: Range<usize>) {
+        let segments = self.lock();
+        let Some(segment) = segments.all.get(&slot.segment) else { return };
+        if let Err(error) = segment.settle(slot.offset, slot.len, settled, changed) {
+            log::warn!("{}: a part may be sent again after a restart: {error}", self.folder.display());
+        }
     }
 
     /// A batch needs nothing any more. `damaged`: it could not be read.
@@ -233,6 +271,38 @@ impl Segments {
         Ok(id)
     }
 
+    /// Writes anew what somebody has removed, with the folder perhaps: else it would be gone with this process, and be said
+    /// to be on disk until then.
+    fn restore(&mut self, folder: &Path) -> io::Result<()> {
+        let missing = self.all.values_mut().filter(|segment| segment.waiting() > 0 && !segment.is_there());
+        let mut batches = 0;
+        for segment in missing {
+            segment.restore(folder)?;
+            batches += segment.waiting();
+        }
+        if batches > 0 {
+            log::warn!(
+                "{}: somebody has removed files of the queue that are in use; their {batches} batches are written anew: \
+                 end the agent before you remove the queue",
+                folder.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// The same, where a failure has nobody who keeps something else instead.
+    fn restored(&mut self, folder: &Path) {
+        if let Err(error) = self.restore(folder) {
+            let batches: u64 =
+                self.all.values().filter(|segment| !segment.is_there()).map(Segment::waiting).sum();
+            log::warn!(
+                "{}: somebody has removed files of the queue that are in use; their {batches} batches will be lost with \
+                 this process unless they are sent before: {error}",
+                folder.display()
+            );
+        }
+    }
+
     fn sync(&mut self) {
         self.synced = Instant::now();
         let active = self.active.and_then(|id| self.all.get(&id));
@@ -253,15 +323,18 @@ impl Segments {
     fn remove(&mut self, id: u64) {
         let Some(segment) = self.all.remove(&id) else { return };
         self.bytes = self.bytes.saturating_sub(segment.len());
-        if let Err(error) = segment.remove() {
-            log::warn!("a segment of the queue on disk stays behind: {error}");
+        match segment.remove() {
+            // Somebody was faster.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                log::warn!("a segment of the queue on disk stays behind: {error}");
+            }
+            _ => {}
         }
     }
 }
 
 impl Drop for Spill {
     fn drop(&mut self) {
-        // A disk that hangs has been waited for once.
         if !self.ended.load(Relaxed) {
             self.end();
         }

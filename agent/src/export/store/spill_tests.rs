@@ -14,17 +14,21 @@ fn append(spill: &Spill, text: &str) -> Slot {
 }
 
 fn texts(spill: &Spill, found: &Found) -> Vec<String> {
-    let read = |batch: &Recovered| String::from_utf8(spill.read(batch.slot).unwrap().1).unwrap();
+    let read = |batch: &Recovered| String::from_utf8(spill.read(batch.slot).unwrap().message).unwrap();
     found.batches.iter().map(read).collect()
 }
 
-/// As after `kill -9`: nothing of the process runs any more.
+impl Spill {
+    /// As after `kill -9`: nothing of the process runs any more.
+    pub(in crate::export) fn kill(self) {
+        // The lock goes with the descriptors; here they have to be closed without anything else.
+        let mut segments = self.lock();
+        (segments.all, segments.active) = (BTreeMap::new(), None);
+    }
+}
+
 fn kill(spill: Spill) {
-    // The lock goes with the descriptors; here they have to be closed without anything else.
-    let mut segments = spill.lock();
-    (segments.all, segments.active) = (BTreeMap::new(), None);
-    drop(segments);
-    drop(spill);
+    spill.kill();
 }
 
 #[test]
@@ -48,6 +52,36 @@ fn what_is_not_done_comes_back_in_its_order() {
     drop(spill);
     let (spill, found) = Spill::open(&folder.path("q"), LIMIT).unwrap();
     assert_eq!(texts(&spill, &found), ["new"]);
+}
+
+#[test]
+fn what_somebody_removes_is_written_anew() {
+    let folder = Folder::new("spill-removed");
+    let path = folder.path("q");
+    let (spill, _) = Spill::open(&path, LIMIT).unwrap();
+    let first = append(&spill, "first");
+    append(&spill, "second");
+    spill.done(first, false);
+    fs::remove_dir_all(&path).unwrap();
+    append(&spill, "third");
+    assert_eq!(list(&path, false).unwrap().len(), 1);
+    fs::remove_file(&list(&path, false).unwrap()[0]).unwrap();
+    spill.sync();
+    assert_eq!(list(&path, false).unwrap().len(), 1);
+    fs::remove_dir_all(&path).unwrap();
+    drop(spill);
+    let (spill, found) = Spill::open(&path, LIMIT).unwrap();
+    assert_eq!(texts(&spill, &found), ["second", "third"]);
+    // A file instead of the folder: nothing is said to be written.
+    fs::remove_dir_all(&path).unwrap();
+    fs::write(&path, "").unwrap();
+    assert!(spill.append(Encoding::Protobuf, 1, b"fourth").is_err());
+    fs::remove_file(&path).unwrap();
+    append(&spill, "fifth");
+    spill.sync();
+    kill(spill);
+    let (spill, found) = Spill::open(&path, LIMIT).unwrap();
+    assert_eq!(texts(&spill, &found), ["second", "third", "fifth"]);
 }
 
 #[test]
@@ -112,7 +146,9 @@ fn what_changes_on_disk_while_it_waits_is_noticed() {
     let slot = append(&spill, "content");
     let path = folder.path(folder.names().remove(0));
     let mut bytes = fs::read(&path).unwrap();
-    *bytes.last_mut().unwrap() ^= 1;
+    // The last byte of the message: one more is for the bit of its span.
+    let last = bytes.len() - 2;
+    bytes[last] ^= 1;
     fs::write(&path, bytes).unwrap();
     assert!(spill.read(slot).is_err());
     spill.done(slot, true);
@@ -146,7 +182,7 @@ fn a_folder_that_goes_is_made_again() {
     let slot = append(&spill, "before");
     fs::remove_dir_all(folder.path("q")).unwrap();
     // Its file is still open.
-    assert_eq!(spill.read(slot).unwrap().1, b"before");
+    assert_eq!(spill.read(slot).unwrap().message, b"before");
     spill.done(slot, false);
     let (other, _) = Spill::open(&folder.path("q"), LIMIT).unwrap();
     append(&other, "after");

@@ -8,6 +8,7 @@ use super::*;
 use crate::{exchange::Connection, span::Status};
 
 mod before;
+mod streams;
 mod trace;
 
 const PARENT: &str = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -36,6 +37,7 @@ fn exchange(role: Role, request: Head) -> Exchange {
     let (local, peer) = if role == Role::Server { (server, client) } else { (client, server) };
     Exchange {
         connection: connection(role, local, peer),
+        protocol: Protocol::Http1,
         tgid: 7,
         tid: 8,
         pos: 0,
@@ -46,6 +48,7 @@ fn exchange(role: Role, request: Head) -> Exchange {
         request_body: 11,
         response: Some((200, head("HTTP/1.1 200 OK\r\nServer: x\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\r\n"))),
         response_body: 22,
+        trailers: None,
         outcome: Outcome::Complete,
         gap: false,
         sampled: None,

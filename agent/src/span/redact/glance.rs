@@ -6,7 +6,7 @@
 //! have configured makes no difference to it.
 
 /// A byte that proves nothing, and without which there is no assignment, user name, address, quoted name, JSON Web
-/// Token (`eyJ`) or percent-encoding.
+/// Token (`eyJ`) or percent-encoding or escape of JSON.
 const MARK: u8 = 1;
 /// The first letter of a scheme.
 const SCHEME: u8 = 1 << 1;
@@ -18,22 +18,25 @@ const NUMBER: u8 = 1 << 3;
 const TOKEN: u8 = 1 << 4;
 /// A part of a key in base64.
 const BASE64: u8 = 1 << 5;
+/// The end of a field's name.
+const COLON: u8 = 1 << 6;
 
 const CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
     let mut byte = 0;
     while byte < 256 {
         classes[byte] = match byte as u8 {
-            b'=' | b'@' | b'%' | b'"' | b'\'' => MARK,
+            b'=' | b'@' | b'%' | b'"' | b'\'' | b'\\' => MARK,
             b'J' => MARK | TOKEN | BASE64,
             b'b' | b'B' => SCHEME | TOKEN | BASE64,
             b'A'..=b'Z' | b'a'..=b'z' => TOKEN | BASE64,
             b'0'..=b'9' => NUMBER | TOKEN | BASE64,
             b' ' => SEPARATOR | NUMBER,
             b'+' => SEPARATOR | NUMBER | BASE64,
-            b':' | b'\t' => SEPARATOR,
-            b'-' => NUMBER | TOKEN,
-            b'_' | b'.' => TOKEN,
+            b':' => SEPARATOR | COLON,
+            b'\t' => SEPARATOR,
+            b'-' | b'.' => NUMBER | TOKEN,
+            b'_' => TOKEN,
             b'/' => BASE64,
             _ => 0,
         };
@@ -57,6 +60,7 @@ pub(super) fn may_hold(bytes: &[u8]) -> bool {
     let has = |classes: u8| seen & classes == classes;
     has(MARK)
         || has(SCHEME | SEPARATOR) && names_scheme(bytes)
+        || has(COLON | SEPARATOR) && has_field(bytes)
         || has_run(bytes, SHORTEST_NUMBER, NUMBER)
         || has_run(bytes, SHORTEST_TOKEN, TOKEN)
         || has_run(bytes, SHORTEST_KEY, BASE64)
@@ -64,6 +68,11 @@ pub(super) fn may_hold(bytes: &[u8]) -> bool {
 
 fn class(byte: u8) -> u8 {
     CLASSES.get(usize::from(byte)).copied().unwrap_or(MARK)
+}
+
+/// Whether there may be `name: value`. A blank that is escaped has a mark.
+fn has_field(bytes: &[u8]) -> bool {
+    memchr::memchr_iter(b':', bytes).any(|at| matches!(bytes.get(at + 1), Some(b' ' | b'\t' | b'+')))
 }
 
 fn names_scheme(bytes: &[u8]) -> bool {

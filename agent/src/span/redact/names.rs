@@ -11,12 +11,17 @@ use super::escapes::{LAYERS, Layer};
 /// Parameters and assignments whose values are secrets, unless configured otherwise. A star stands for
 /// anything before or behind.
 pub const SECRET_NAMES: &[&str] = &[
-    "*password",
+    "*password*",
     "*passwd",
     "*passphrase",
     "*secret",
+    "*secrets",
     "*token",
     "*apikey",
+    "*apikeys",
+    "*authkey",
+    "*applicationkey",
+    "*functionskey",
     "*accesskey",
     "*accesskeyid",
     "*secretkey",
@@ -41,21 +46,25 @@ pub const SECRET_NAMES: &[&str] = &[
     "*userpass",
     "*dbpass",
     "appkey",
-    "authkey",
     "auth",
     "authorization",
     "bearer",
+    "connectsid",
+    "cvc",
+    "cvv",
     "hmac",
     "otp",
     "passcode",
     "pass",
     "phpsessid",
+    "pin",
     "pwd",
     "samlresponse",
     "samlrequest",
     "session",
     "sid",
     "sig",
+    "ssn",
     "totp",
 ];
 
@@ -63,6 +72,9 @@ pub const SECRET_NAMES: &[&str] = &[
 pub const SECRET_HEADERS: &[&str] = &[
     "*authorization",
     "*apikey",
+    "*authkey",
+    "*applicationkey",
+    "*functionskey",
     "*accesskey",
     "*secretkey",
     "*privatekey",
@@ -332,6 +344,16 @@ mod tests {
             "code_challenge",
         ] {
             assert!(!names.has(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_documentation_has_them_all() {
+        let text = include_str!("../../../../docs/configuration.md");
+        for (title, names) in [("- of parameters: ", SECRET_NAMES), ("- of headers: ", SECRET_HEADERS)] {
+            let list = text.split_once(title).expect(title).1.split([';', '.']).next().expect("a list");
+            let written: Vec<_> = list.split('`').skip(1).step_by(2).collect();
+            assert_eq!(written, names);
         }
     }
 }

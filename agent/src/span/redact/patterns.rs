@@ -6,6 +6,8 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 
+use super::value::blank;
+
 /// Bytes of `Basic` credentials that are decoded to see whether they are some. Names and passwords are shorter.
 const LONGEST_BASIC: usize = 512;
 /// Shortest credentials behind `Bearer` that are taken for some: shorter ones are words.
@@ -67,13 +69,14 @@ fn run(bytes: &[u8], start: usize, kind: impl Fn(u8) -> bool) -> usize {
     rest.iter().position(|byte| !kind(*byte)).unwrap_or(rest.len())
 }
 
-/// The length of what separates a scheme from its credentials in texts and in queries.
+/// The end of what separates a scheme from its credentials in texts, in queries and in JSON.
 fn separator(bytes: &[u8], at: usize) -> Option<usize> {
-    match bytes.get(at..).unwrap_or_default() {
-        [b'%', b'2', b'0', ..] => Some(at + 3),
-        [b' ' | b'+' | b':' | b'\t', ..] => Some(at + 1 + run(bytes, at + 1, |byte| byte == b' ')),
-        _ => None,
+    let colon = usize::from(bytes.get(at) == Some(&b':'));
+    let mut end = at + colon;
+    while let Some(width) = blank(bytes, end) {
+        end += width;
     }
+    (end > at).then_some(end)
 }
 
 /// Credentials behind `Bearer` (RFC 6750, section 2.1) or `Basic` (RFC 7617): where they begin and end.

@@ -5,6 +5,28 @@ const fn is_blank(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte == b'+'
 }
 
+/// Backslashes in front of an escape of JSON at most.
+const SLASHES: usize = 4;
+
+/// The width of the blank that stands at `at`: a space or a tab, also escaped in JSON, or any that is percent-encoded.
+pub(super) fn blank(bytes: &[u8], at: usize) -> Option<usize> {
+    match bytes.get(at..)? {
+        [b' ' | b'+' | b'\t', ..] => Some(1),
+        [b'%', b'2', b'0', ..] | [b'%', b'0', b'9' | b'a'..=b'd' | b'A'..=b'D', ..] => Some(3),
+        // The blank at which no line is broken, U+00A0.
+        [b'%', b'c' | b'C', b'2', b'%', b'a' | b'A', b'0', ..] => Some(6),
+        rest @ [b'\\', ..] => {
+            let slashes = rest.iter().take(SLASHES).take_while(|byte| **byte == b'\\').count();
+            match rest.get(slashes..)? {
+                [b't', ..] => Some(slashes + 1),
+                [b'u', b'0', b'0', b'2', b'0', ..] | [b'u', b'0', b'0', b'0', b'9', ..] => Some(slashes + 5),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
 /// How many blanks stand at `from`.
 pub(super) fn blanks(bytes: &[u8], from: usize) -> usize {
     bytes.get(from..).unwrap_or_default().iter().take_while(|byte| is_blank(**byte)).count()
@@ -38,7 +60,35 @@ pub(super) fn value(bytes: &[u8], from: usize) -> Option<(usize, usize)> {
             let json = matches!(first, Some(b'"' | b'\'' | b'[' | b'{'));
             Some((from, if json { list_end(bytes, from) } else { from + plain_list(rest) }))
         }
-        _ => Some((from, from + rest.iter().position(|byte| stops(*byte)).unwrap_or(rest.len()))),
+        _ => Some((from, from + plain(rest))),
+    }
+}
+
+/// Words that credentials stand behind, as in the field `Authorization` (RFC 9110, section 11.6.2).
+const SCHEMES: [&[u8]; 8] =
+    [b"bearer", b"basic", b"token", b"apikey", b"negotiate", b"digest", b"hawk", b"aws4-hmac-sha256"];
+/// How many of them have one word of credentials. Behind the others there are parameters, up to the end of the line.
+const ONE_WORD: usize = 5;
+
+/// The length of a value without quotes: a word, with the credentials behind it if it names a scheme.
+fn plain(rest: &[u8]) -> usize {
+    let word = |text: &[u8]| {
+        let ends = |(at, byte): (usize, &u8)| {
+            stops(*byte) && (!matches!(byte, b',' | b';') || parts(text.get(at + 1..).unwrap_or_default()))
+        };
+        text.iter().enumerate().position(ends).unwrap_or(text.len())
+    };
+    let len = word(rest);
+    let (name, behind) = rest.split_at(len);
+    let Some(scheme) = SCHEMES.iter().position(|scheme| name.eq_ignore_ascii_case(scheme)) else {
+        return len;
+    };
+    let blanks = behind.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let credentials = behind.get(blanks..).unwrap_or_default();
+    match scheme {
+        _ if blanks == 0 => len,
+        ..ONE_WORD => len + blanks + word(credentials),
+        _ => len + blanks + memchr::memchr2(b'\r', b'\n', credentials).unwrap_or(credentials.len()),
     }
 }
 
@@ -47,9 +97,28 @@ fn slashes_at(bytes: &[u8], at: usize) -> usize {
 }
 
 /// What ends a value without quotes.
-const fn stops(byte: u8) -> bool {
+pub(super) const fn stops(byte: u8) -> bool {
     byte.is_ascii_whitespace()
         || matches!(byte, b'&' | b';' | b',' | b'"' | b'\'' | b'<' | b'>' | b'#' | b')' | b'}' | b'|')
+}
+
+/// Bytes of a name in a list at most: longer ones are a part of the value before.
+const LONGEST_NAME: usize = 64;
+
+/// Whether a comma or a semicolon with this behind it parts values: a blank, the beginning of something else, or another
+/// `name=value`. Otherwise it is a part of the value, as in `password=a,b`.
+fn parts(behind: &[u8]) -> bool {
+    match behind.first() {
+        None | Some(b'[' | b'{') => return true,
+        Some(byte) if stops(*byte) || blank(behind, 0).is_some() => return true,
+        Some(_) => {}
+    }
+    let name = behind.iter().take(LONGEST_NAME).take_while(|byte| !stops(**byte) && **byte != b'=').count();
+    match behind.get(name..).unwrap_or_default() {
+        // What ends in equals signs is base64.
+        [b'=', next, ..] => name > 0 && *next != b'=' && !stops(*next),
+        _ => false,
+    }
 }
 
 /// The length of a list of words without quotes, its brackets included.

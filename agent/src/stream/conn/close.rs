@@ -20,7 +20,10 @@ impl Conn {
         let last_ns = moved_ns.max(self.half(side).last_ns);
         self.cut(side, last_ns, context);
         self.untold(side, close, last_ns, context);
-        self.feed(side, Input::Eof, last_ns, context);
+        // What is short of a head has no end.
+        if side == Side::Request || !self.short {
+            self.feed(side, Input::Eof, last_ns, context);
+        }
     }
 
     /// Bytes that moved and that no event told of: body that the kernel side only counted, or a gap.
@@ -42,14 +45,23 @@ impl Conn {
         self.half(side).next = pos;
     }
 
+    /// Whether all bytes of an incomplete head are here: then its sender left it so.
+    fn ends_short(&self, close: &event::Close) -> bool {
+        let [received, sent] = close.pos;
+        let pos = if self.peer_side() == Side::Response { received } else { sent };
+        !self.response.waiting.is_empty() && pos <= self.response.next && close.reason != CLOSE_OPAQUE
+    }
+
     /// One or both directions ended.
     pub(in crate::stream) fn close(&mut self, close: &event::Close, context: &mut Context<'_>) {
         let now_ns = close.header.time_ns;
         self.last_ns = self.last_ns.max(now_ns);
         self.release_last(now_ns, context);
+        context.out.extend(self.upgraded().map(|exchange| *exchange));
         if self.over {
             return;
         }
+        self.short |= self.ends_short(close);
         match close.reason {
             CLOSE_PEER => {
                 self.ended.get_or_insert(Outcome::PeerClosed);
@@ -109,6 +121,7 @@ impl Conn {
         self.cut(Side::Request, end.1, context);
         self.cut(Side::Response, end.1, context);
         self.end_exchanges(end, context);
+        context.out.extend(self.upgraded().map(|exchange| *exchange));
         // Another process may go on, with the responses to what is told of already.
         self.unsure = true;
         self.awaited(context);
@@ -117,7 +130,7 @@ impl Conn {
     /// Ends the open exchanges.
     pub(super) fn end_exchanges(&mut self, end: (Outcome, u64), context: &mut Context<'_>) {
         // Where nobody knows where the response ends, its last byte may have come long ago.
-        if self.pairing.answering() && self.parser.is_cut(Side::Response) {
+        if self.pairing.answering() && self.parser.is_cut(Side::Response) && !self.short {
             self.answered((Outcome::Unseen, self.response.last_ns), 0, context);
         }
         let bodies = [self.parser.body(Side::Request), self.parser.body(Side::Response)];

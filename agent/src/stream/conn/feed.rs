@@ -4,7 +4,7 @@ use spandrel_common::event::TRANSPORT_UNIX;
 
 use super::{Conn, Context};
 use crate::{
-    exchange::{Match, Outcome, Role},
+    exchange::{Exchange, Match, Outcome, Role},
     protocol::{
         Input, Message, Parser, Side,
         message::{GiveUp, Head},
@@ -175,7 +175,10 @@ impl Conn {
 
     pub(super) fn answered(&mut self, end: (Outcome, u64), body: u64, context: &mut Context<'_>) {
         let sending = self.parser.body(Side::Request);
-        context.out.extend(self.pairing.answered(&self.info, end, body, sending));
+        match self.pairing.answered(&self.info, end, body, sending) {
+            Some(exchange) if turns_to_http2(&exchange) => self.upgraded = Some(Box::new(exchange)),
+            answered => context.out.extend(answered),
+        }
     }
 
     fn give_up(&mut self, now_ns: u64, context: &mut Context<'_>) {
@@ -185,6 +188,17 @@ impl Conn {
         self.request.waiting = Waiting::default();
         self.response.waiting = Waiting::default();
     }
+}
+
+/// Whether a request was answered by turning the connection to HTTP/2 (RFC 7540, section 3.2).
+fn turns_to_http2(exchange: &Exchange) -> bool {
+    let Some((101, head)) = &exchange.response else { return false };
+    head.bytes().split(|byte| *byte == b'\n').any(|line| {
+        let field = line.split_at_checked(8);
+        field.is_some_and(|(name, value)| {
+            name.eq_ignore_ascii_case(b"upgrade:") && value.trim_ascii().eq_ignore_ascii_case(b"h2c")
+        })
+    })
 }
 
 fn truncated(head: &Head, context: &Context<'_>) {

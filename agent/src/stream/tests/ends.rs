@@ -141,6 +141,38 @@ fn the_end_of_a_process() {
     wire.ledger(4);
 }
 
+/// Somebody stopped in the middle of a head: no success, whatever its status says.
+#[test]
+fn a_head_that_ends_with_the_connection() {
+    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Le";
+    for (reasons, outcome) in [
+        (&[(CLOSE_PEER, 0), (CLOSE_GONE, 0)][..], "PeerClosed"),
+        (&[(CLOSE_ERROR, 104), (CLOSE_GONE, 0)], "Failed(104)"),
+        (&[(CLOSE_LOCAL, 0), (CLOSE_GONE, 0)], "LocalClosed"),
+    ] {
+        let mut wire = Wire::client();
+        wire.req(GET);
+        wire.resp(HEAD);
+        for (reason, errno) in reasons {
+            wire.close(*reason, *errno);
+        }
+        assert_eq!(wire.told(), format!("@0 200 0/0 {outcome}"));
+        wire.ledger(1);
+    }
+    let mut wire = Wire::server();
+    wire.req(GET);
+    wire.resp(HEAD);
+    wire.close(CLOSE_LOCAL, 0);
+    assert_eq!(wire.told(), "@0 200 0/0 LocalClosed");
+    // More of it was there than was told.
+    let mut wire = Wire::client();
+    wire.req(GET);
+    wire.resp(HEAD);
+    wire.close_at(CLOSE_PEER, [HEAD.len() as u64 + 9, GET.len() as u64]);
+    wire.close(CLOSE_GONE, 0);
+    assert_eq!(wire.told(), "@0 200 0/0 gap");
+}
+
 #[test]
 fn who_closes_before_it_ends_has_cancelled() {
     let mut wire = Wire::client();

@@ -3,7 +3,8 @@
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use spandrel_common::event::{
-    Close, Conn, DIR_RX, DIR_TX, Data, Header, Kind, ROLE_CLIENT, ROLE_SERVER, TRANSPORT_TCP, TRANSPORT_UNIX,
+    Close, Conn, DIR_RX, DIR_TX, Data, Header, Kind, PROTOCOL_HTTP1, ROLE_CLIENT, ROLE_SERVER, TRANSPORT_TCP,
+    TRANSPORT_UNIX,
 };
 
 use crate::{
@@ -25,6 +26,8 @@ pub(super) struct Wire {
     pub(super) now: u64,
     role: u8,
     pub(super) tgid: u32,
+    /// `PROTOCOL_*` of connections that are opened from now on.
+    pub(super) protocol: u8,
     /// Next positions, by connection: requests, responses.
     next: std::collections::HashMap<u64, [u64; 2]>,
 }
@@ -34,7 +37,7 @@ impl Wire {
         let stats = Arc::new(Stats::default());
         let table = Table::new(Arc::clone(&stats), limit);
         let next = std::collections::HashMap::new();
-        Self { table, stats, out: Vec::new(), now: 1000, role, tgid: 7, next }
+        Self { table, stats, out: Vec::new(), now: 1000, role, tgid: 7, protocol: PROTOCOL_HTTP1, next }
     }
 
     /// A server with one announced connection, number 1.
@@ -95,7 +98,8 @@ impl Wire {
             local_port: 80,
             peer_port: 4000,
             ip_version: 4,
-            reserved: [0; 5],
+            protocol: self.protocol,
+            reserved: [0; 4],
             local_addr,
             peer_addr: [0; 16],
         }));

@@ -1,9 +1,10 @@
 //! Finished spans to a backend: through our pipeline, or through the OpenTelemetry SDK's batch processor and exporter.
 //!
-//! `export ours|sdk URL SPANS` sends so many spans over OTLP/HTTP, without compression and at most as many at once as
-//! both queues hold, and prints a JSON object: nanoseconds by the clock and of processor time, from the first span
-//! that is handed over to the last that is acknowledged. `export gone RATE SECONDS` hands so many spans a second to a
-//! pipeline whose backend is gone, and prints resident bytes, one value a second.
+//! `export ours none|gzip|zstd URL SPANS`, or `export sdk none URL SPANS`, sends so many spans over OTLP/HTTP, with that
+//! compression and at most as many at once as both queues hold, and prints a JSON object: nanoseconds by the clock and of
+//! processor time, from the first span that is handed over to the last that is acknowledged.
+//! `export gone none|gzip|zstd RATE SECONDS` hands so many spans a second to a pipeline whose backend is gone, and prints
+//! resident bytes, one value a second.
 #![expect(clippy::print_stdout, reason = "its result goes to standard output")]
 
 use std::{
@@ -28,7 +29,7 @@ use opentelemetry_sdk::{
 use spandrel::{
     export::{
         self, Config, Pipeline, SCOPE, Sender, VERSION,
-        config::{Destination, Otlp, Protocol, To},
+        config::{Compression, Destination, Otlp, Protocol, To},
     },
     span::Span,
     stats::{Drop as Cause, Stats},
@@ -52,11 +53,25 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn main() -> Result<()> {
     let args: Vec<String> = env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["ours", url, count] => ours(url, count.parse()?),
-        ["sdk", url, count] => sdk(url, count.parse()?),
-        ["gone", rate, seconds] => gone(rate.parse()?, seconds.parse()?),
-        _ => bail!("usage: export ours|sdk URL SPANS, or export gone RATE SECONDS"),
+        ["ours", packed, url, count] => ours(compression(packed)?, url, count.parse()?),
+        ["sdk", "none", url, count] => sdk(url, count.parse()?),
+        ["gone", packed, rate, seconds] => gone(compression(packed)?, rate.parse()?, seconds.parse()?),
+        _ => {
+            bail!(
+                "usage: export ours none|gzip|zstd URL SPANS, export sdk none URL SPANS, \
+                 or export gone none|gzip|zstd RATE SECONDS"
+            )
+        }
     }
+}
+
+fn compression(name: &str) -> Result<Compression> {
+    Ok(match name {
+        "none" => Compression::None,
+        "gzip" => Compression::Gzip,
+        "zstd" => Compression::Zstd,
+        _ => bail!("{name} is no compression: none, gzip or zstd"),
+    })
 }
 
 /// Hands everything over, and waits until it is acknowledged.
@@ -97,16 +112,23 @@ fn processor_time() -> Result<u64> {
     Ok(sum)
 }
 
-fn pipeline(url: &str, stats: &Arc<Stats>, runtime: &Runtime) -> Result<(Sender, Pipeline)> {
-    let to = To::Otlp(Box::new(Otlp::new(Protocol::HttpProtobuf, url.parse()?)));
+fn pipeline(
+    packed: Compression,
+    url: &str,
+    stats: &Arc<Stats>,
+    runtime: &Runtime,
+) -> Result<(Sender, Pipeline)> {
+    let mut otlp = Otlp::new(Protocol::HttpProtobuf, url.parse()?);
+    otlp.compression = packed;
+    let to = To::Otlp(Box::new(otlp));
     let config = Config { destinations: vec![Destination::new("otlp", to)], ..Config::default() };
     Ok(export::start(&config, Arc::clone(stats), runtime.handle())?)
 }
 
-fn ours(url: &str, count: usize) -> Result<()> {
+fn ours(packed: Compression, url: &str, count: usize) -> Result<()> {
     let (_, resource) = resources().into_iter().next().context("no resource")?;
     let (stats, runtime) = (Arc::<Stats>::default(), Runtime::new()?);
-    let (sender, pipeline) = pipeline(url, &stats, &runtime)?;
+    let (sender, pipeline) = pipeline(packed, url, &stats, &runtime)?;
     let hand_over = |spans: Vec<Span>| {
         for _ in &spans {
             stats.saw();
@@ -158,14 +180,14 @@ fn sdk(url: &str, count: usize) -> Result<()> {
 }
 
 /// Memory while a backend is gone. Of the spans only a burst is kept: their ids are new each time.
-fn gone(rate: u64, seconds: u64) -> Result<()> {
+fn gone(packed: Compression, rate: u64, seconds: u64) -> Result<()> {
     let (_, resource) = resources().into_iter().next().context("no resource")?;
     let url = {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
         format!("http://{}/v1/traces", listener.local_addr()?)
     };
     let (stats, runtime) = (Arc::<Stats>::default(), Runtime::new()?);
-    let (sender, pipeline) = pipeline(&url, &stats, &runtime)?;
+    let (sender, pipeline) = pipeline(packed, &url, &stats, &runtime)?;
     let sample = spans(BURST, &resource)?;
     let (start, end) = (Instant::now(), Duration::from_secs(seconds));
     let mut resident = vec![resident_bytes()?];

@@ -2,7 +2,9 @@
 
 use spandrel_test_support::{Agent, Lab, Program, process::run, require};
 
-use crate::common::{PYTHON, assert_counts, assert_whole, curl, nginx, profiles, script, text, traced};
+use crate::common::{
+    PYTHON, assert_counts, assert_whole, curl, encloses, nginx, profiles, script, text, traced,
+};
 
 profiles!(ipv6, unix, unix_upstream);
 
@@ -54,7 +56,7 @@ fn unix(profile: &str) {
             span.assert_has(&[("server.address", "local".into()), ("http.response.status_code", 200.into())]);
             span.assert_lacks(&["network.peer.port", "client.address"]);
         }
-        assert!(client.start_ns <= server.start_ns && server.end_ns <= client.end_ns);
+        assert!(encloses(client, server));
     }
 }
 

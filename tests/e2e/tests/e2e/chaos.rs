@@ -295,6 +295,9 @@ fn who_signals_twice_wants_the_end() {
     let (_server, port) = echo(&lab);
     requests(&lab, port);
     agent.signal(Signal::TERM);
+    // Side by side they are one order; what is tested is that time passes.
+    agent.signal(Signal::INT);
+    std::thread::sleep(std::time::Duration::from_secs(2));
     agent.signal(Signal::INT);
     let finished = agent.finish();
     finished.report.ledger.assert_closed();
@@ -330,6 +333,7 @@ fn a_token_is_renewed() {
     let finished = agent.stop();
     assert_eq!(assert_ledger(&finished, &backend), 2 * COUNT as u64);
     assert!(!finished.stderr.contains("canary"), "{}", finished.stderr);
+    assert_eq!(finished.stderr.matches("works again").count(), 1, "{}", finished.stderr);
 }
 
 /// A mounted file system of so many bytes; it goes with its owner.

@@ -162,7 +162,6 @@ fn a_disk_that_is_removed() {
     backend.wait_requests(4);
     assert!(segments(&disk.path().join("to-main")) > 0);
     run(command("umount").arg("--lazy").arg(disk.path())).success();
-    assert_eq!(segments(&disk.path().join("to-main")), 0);
     requests(&lab, port);
     backend.script(|_| Reply::Ok);
     backend.wait_accepted(4 * COUNT);

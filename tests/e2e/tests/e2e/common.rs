@@ -116,20 +116,27 @@ pub(crate) fn assert_counts(finished: &Finished, servers: usize, clients: usize)
 #[track_caller]
 pub(crate) fn assert_whole(finished: &Finished) {
     for span in &finished.spans {
-        span.assert_lacks(&["spandrel.gap", "spandrel.outcome"]);
+        let odd = ["spandrel.gap", "spandrel.outcome"].iter().any(|key| span.get(key).is_some());
+        assert!(!odd, "{span:#?}; the agent's report: {}", finished.report.json);
     }
 }
 
-/// The client span of a server span: by the port that the server sees, and by time. Fails the test unless there
-/// is exactly one, and it encloses the server span.
+/// How much later than its client a server may seem to end, in nanoseconds: the hook of a send runs when the call returns, and a
+/// receiver on another CPU that is not interrupted may be done before. Such an interruption is the machine's, of any length.
+const RETURN_NS: u64 = 100_000_000;
+
+/// Whether a client span is around a server span of its request.
+pub(crate) fn encloses(client: &Span, server: &Span) -> bool {
+    let start = client.start_ns <= server.start_ns && server.start_ns <= client.end_ns;
+    start && server.end_ns <= client.end_ns + RETURN_NS
+}
+
+/// The client span of a server span: by its path, and by time. Fails the test unless there is exactly one, and it encloses the
+/// server span.
 #[track_caller]
 pub(crate) fn assert_enclosed(finished: &Finished) {
     for server in finished.servers() {
-        let around = |client: &&&Span| {
-            client.path() == server.path()
-                && client.start_ns <= server.start_ns
-                && client.end_ns >= server.end_ns
-        };
+        let around = |client: &&&Span| client.path() == server.path() && encloses(client, server);
         let clients = finished.clients();
         let found = clients.iter().filter(around).count();
         assert_eq!(found, 1, "client spans around {server:#?}\nof {clients:#?}");

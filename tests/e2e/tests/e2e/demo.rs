@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use spandrel_test_support::tell_failures;
+
 /// A demo's own temporary folder. What it starts is recognised by the variable that names it.
 struct Place(PathBuf);
 
@@ -21,6 +23,7 @@ struct Ended {
 
 impl Place {
     fn new(name: &str) -> Self {
+        tell_failures();
         let folder = env::temp_dir().join(format!("demo-test-{name}-{}", std::process::id()));
         fs::create_dir(&folder).unwrap();
         Self(folder)

@@ -36,13 +36,14 @@ fn broken_answers(profile: &str) {
     let lab = Lab::new();
     let mut agent = Agent::start(&traced(&lab, profile));
     let (_server, port) = raw(&lab);
-    for (path, code) in [("half", 18), ("reset", 56), ("shut", 52)] {
+    for (path, code) in [("half", 18), ("reset", 56), ("shut", 52), ("cut", 0)] {
         let output = run(curl(&lab).arg(format!("http://127.0.0.1:{port}/{path}")));
-        assert_eq!(output.code(), code, "{path}: {output:?}");
+        // Of a head that is cut, each version of curl thinks something else.
+        assert!(output.code() == code || path == "cut", "{path}: {output:?}");
     }
-    agent.wait_for("6 spans", |spans| spans.len() >= 6);
+    agent.wait_for("8 spans", |spans| spans.len() >= 8);
     let finished = agent.stop();
-    assert_counts(&finished, 3, 3);
+    assert_counts(&finished, 4, 4);
     let (server, client) = pair(&finished, "/half");
     assert_end(&server, Some(200), Some("connection_closed"), "local_closed");
     assert_end(&client, Some(200), Some("connection_closed"), "peer_closed");
@@ -51,6 +52,9 @@ fn broken_answers(profile: &str) {
     assert_end(&server, Some(200), Some("connection_closed"), "local_closed");
     // What came before a reset is read, or not, as it happens.
     assert_end(&client, client.status(), Some("connection_reset"), "failed");
+    let (server, client) = pair(&finished, "/cut");
+    assert_end(&server, Some(200), Some("connection_closed"), "local_closed");
+    assert_end(&client, Some(200), Some("connection_closed"), "peer_closed");
     let (server, client) = pair(&finished, "/shut");
     assert_end(&server, None, Some("connection_closed"), "local_closed");
     assert_end(&client, None, Some("connection_closed"), "peer_closed");

@@ -99,7 +99,7 @@ fn killed_under_load() {
     let tag = format!("X-Test: {}", lab.tag());
     let url = format!("http://127.0.0.1:{port}/load");
     let mut load = command("wrk");
-    load.args(["-t", "1", "-d", "8s", "-c", "32", "-H", &tag, &url]);
+    load.args(["-t", "1", "-d", "10m", "-c", "32", "-H", &tag, &url]);
     let load = Program::start(&mut load);
     let mut left = BTreeSet::new();
     for round in 0..4 {
@@ -112,6 +112,8 @@ fn killed_under_load() {
         agent.kill();
         left.extend(mine);
     }
+    // It says how it went.
+    load.signal(Signal::INT);
     let said = load.finish().success();
     assert!(!said.contains("Socket errors") && !said.contains("Non-2xx"), "{said}");
     let there = |(kind, id): &(String, u32)| {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use spandrel_test_support::{Agent, Lab, Program, http, process::run, require};
 
-use crate::common::{PYTHON, assert_counts, assert_whole, echo, profiles, script, traced};
+use crate::common::{PYTHON, assert_counts, assert_whole, echo, encloses, profiles, script, traced};
 
 profiles!(clients, calls_itself);
 
@@ -23,10 +23,7 @@ fn clients(profile: &str) {
     assert_counts(&finished, count, count);
     let (servers, clients) = (finished.servers(), finished.clients());
     for (n, (server, client)) in servers.iter().zip(&clients).enumerate() {
-        assert!(
-            client.start_ns <= server.start_ns && server.end_ns <= client.end_ns,
-            "{client:?}\n{server:?}"
-        );
+        assert!(encloses(client, server), "{client:?}\n{server:?}");
         assert_eq!((server.service(), client.service()), ("echo", "ask"));
         assert_eq!((server.path(), server.status()), (client.path(), client.status()));
         let agent = server.str("user_agent.original").unwrap_or("");

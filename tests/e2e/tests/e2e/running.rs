@@ -14,9 +14,17 @@ use spandrel_test_support::{
     require,
 };
 
-use crate::common::{PYTHON, assert_counts, assert_whole, curl, echo, nginx, profiles, script, traced};
+use crate::common::{
+    PYTHON, assert_counts, assert_whole, curl, echo, encloses, nginx, profiles, script, traced,
+};
 
-profiles!(server_connections, client_connections, proxy_connections, between_request_and_response);
+profiles!(
+    server_connections,
+    client_connections,
+    proxy_connections,
+    between_request_and_response,
+    within_a_body
+);
 
 fn ask(stream: &std::net::TcpStream, path: &str) {
     http::send(stream, format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
@@ -50,6 +58,52 @@ fn server_connections(profile: &str) {
             ("network.peer.port", peer.into()),
             ("http.response.status_code", 200.into()),
         ]);
+    }
+}
+
+/// Sends a response in two pieces, the second one when it is told to, and then whole ones, on one connection.
+const PIECES: &str = r#"
+import socket, sys
+head, tail = (bytes.fromhex(part) for part in sys.argv[1:3])
+server = socket.create_server(("127.0.0.1", 0))
+print("PORT", server.getsockname()[1], flush=True)
+connection = server.accept()[0]
+connection.recv(65536)
+connection.sendall(head)
+sys.stdin.readline()
+connection.sendall(tail)
+while connection.recv(65536):
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+"#;
+
+/// The rest of a body looks like anything: who asks and who answers is told by the next request, not by it.
+fn within_a_body(profile: &str) {
+    const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n";
+    const LENGTH: &str = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nb";
+    require!(PYTHON);
+    let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
+    for (head, tail) in [(CHUNKED, "\r\n"), (LENGTH, "odylines"), (LENGTH, "GET / no")] {
+        let lab = Lab::new();
+        let mut server =
+            Program::start_told(script(&lab, PYTHON, "pieces.py", PIECES).args([hex(head), hex(tail)]));
+        let stream = http::connect(http::local(server.port()));
+        let receive = |len: usize| {
+            std::io::Read::read_exact(&mut &stream, &mut vec![0; len]).expect("a piece of a response");
+        };
+        ask(&stream, "/before");
+        receive(head.len());
+        let mut agent = Agent::start(&traced(&lab, profile));
+        server.tell("on");
+        receive(tail.len());
+        for n in 0..3 {
+            ask(&stream, &format!("/after/{n}"));
+            http::receive(&stream);
+        }
+        agent.wait_for("3 spans", |spans| spans.len() >= 3);
+        let finished = agent.stop();
+        assert_counts(&finished, 3, 0);
+        let paths: Vec<_> = finished.servers().iter().map(|span| span.path()).collect();
+        assert_eq!(paths, ["/after/0", "/after/1", "/after/2"], "{tail:?}");
     }
 }
 
@@ -88,7 +142,7 @@ fn client_connections(profile: &str) {
             ("network.peer.port", port.into()),
             ("server.port", port.into()),
         ]);
-        assert!(client.start_ns <= server.start_ns && server.end_ns <= client.end_ns);
+        assert!(encloses(client, server));
     }
 }
 
@@ -179,7 +233,12 @@ fn short_lives() {
     let by_name = Options::new().args(["--exe", "short-curl"]);
     let by_cmd = Options::new().args(["--cmd", &lab.pattern()]);
     let by_other = Options::new().args(["--cmd", "nothing like that", "--exe", exe]);
-    for options in [by_exe, by_name, by_cmd, by_other, Options::new()] {
+    // What a link leads to, and the link itself.
+    let link = lab.path("linked-curl");
+    std::os::unix::fs::symlink(&copy, &link).expect("a link");
+    let link = link.to_str().expect("a path in UTF-8");
+    let by_link = Options::new().args(["--exe", link]);
+    for options in [by_exe, by_name, by_cmd, by_other, by_link, Options::new()] {
         let mut agent = Agent::start(&options);
         let mut paths = Vec::new();
         for n in 0..10 {

@@ -11,7 +11,7 @@ use spandrel_test_support::{
 
 use crate::{
     cache::cached,
-    common::{assert_counts, assert_whole, curl, profiles, script, traced},
+    common::{assert_counts, assert_whole, curl, encloses, profiles, script, traced},
 };
 
 profiles!(node, go, java, hyper, servlets);
@@ -187,11 +187,7 @@ fn assert_asked(finished: &Finished, service: &str, by: &str) {
     // Each server span has its own client span: the one of the same path, around it.
     for server in finished.servers() {
         let clients = of(&finished.clients(), server.path());
-        let around = |client: &&&Span| {
-            client.path() == server.path()
-                && client.start_ns <= server.start_ns
-                && client.end_ns >= server.end_ns
-        };
+        let around = |client: &&&Span| client.path() == server.path() && encloses(client, server);
         assert_eq!(clients.iter().filter(around).count(), 1, "{server:?}\n{clients:#?}");
     }
 }

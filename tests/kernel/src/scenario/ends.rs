@@ -63,6 +63,37 @@ pub(crate) fn reset(stage: &mut Stage) -> io::Result<()> {
     expect(&read(client.as_fd()), &failed(io::ErrorKind::ConnectionReset))
 }
 
+/// What came before a reset is read after it, as if there had been none: all of a response, its rest, or nothing. And a
+/// response that is sent whole to a client that has gone, which says so by a reset within that very call.
+pub(crate) fn reset_later(stage: &mut Stage) -> io::Result<()> {
+    for (name, first, rest) in [("reset-whole", 0, true), ("reset-rest", 100, true), ("reset-left", 0, false)]
+    {
+        let (talk, path, status) = begun(stage, name, Family::V4)?;
+        let response = http::response(status, BODY, "");
+        let (client, server) = talk.pair.ends();
+        Tx::Write.send(server, 0, &response)?;
+        Rx::Read.receive(client, 0, first)?;
+        let (told, look) =
+            if rest { (Some(status), Look::Exact) } else { (None, Look::Failed("connection_reset")) };
+        talk.told_end(End::Client, (&path, told), (5, if rest { BODY } else { 0 }), look)?;
+        talk.told_end(End::Server, (&path, Some(status)), (5, BODY), Look::Exact)?;
+        let Pair { client, server, .. } = talk.pair;
+        sys::break_on_close(server.as_fd())?;
+        drop(server);
+        sys::poll(client.as_fd(), libc::POLLHUP)?;
+        if rest {
+            Rx::Read.receive(client.as_fd(), 0, response.len() - first)?;
+            expect(&read(client.as_fd()), &failed(io::ErrorKind::ConnectionReset))?;
+        }
+    }
+    let (talk, path, status) = begun(stage, "gone", Family::V4)?;
+    talk.told_end(End::Client, (&path, None), (5, 0), Look::Failed("cancelled"))?;
+    talk.told_end(End::Server, (&path, Some(status)), (5, BODY), Look::Exact)?;
+    let Pair { client, server, .. } = talk.pair;
+    drop(client);
+    Tx::Write.send(server.as_fd(), 0, &http::response(status, BODY, ""))
+}
+
 /// The client is gone when the server answers: ECONNRESET, or EPIPE if it had said that it sends no more.
 pub(crate) fn broken_pipe(stage: &mut Stage) -> io::Result<()> {
     // A client that has announced its end, and gone, looks like one that still waits.

@@ -3,13 +3,14 @@
 use std::{
     io,
     net::{Ipv4Addr, TcpListener, TcpStream},
-    sync::atomic::{AtomicU16, Ordering::Relaxed},
+    sync::atomic::{AtomicU16, AtomicUsize, Ordering::Relaxed},
     thread,
+    time::Duration,
 };
 
 use crate::{
     Stage, http,
-    sock::Pair,
+    sock::{Family, Pair},
     sys,
     talk::{Talk, pass},
     truth::Look,
@@ -58,6 +59,40 @@ fn pour(stage: &Stage) -> io::Result<()> {
     thread::scope(|scope| {
         let both = [scope.spawn(one), scope.spawn(one)];
         both.into_iter()
+            .try_for_each(|thread| thread.join().map_err(|_panic| io::Error::other("a thread panicked"))?)
+    })
+}
+
+/// How long a thread sleeps that interrupts the others: several of them fall into each slice of a busy thread.
+const NAP: Duration = Duration::from_micros(150);
+
+/// More busy threads than processors, which the kernel interrupts anywhere, and two that interrupt them all the time:
+/// they take precedence whenever they wake. Each thread makes so many exchanges on a connection of its own.
+pub(crate) fn crowd(stage: &mut Stage) -> io::Result<()> {
+    let (threads, rounds): (usize, usize) = (stage.arg(0)?, stage.arg(1)?);
+    let busy = AtomicUsize::new(threads);
+    let truth = &stage.truth;
+    let family = |number: usize| if number.is_multiple_of(4) { Family::UnixPair } else { Family::V4 };
+    let works = |number: usize| -> io::Result<()> {
+        let mut talk = Talk::new(truth, &format!("crowd-{number}"), family(number))?;
+        let done = (0..rounds).try_for_each(|_| talk.plain());
+        busy.fetch_sub(1, Relaxed);
+        done
+    };
+    let interrupts = |number: usize| -> io::Result<()> {
+        sys::take_precedence()?;
+        let mut talk = Talk::new(truth, &format!("interrupts-{number}"), Family::V4)?;
+        while busy.load(Relaxed) > 0 {
+            thread::sleep(NAP);
+            talk.plain()?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let (works, interrupts) = (&works, &interrupts);
+        let mut all: Vec<_> = (0..threads).map(|number| scope.spawn(move || works(number))).collect();
+        all.extend((0..2).map(|number| scope.spawn(move || interrupts(number))));
+        all.into_iter()
             .try_for_each(|thread| thread.join().map_err(|_panic| io::Error::other("a thread panicked"))?)
     })
 }

@@ -24,7 +24,9 @@ pub(crate) type Scenario = fn(&mut Stage) -> io::Result<()>;
 
 pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("answer", processes::answer),
+    ("answered-early", timing::answered_early),
     ("apart", bodies::apart),
+    ("apart-threads", timing::apart),
     ("becomes", selection::becomes),
     ("broken-pipe", ends::broken_pipe),
     ("chunks", bodies::chunks),
@@ -33,6 +35,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("compat-call", foreign::compat_call),
     ("compat-program", foreign::compat_program),
     ("connects", flow::connects),
+    ("crowd", load::crowd),
     ("descriptors", identity::descriptors),
     ("dup", flow::dup),
     ("enclosed", timing::enclosed),
@@ -62,6 +65,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("reconnected", identity::reconnected),
     ("released", ends::released),
     ("reset", ends::reset),
+    ("reset-later", ends::reset_later),
     ("reuseport", processes::reuseport),
     ("rx", ways::rx),
     ("signals", flow::signals),

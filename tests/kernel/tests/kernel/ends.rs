@@ -13,6 +13,11 @@ fn a_reset() {
 }
 
 #[test]
+fn a_reset_before_all_was_read() {
+    both("reset-later");
+}
+
+#[test]
 fn a_broken_pipe() {
     both("broken-pipe");
 }

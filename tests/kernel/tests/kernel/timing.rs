@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use spandrel_test_support::{Kind, Span};
 
-use crate::stage::{agree, by_both, options, play};
+use crate::stage::{agree, both, by_both, options, play};
 
 #[track_caller]
 fn enclosed(body: &str) {
@@ -43,6 +43,16 @@ fn a_client_span_encloses_its_server_span() {
 #[test]
 fn also_with_bodies() {
     enclosed("20000");
+}
+
+#[test]
+fn a_response_before_the_request_has_left() {
+    both("answered-early");
+}
+
+#[test]
+fn a_client_of_two_threads() {
+    both("apart-threads");
 }
 
 /// What a short wait may be off: a clock that ticks.

@@ -37,6 +37,25 @@ fn rules_that_are_tried_count_what_the_kernel_has_decided() {
     assert_eq!(ruled(false, None, false), (false, 1));
 }
 
+#[test]
+fn a_rule_s_path_is_that_of_the_target_in_any_form() {
+    for (line, dropped) in [
+        ("GET /checkout?a HTTP/1.1", true),
+        ("GET http://shop.example/checkout HTTP/1.1", true),
+        ("GET http://shop.example/checkout/1?a=/x HTTP/1.1", true),
+        ("GET http://checkout/ HTTP/1.1", false),
+        ("GET http://shop.example HTTP/1.1", false),
+        ("GET /check%6fut HTTP/1.1", false),
+        ("CONNECT shop.example:443 HTTP/1.1", false),
+    ] {
+        let mut builder = builder(SpanPolicy::default(), Policy::DEFAULT);
+        let path = Some("/checkout*".into());
+        let rule = Rule { path, threshold: spandrel_common::sample::NEVER, ..Rule::default() };
+        builder.set_policy(SpanPolicy::default(), Policy::DEFAULT, Rules::new(vec![rule], false));
+        assert_eq!(builder.build(&server(&[line]), Arc::default()).is_none(), dropped, "{line}");
+    }
+}
+
 fn withheld(role: Role, first: &[u8], host: &[u8], response: Option<u16>, outcome: Outcome) -> Withheld {
     let exchange = exchange(role, request(&["GET / HTTP/1.1"]));
     let mut withheld = Withheld {

@@ -111,6 +111,20 @@ fn times() {
 }
 
 #[test]
+fn the_unix_clock_is_followed_by_steps_alone() {
+    let mut builder = builder(SpanPolicy::default(), Policy::DEFAULT);
+    let exchange = server(&["GET / HTTP/1.1"]);
+    let mut start = |unix_ns: u64| {
+        builder.set_clock(ClockAnchor { mono_ns: 1_000, unix_ns: 1_700_000_000_000_000_000 + unix_ns });
+        builder.build(&exchange, Arc::default()).unwrap().start_ns - 1_700_000_000_000_001_000
+    };
+    // The reading was interrupted.
+    assert_eq!([start(0), start(400_000), start(900_000)], [0, 0, 0]);
+    assert_eq!([start(5_000_000), start(4_500_000)], [5_000_000, 5_000_000]);
+    assert_eq!(start(0), 0);
+}
+
+#[test]
 fn children_of_what_caused_them() {
     let cause =
         Cause { trace_id: [7; 16], parent_id: [8; 8], flags: 1, rule: Rule::Worker as u8, ..Cause::NONE };
