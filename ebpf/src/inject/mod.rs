@@ -20,7 +20,7 @@ use spandrel_common::{
 };
 
 use crate::{
-    conn::State,
+    conn::{HTTP, State},
     emit, filter,
     maps::{INJECT_SCRATCH, INJECT_WANTED, INJECTION},
     read,
@@ -156,7 +156,7 @@ impl Slot {
 /// Bytes were received: if the connection is a client's, its socket is to be armed for the next request.
 #[inline(always)]
 pub fn received(state: &State) {
-    if state.inject & (INJECT_CLIENT | INJECT_ARMED | INJECT_OFF) != INJECT_CLIENT {
+    if state.phase != HTTP || state.inject & (INJECT_CLIENT | INJECT_ARMED | INJECT_OFF) != INJECT_CLIENT {
         return;
     }
     if let Some(wanted) = INJECT_WANTED.get_ptr_mut(0) {
@@ -203,6 +203,6 @@ pub fn sent(state: &mut State) {
     if state.inject & INJECT_SEEN != 0 {
         state.inject &= !INJECT_SEEN;
     } else if injection().on != OFF {
-        emit::count(Counter::AsideUnarmed);
+        peer::spandrel_unseen(state.sk);
     }
 }

@@ -1,7 +1,7 @@
 //! What was learned about peers: who refuses a request with one more header line, and who does not speak HTTP.
 
 use aya_ebpf::bindings::BPF_ANY;
-use spandrel_common::{limits::INJECT_PAUSE_NS, stats::Counter};
+use spandrel_common::{inject::KNOWN_PEERS, limits::INJECT_PAUSE_NS, stats::Counter};
 
 use crate::{emit, kernel::sock::Sock, maps::INJECT_PEERS};
 
@@ -13,6 +13,8 @@ pub const SPEAKS: u32 = 3;
 pub const REFUSED: u32 = 1;
 /// It is spoken to in another protocol.
 pub const FOREIGN: u32 = 2;
+/// It may be spoken to in several protocols: nothing is known about it any more.
+pub const DOUBTFUL: u32 = 4;
 
 /// In place of a time: see [`INJECT_PEERS`].
 const UNTIL_PROVED: u64 = 0;
@@ -31,6 +33,11 @@ fn key(sock: Sock) -> [u64; 3] {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn spandrel_peer(sk: u64, what: u32) -> u32 {
+    if what == DOUBTFUL {
+        // A peer that is not there is the wished-for state, too.
+        let _ = INJECT_PEERS.remove(key(Sock(sk)));
+        return 0;
+    }
     let until = match what {
         PROVED => UNTIL_PROVED,
         SPEAKS => UNTIL_SPEAKS,
@@ -52,6 +59,15 @@ pub extern "C" fn spandrel_speaks(sk: u64) -> u32 {
     if known(Sock(sk)) == Peer::Unknown {
         spandrel_peer(sk, SPEAKS);
     }
+    0
+}
+
+/// A request was sent that no program of this room has seen.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn spandrel_unseen(sk: u64) -> u32 {
+    let new = super::injection().on == KNOWN_PEERS && known(Sock(sk)) == Peer::Unknown;
+    emit::count(if new { Counter::AsideNewPeer } else { Counter::AsideUnarmed });
     0
 }
 

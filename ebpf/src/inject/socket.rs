@@ -11,18 +11,24 @@ use aya_ebpf::{
     macros::sock_ops,
     programs::SockOpsContext,
 };
-use spandrel_common::{event::TRANSPORT_TCP, inject::{KNOWN_PEERS, is_foreign}, stats::Counter};
+use spandrel_common::{
+    event::TRANSPORT_TCP,
+    inject::{KNOWN_PEERS, is_foreign},
+    stats::Counter,
+};
 
-use super::{INJECT_ARMED, INJECT_CLIENT, INJECT_OFF, INJECT_PROVED, INJECT_SPENT, INJECT_STAYS,
-    peer::{self, Peer}};
+use super::{
+    INJECT_ARMED, INJECT_CLIENT, INJECT_OFF, INJECT_PROVED, INJECT_SPENT, INJECT_STAYS,
+    peer::{self, Peer},
+};
 use crate::{
-    conn::{self, FRESH, IGNORED, State},
+    conn::{self, FRESH, HTTP, State},
     emit,
     kernel::{
         sock::{Sock, Tcp, Typed},
-        task,
+        task, wait,
     },
-    maps::ARMED,
+    maps::{self, ARMED},
 };
 
 /// Lets other programs' answers stand: 0 would turn them into an error.
@@ -56,7 +62,8 @@ fn socket(ctx: &SockOpsContext) -> Option<*const u8> {
 /// The running thread opens a connection. (The later steps run wherever the peer's answer is handled.)
 #[inline(always)]
 fn connecting(ctx: &SockOpsContext) {
-    if !super::followed(task::ids().tgid) {
+    let tgid = task::ids().tgid;
+    if !super::followed(tgid) {
         return;
     }
     let Some(sk) = socket(ctx) else { return };
@@ -70,6 +77,8 @@ fn connecting(ctx: &SockOpsContext) {
         return;
     }
     state.inject = match peer::known(Sock(address)) {
+        // Known only here, where its program runs: see [`established`].
+        Peer::Unknown if unnoticed(Sock(address), tgid) => INJECT_CLIENT | INJECT_STAYS,
         Peer::Unknown | Peer::Speaks => INJECT_CLIENT,
         Peer::Proved => INJECT_CLIENT | INJECT_PROVED,
         Peer::Aside => {
@@ -77,6 +86,13 @@ fn connecting(ctx: &SockOpsContext) {
             INJECT_OFF
         }
     };
+}
+
+/// Whether a program cannot notice that its new socket is armed until it has sent something: it never blocks in a call, as
+/// these runtimes never do, and they do not ask how much there is to read before they have asked for it.
+#[inline(always)]
+fn unnoticed(sock: Sock, tgid: u32) -> bool {
+    maps::runtime(tgid).never_blocks() && wait::never_blocks(sock)
 }
 
 /// The connection is open, and nothing was sent through it.
@@ -87,6 +103,8 @@ fn established(ctx: &SockOpsContext) {
     if state.inject & (INJECT_CLIENT | INJECT_ARMED | INJECT_OFF) != INJECT_CLIENT {
         return;
     }
+    let unnoticed = state.inject & INJECT_STAYS != 0;
+    state.inject &= !INJECT_STAYS;
     let Some(seq) = Typed::of(sk).and_then(|tcp| Tcp(tcp).sent_seq()) else { return };
     // What was sent with the first packet (TCP Fast Open) is beyond reach.
     // SAFETY: the verifier knows the context.
@@ -108,14 +126,17 @@ fn established(ctx: &SockOpsContext) {
         emit::count(Counter::AsideSocket);
         return;
     }
-    // Such a socket is armed when it has its first response.
-    if super::injection().on == KNOWN_PEERS && peer::known(Sock(state.sk)) == Peer::Unknown {
+    // It is armed when its first response was read.
+    if super::injection().on == KNOWN_PEERS && !unnoticed && peer::known(Sock(state.sk)) == Peer::Unknown {
         return;
     }
     // SAFETY: the context is the kernel's, and only handed back to it.
     let ops = unsafe { &mut *ctx.ops };
     match ARMED.update(cookie, ops, 0) {
-        Ok(()) => state.inject |= INJECT_ARMED,
+        Ok(()) => {
+            state.inject |= INJECT_ARMED;
+            super::count(Counter::Armed);
+        }
         Err(_) => emit::count(Counter::AsideSocket),
     }
 }
@@ -168,7 +189,9 @@ fn armed(ctx: &SockOpsContext) -> Option<&'static mut State> {
     if state.inject & INJECT_ARMED != 0 {
         return Some(state);
     }
-    if state.phase == IGNORED {
+    // Something else than a request came first, so nothing will ever be put in here.
+    if state.phase != HTTP && state.rx.pos > 0 {
+        state.inject |= INJECT_OFF;
         quiet(ctx);
     }
     None
