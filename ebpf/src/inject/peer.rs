@@ -20,10 +20,15 @@ pub const DOUBTFUL: u32 = 4;
 const UNTIL_PROVED: u64 = 0;
 const UNTIL_SPEAKS: u64 = 1;
 
-/// Address, port and network namespace.
+/// Address, port and network namespace. An IPv4 address is the same peer through a socket of IPv6 (RFC 4291, section 2.5.5.2).
 #[inline(always)]
 fn key(sock: Sock) -> [u64; 3] {
-    let [low, high] = sock.peer_words();
+    /// The third word of such an address, as it is read: `::ffff:0:0`.
+    const MAPPED: u32 = 0xffff_0000;
+    let [low, high] = match sock.peer_words() {
+        [0, high] if high as u32 == MAPPED => [high >> 32, 0],
+        words => words,
+    };
     [low, high, u64::from(sock.peer_port()) | (u64::from(sock.netns()) << 32)]
 }
 
