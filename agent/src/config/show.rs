@@ -8,7 +8,7 @@ use super::{
     args::Run,
     env::Env,
     named_file,
-    settings::{Root, RuleConfig},
+    settings::{Propagation, Root, RuleConfig},
     show_destinations,
 };
 use crate::{
@@ -177,7 +177,7 @@ fn rows(config: &Config) -> Vec<Row> {
         selected: _,
         command,
         profile,
-        propagate,
+        propagation,
         causality,
         disabled,
         log_level,
@@ -219,7 +219,7 @@ fn rows(config: &Config) -> Vec<Row> {
     };
     let root = if sampler.parent_based { format!("parent_based, root {root}") } else { root };
     row("tracer_provider.sampler", root, &["OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"]);
-    let written = if *propagate { "tracecontext" } else { "none" };
+    let written = if *propagation == Propagation::Off { "none" } else { "tracecontext" };
     row(
         "propagator.composite_list",
         written.to_owned(),

@@ -104,8 +104,12 @@ counters! {
     PeersRefused = "peers_refused";
     /// Requests of connections that were opened before the agent started, or whose last response had just been read.
     AsideUnarmed = "aside_unarmed";
+    /// Requests to peers that had not answered one in HTTP/1 yet.
+    AsideNewPeer = "aside_new_peer";
     /// Sockets that could not be put into the socket map.
     AsideSocket = "aside_socket";
+    /// Times that a socket was put into the socket map.
+    Armed = "sockets_armed";
 }
 
 /// Slots of the counter map.
