@@ -228,7 +228,7 @@ impl Http1 {
                     return Some(len);
                 }
             }
-            Read::Truncated { start } if half.sure() => {
+            Read::Truncated { start } if half.sure() || head::certain_so_far(side, bytes, start) => {
                 half.found(side, out);
                 let taken = bytes.len().min(HEAD_CAPTURE);
                 self.truncated(side, bytes.get(..taken).unwrap_or(bytes), start, at, out);

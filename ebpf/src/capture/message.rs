@@ -5,7 +5,7 @@ use spandrel_common::{
         DATA_BODY, DATA_END, DATA_LIMIT, DATA_TO_CLOSE, DATA_UNSEEN, DECISION_DROPPED, DECISION_OPEN,
         DECISION_SAMPLED, SELECT_PENDING, TRANSPORT_UNIX, Unseen,
     },
-    limits::{HEAD_CAPTURE, HEAD_SCAN},
+    limits::{HEAD_CAPTURE, HEAD_SCAN, SNIFF},
     stats::Counter,
 };
 
@@ -82,8 +82,27 @@ fn step<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) -
         // A new turn is a new chance to find a message start: for a request once the other side has
         // answered, for a response once a request came.
         _ if moved.turned != 0 && offset == 0 && other.pos > 0 => begin::<TX>(state, offset, scratch),
-        _ => ship::<TX>(state, offset, 0, scratch),
+        _ => {
+            // The body of a request that was answered early ended somewhere, and userspace may know where.
+            if moved.request != 0 && offset == 0 && own.shipped > 0 && spandrel_may_begin() != 0 {
+                own.shipped = 0;
+            }
+            ship::<TX>(state, offset, 0, scratch)
+        }
     }
+}
+
+/// Whether this call begins like a request.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn spandrel_may_begin() -> u32 {
+    let Some(scratch) = scratch::held() else { return 0 };
+    let (call, len) = (scratch.moved.call, scratch.moved.len);
+    let want = if len < SNIFF as u64 { len } else { SNIFF as u64 };
+    if call.unseen != 0 || gather(call.address, call.vectors, 0, want) != want {
+        return 0;
+    }
+    u32::from(head::looks(scratch.view(), want) == Looks::Request)
 }
 
 /// A message may start at `offset`.

@@ -251,13 +251,29 @@ fn decimal(digits: &[u8]) -> Option<u64> {
 /// Whether a complete head is beyond doubt: what a resynchronisation asks for. The method is known, every
 /// line is a field with a proper name or a fold.
 pub(super) fn certain(head: &[u8], parsed: &Parsed) -> bool {
-    let mut lines = head.split(|byte| *byte == b'\n').skip(1);
-    !parsed.fields.malformed
-        && parsed.start != Start::Request(Method::Other)
-        && lines.all(|line| match line {
-            [] | [b'\r'] | [b' ' | b'\t', ..] => true,
-            _ => memchr::memchr(b':', line).is_some_and(|colon| {
-                colon > 0 && line.get(..colon).is_some_and(|name| name.iter().all(|byte| is_token(*byte)))
-            }),
-        })
+    !parsed.fields.malformed && parsed.start != Start::Request(Method::Other) && fields(head)
+}
+
+/// The same of a head that is cut short, by what of it is there; where that is less than its first line, of a request's.
+pub(super) fn certain_so_far(side: Side, bytes: &[u8], start: Option<Start>) -> bool {
+    let head = bytes.get(..HEAD_CAPTURE).unwrap_or(bytes);
+    match start {
+        Some(Start::Request(Method::Other)) => false,
+        Some(_) => fields(memchr::memrchr(b'\n', head).and_then(|end| head.get(..=end)).unwrap_or_default()),
+        None => {
+            let target = memchr::memchr(b' ', head).and_then(|space| head.get(space + 1..));
+            side == Side::Request
+                && target.is_some_and(|target| target.iter().all(|byte| *byte > b' ' && *byte != 0x7f))
+        }
+    }
+}
+
+/// Whether every line but the first is a field with a proper name, a fold, or empty.
+fn fields(head: &[u8]) -> bool {
+    head.split(|byte| *byte == b'\n').skip(1).all(|line| match line {
+        [] | [b'\r'] | [b' ' | b'\t', ..] => true,
+        _ => memchr::memchr(b':', line).is_some_and(|colon| {
+            colon > 0 && line.get(..colon).is_some_and(|name| name.iter().all(|byte| is_token(*byte)))
+        }),
+    })
 }

@@ -2,9 +2,11 @@
 
 use spandrel_test_support::{Agent, Lab, Span, process::run, require};
 
-use crate::common::{PYTHON, assert_counts, assert_enclosed, curl, echo, nginx, profiles, text, traced};
+use crate::common::{
+    PYTHON, assert_counts, assert_enclosed, curl, echo, nginx, profiles, script, text, traced,
+};
 
-profiles!(files, proxy, encoded, permitted);
+profiles!(files, proxy, encoded, permitted, large_cookies);
 
 fn files(profile: &str) {
     require!("nginx", "curl");
@@ -194,5 +196,35 @@ fn permitted(profile: &str) {
     assert_counts(&finished, 30, 30);
     for span in &finished.spans {
         assert!(!span.error && span.get("error.type").is_none(), "{span:#?}");
+    }
+}
+
+/// Fields that nginx reads in two calls, and fields above the limit of what is captured: with a body that is not read before
+/// the answer, and one request after the other on one connection.
+fn large_cookies(profile: &str) {
+    require!("nginx", PYTHON);
+    let lab = Lab::new();
+    let mut agent = Agent::start(&traced(&lab, profile));
+    let (_server, port) = nginx(
+        &lab,
+        "server { listen LISTEN; large_client_header_buffers 4 64k; location /no { return 403; } location / { return 204; } }",
+    );
+    let source = "import http.client, sys\n\
+        connection = http.client.HTTPConnection('127.0.0.1', int(sys.argv[1]))\n\
+        for cookie in 3000, 20000, 20000, 40000, 3000:\n    \
+            for method, path, size, status in ('POST', '/no', 100000, 403), ('GET', '/yes', 0, 204):\n        \
+                connection.request(method, path, b'b' * size, {'Cookie': 'a=' + 'c' * cookie})\n        \
+                response = connection.getresponse()\n        \
+                response.read()\n        \
+                assert response.status == status, response.status\n";
+    run(script(&lab, PYTHON, "cookies.py", source).arg(port.to_string())).success();
+    agent.wait_for("20 spans", |spans| spans.len() >= 20);
+    let finished = agent.stop();
+    assert_counts(&finished, 10, 10);
+    for spans in [finished.servers(), finished.clients()] {
+        let found: Vec<_> = spans.iter().map(|span| (span.name.as_str(), span.status())).collect();
+        assert_eq!(found, [("POST", Some(403)), ("GET", Some(204))].repeat(5), "{spans:#?}");
+        let cut = |span: &&&Span| span.get("spandrel.request.truncated").is_some();
+        assert_eq!(spans.iter().filter(cut).count(), 6, "{spans:#?}");
     }
 }

@@ -158,12 +158,15 @@ pub(crate) fn heads(stage: &mut Stage) -> io::Result<()> {
         for piece in [usize::MAX, 1000, 1] {
             let name = format!("heads-{index}-{}", piece.min(9999));
             let mut talk = Talk::new(&stage.truth, &name, Family::V4)?;
-            let (path, status) = talk.next();
-            let fields = pad(length - http::request(&path, 30, "").len());
-            let (client, server) = talk.pair.ends();
-            in_equal_pieces(client, server, &http::request(&path, 30, &fields), piece)?;
-            in_equal_pieces(server, client, &http::response(status, 40, &fields), piece)?;
-            talk.told(&path, status, 30, 40, (look, look))?;
+            // Behind a head that is cut short nobody knows where the next message begins: the next such head says it.
+            for _ in 0..if piece == 1 { 1 } else { 3 } {
+                let (path, status) = talk.next();
+                let fields = pad(length - http::request(&path, 30, "").len());
+                let (client, server) = talk.pair.ends();
+                in_equal_pieces(client, server, &http::request(&path, 30, &fields), piece)?;
+                in_equal_pieces(server, client, &http::response(status, 40, &fields), piece)?;
+                talk.told(&path, status, 30, 40, (look, look))?;
+            }
             if look != Look::Exact {
                 let (path, status) = talk.next();
                 let (client, server) = talk.pair.ends();
