@@ -3,10 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -23,10 +20,7 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message as _;
 
-use super::{
-    SCOPE, VERSION,
-    client::{Client, Verdict},
-};
+use super::{SCOPE, VERSION, client::Client, complain::Complaints};
 use crate::span::{
     Attribute, SCHEMA_URL, Value,
     measure::{
@@ -49,7 +43,7 @@ pub(super) struct Durations {
     /// The attributes of the agent's own resource, for the service graph.
     own: Vec<KeyValue>,
     last: Mutex<(u64, Snapshot)>,
-    failing: AtomicBool,
+    complaints: Complaints,
 }
 
 impl Durations {
@@ -60,7 +54,8 @@ impl Durations {
         own: Vec<KeyValue>,
     ) -> Arc<Self> {
         let last = Mutex::new((now(), Snapshot::default()));
-        Arc::new(Self { client, measures, delta, own, last, failing: AtomicBool::new(false) })
+        let complaints = Complaints::new(format!("metrics of requests to {}", client.describe()));
+        Arc::new(Self { client, measures, delta, own, last, complaints })
     }
 
     /// Sends a reading every so often, until the future is dropped.
@@ -81,21 +76,10 @@ impl Durations {
                 Ok(payload) => self.client.send(&payload).await,
                 Err(error) => return log::warn!("metrics of requests: {error}"),
             };
-            match sent {
-                Verdict::Accepted { .. } => self.failing.store(false, Relaxed),
-                Verdict::Retry { failure, .. }
-                | Verdict::Refused(failure)
-                | Verdict::Unauthorized(failure)
-                | Verdict::TooLarge(failure) => {
-                    if !self.failing.swap(true, Relaxed) {
-                        log::warn!(
-                            "metrics of requests cannot be sent: {}: {}",
-                            failure.code,
-                            failure.message
-                        );
-                    }
-                    return;
-                }
+            let then = if self.delta { "what it counted is lost" } else { "the next reading makes it good" };
+            self.complaints.metrics(&sent, then);
+            if sent.failure().is_some() {
+                return;
             }
         }
     }

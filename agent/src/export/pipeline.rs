@@ -170,6 +170,8 @@ pub struct Farewell {
     pub lost: u64,
     /// What its whole life came to.
     pub total: Total,
+    /// What the last request that failed came to, unless one was successful since.
+    pub last: Option<String>,
 }
 
 /// What became of all spans that a destination wanted.
@@ -199,17 +201,18 @@ impl fmt::Display for Total {
 impl Farewell {
     /// Logs it, if there is anything to say.
     pub fn say(&self) {
-        let Self { name, sent, saved, spilled, lost, total } = self;
+        let Self { name, sent, saved, spilled, lost, total, last } = self;
+        let last = last.as_ref().map_or_else(String::new, |last| format!("; the last answer: {last}"));
         if saved + lost + spilled > 0 {
             log::warn!(
                 target: LAST,
                 "{name}: at the end {sent} spans were sent, {saved} saved as dead letters, {spilled} are on disk for \
-                 the next start, {lost} are lost"
+                 the next start, {lost} are lost{last}"
             );
         }
         // Each loss was said when it began, and may have gone on without a word.
         if !total.dropped.is_empty() {
-            log::warn!(target: LAST, "{name}: {total}");
+            log::warn!(target: LAST, "{name}: {total}{last}");
         }
     }
 }
@@ -382,6 +385,10 @@ mod full_disk_tests;
 #[cfg(test)]
 #[path = "hanging_disk_tests.rs"]
 mod hanging_disk_tests;
+
+#[cfg(test)]
+#[path = "credentials_tests.rs"]
+mod credentials_tests;
 
 #[cfg(test)]
 #[path = "secret_tests.rs"]

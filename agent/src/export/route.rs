@@ -132,6 +132,7 @@ impl Route {
             spilled: now.spilled - before.spilled,
             lost: now.lost.saturating_sub(before.lost),
             total: self.total(),
+            last: self.destination.as_ref().and_then(|destination| destination.last_failure()),
         }
     }
 }
