@@ -180,9 +180,23 @@ fn resource(attributes: Vec<KeyValue>, metrics: Vec<Metric>) -> ResourceMetrics 
 }
 
 fn durations(name: &str, series: &[(Key, Histogram)], times: (u64, u64), temporality: i32) -> Metric {
-    let exponential = series.iter().any(|(_, histogram)| histogram.exponential.is_some());
-    let points = series.iter().map(|(key, histogram)| (attributes(key), histogram));
-    let data = if exponential {
+    let points: Vec<_> = series.iter().map(|(key, histogram)| (attributes(key), histogram)).collect();
+    let data = histograms(points, times, temporality);
+    let description = "Duration of HTTP requests, sampled or not.".to_owned();
+    Metric {
+        name: name.to_owned(),
+        description,
+        unit: "s".to_owned(),
+        data: Some(data),
+        ..Default::default()
+    }
+}
+
+/// Histograms of the kind that they were made.
+fn histograms(points: Vec<(Vec<KeyValue>, &Histogram)>, times: (u64, u64), temporality: i32) -> Data {
+    let exponential = points.iter().any(|(_, histogram)| histogram.exponential.is_some());
+    let points = points.into_iter();
+    if exponential {
         let data_points =
             points.map(|(attributes, histogram)| exponential_point(attributes, histogram, times));
         Data::ExponentialHistogram(ExponentialHistogram {
@@ -195,14 +209,6 @@ fn durations(name: &str, series: &[(Key, Histogram)], times: (u64, u64), tempora
             data_points: data_points.collect(),
             aggregation_temporality: temporality,
         })
-    };
-    let description = "Duration of HTTP requests, sampled or not.".to_owned();
-    Metric {
-        name: name.to_owned(),
-        description,
-        unit: "s".to_owned(),
-        data: Some(data),
-        ..Default::default()
     }
 }
 
@@ -237,10 +243,11 @@ fn graph(
     let histogram = |name: &str, side: fn(&Edge) -> &Histogram| Metric {
         name: name.to_owned(),
         unit: "s".to_owned(),
-        data: Some(Data::Histogram(ProtoHistogram {
-            data_points: edges.iter().map(|edge| point(pair(edge), side(&edge.2), times)).collect(),
-            aggregation_temporality: temporality,
-        })),
+        data: Some(histograms(
+            edges.iter().map(|edge| (pair(edge), side(&edge.2))).collect(),
+            times,
+            temporality,
+        )),
         ..Default::default()
     };
     vec![
@@ -361,7 +368,8 @@ mod tests {
             ..Key::overflow(true)
         };
         let name = Attribute { key: "service.name".into(), value: Value::Str("shop".into()) };
-        let edge = Edge { requests: 3, failed: 1, ..Edge::default() };
+        let of = || Histogram::new(exponential);
+        let edge = Edge { requests: 3, failed: 1, server: of(), client: of() };
         Snapshot {
             services: vec![[name].into()],
             series: vec![(key, histogram.clone()), (Key::overflow(true), histogram)],
@@ -407,6 +415,10 @@ mod tests {
         let positive = data.data_points[0].positive.as_ref().unwrap();
         // 0.02 lies between 2^(-23/4) and 2^(-22/4).
         assert_eq!((positive.offset, &positive.bucket_counts[..]), (-23, &[1][..]));
+        // Those of the service graph, too.
+        let last = requests[0].resource_metrics.last().unwrap();
+        let graph = last.scope_metrics[0].metrics.last().unwrap();
+        assert!(matches!(graph.data, Some(Data::ExponentialHistogram(_))), "{graph:?}");
     }
 
     #[test]
