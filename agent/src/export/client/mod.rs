@@ -199,14 +199,12 @@ impl Client {
     /// Sends it once; the answer and, for gRPC, the message in it without its frame.
     async fn exchange(&self, live: &Arc<Live>, payload: &Payload) -> Result<(reply::Answer, Bytes), Verdict> {
         let timeout = self.config.timeout;
-        match tokio::time::timeout(timeout, self.round_trip(live, payload)).await {
-            Ok(result) => result,
-            Err(_) => {
-                self.files.disconnect(live);
-                let message = format!("no answer within {timeout:?}");
-                Err(Verdict::Retry { after: None, failure: Failure { code: Code::Timeout, message } })
-            }
+        if let Ok(result) = tokio::time::timeout(timeout, self.round_trip(live, payload)).await {
+            return result;
         }
+        self.files.disconnect(live);
+        let message = format!("no answer within {timeout:?}");
+        Err(Verdict::Retry { after: None, failure: Failure { code: Code::Timeout, message } })
     }
 
     async fn round_trip(&self, live: &Live, payload: &Payload) -> Result<(reply::Answer, Bytes), Verdict> {

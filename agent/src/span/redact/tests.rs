@@ -380,29 +380,6 @@ fn paths() {
     );
 }
 
-/// What everyday texts cost.
-#[test]
-#[ignore = "a measurement"]
-fn what_a_text_costs() {
-    const ROUNDS: u32 = 20_000;
-    let (redactor, stats) = (Redactor::new(Policy::default()), Stats::default());
-    for text in [
-        "/api/items",
-        "/v1/orders/4711/items?page=2&sort=name&q=a%20b",
-        "https://shop.example.org/v1/orders/4711?redirect=%2Fhome%3Fa%3Db",
-        "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
-        r#"{"id":4711,"items":[{"name":"cup","value":"blue"},{"name":"pot","value":"red"}],"note":"a: b"}"#,
-        "text/html, application/xhtml+xml;q=0.9, */*;q=0.8",
-        "token=abcdef&a=b",
-    ] {
-        let begun = std::time::Instant::now();
-        for _ in 0..ROUNDS {
-            std::hint::black_box(redactor.text(std::hint::black_box(text), &stats));
-        }
-        println!("{:>8.0} ns  {text}", begun.elapsed().as_nanos() as f64 / f64::from(ROUNDS));
-    }
-}
-
 /// Text that is hard to judge takes no more time than other text: a megabyte of each in well under a second,
 /// also in a debug build.
 #[test]
