@@ -1,7 +1,7 @@
 //! One destination: a batch is sent until it is there, is refused for good, or time is up.
 
 use std::{
-    io,
+    io, mem,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -56,6 +56,8 @@ pub(super) struct Destination {
     /// The backend asked for silence until then, from everybody.
     quiet_until: Mutex<Option<Instant>>,
     complaints: Complaints,
+    /// What nobody sends any more, and is on disk as far as anybody knows.
+    left: Mutex<Vec<(Body, Claim)>>,
     /// A batch was taken.
     worked: Notify,
     /// How often the end of the destination began.
@@ -116,6 +118,7 @@ impl Destination {
             letters,
             quiet_until: Mutex::default(),
             complaints,
+            left: Mutex::default(),
             worked: Notify::new(),
             closings: watch::Sender::default(),
             stop: watch::Sender::new(false),
@@ -503,7 +506,9 @@ impl Destination {
     async fn leave(&self, job: Job) {
         let Job { body, claim, .. } = job;
         match body {
-            Body::Disk(_) | Body::Part(..) => drop(claim),
+            Body::Disk(_) | Body::Part(..) => {
+                self.left.lock().unwrap_or_else(PoisonError::into_inner).push((body, claim));
+            }
             Body::Memory(payload) => {
                 // More time would not have helped.
                 let refused = self.counters.state() == State::Unauthorized;
@@ -557,19 +562,38 @@ impl Destination {
     /// Brings to the disks what is still to be written there, unless they hang. `release`: somebody else may open the
     /// folder of the queue then.
     pub(super) async fn end_stores(&self, release: bool, limit: Duration) {
-        let disk = async {
-            match &self.disk {
-                None => {}
-                Some(disk) if release => disk.release(limit).await,
-                Some(disk) => disk.end(limit).await,
+        if let Some(disk) = &self.disk {
+            disk.end(limit).await;
+            self.settle_left(&disk.spill, Instant::now() + limit).await;
+            if release {
+                disk.release(limit).await;
             }
+        }
+        if let Some(letters) = &self.letters {
+            letters.end(limit).await;
+        }
+    }
+
+    /// What was left is on disk for the next start, but for what somebody took away there and could not be written anew:
+    /// that may be among the dead letters.
+    async fn settle_left(&self, spill: &Spill, until: Instant) {
+        let left = mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner));
+        let is_missing = |body: &Body| match body {
+            Body::Memory(_) => false,
+            Body::Disk(slot) => spill.is_missing(*slot),
+            Body::Part(_, whole, _) => spill.is_missing(whole.slot()),
         };
-        let letters = async {
-            if let Some(letters) = &self.letters {
-                letters.end(limit).await;
+        // A claim that is dropped counts as spilled.
+        for (body, claim) in left.into_iter().filter(|(body, _)| is_missing(body)) {
+            let what = "somebody has removed the files of the queue on disk, and they cannot be written anew";
+            self.complaints.lost(claim.spans(), Cause::SpillDamaged, what);
+            match self.load(&body).await {
+                Ok(Ok((payload, _))) if Instant::now() < until => {
+                    self.bury(&payload, claim, Cause::SpillDamaged).await;
+                }
+                _ => claim.settle(Fate::Dropped(Cause::SpillDamaged)),
             }
-        };
-        tokio::join!(disk, letters);
+        }
     }
 
     /// What the last request that failed came to, unless one was successful since.
