@@ -11,7 +11,7 @@ use super::{
     client::{Failure, Verdict},
     counters::Code,
 };
-use crate::stats::Drop as Cause;
+use crate::{log::CONDITION, stats::Drop as Cause};
 
 /// A condition that lasts is said again after this time, with what it cost since.
 pub(super) const SAY_AGAIN: Duration = Duration::from_secs(60);
@@ -140,7 +140,7 @@ impl Complaints {
         let mut said = self.lock();
         said.last = None;
         if let Some(after) = said.failures.work(Instant::now()) {
-            log::info!("{} works again after {after:.1?}", said.about);
+            log::info!(target: CONDITION, "{} works again after {after:.1?}", said.about);
         }
     }
 
@@ -154,7 +154,7 @@ impl Complaints {
         let mut said = self.lock();
         let Said { about, failures, once, last } = &mut *said;
         if let Some(flickers) = failures.fail(once, Condition::Fails(failure.code), Instant::now()) {
-            log::warn!("{about} fails ({failure}); {then}{}", Flickers(flickers));
+            log::warn!(target: CONDITION, "{about} fails ({failure}); {then}{}", Flickers(flickers));
         }
         *last = Some(failure.to_string());
     }
@@ -189,7 +189,7 @@ impl Complaints {
     fn loses(&self, spans: usize, condition: Condition, what: impl fmt::Display) {
         let mut said = self.lock();
         if let Some(spans) = said.once.due(condition, spans, Instant::now()) {
-            log::warn!("{}: {spans} spans not delivered, {what}", said.about);
+            log::warn!(target: CONDITION, "{}: {spans} spans not delivered, {what}", said.about);
         }
     }
 
@@ -197,7 +197,7 @@ impl Complaints {
     pub(super) fn trouble(&self, trouble: Trouble, what: impl fmt::Display) {
         let mut said = self.lock();
         if said.once.due(Condition::Trouble(trouble), 0, Instant::now()).is_some() {
-            log::warn!("{}: {what}", said.about);
+            log::warn!(target: CONDITION, "{}: {what}", said.about);
         }
     }
 }
