@@ -6,12 +6,13 @@ use aya_ebpf::helpers::generated::{
 use spandrel_common::{
     event::{Close, Conn, Data, Exec, Fork, Header, Kind, Listen, Notice, Withheld},
     limits::{self, EXEC_AREA, HEAD_CAPTURE},
+    runtime::Runtime,
     stats::Counter,
 };
 
 use crate::{
     kernel::task::Ids,
-    maps::{COUNTERS, EVENTS, SEQUENCES},
+    maps::{self, COUNTERS, EVENTS, SEQUENCES},
     read,
     scratch::{ExecScratch, Scratch},
 };
@@ -98,11 +99,13 @@ fn fixed<T>(event: &T) -> bool {
     output(core::ptr::from_ref(event).cast(), size_of::<T>() as u64, NO_WAKEUP)
 }
 
-/// Announces a connection.
+/// Announces a connection. Of a process whose runtime is not known the reader is to find it out soon: causes of requests
+/// are not told until then.
 #[inline(always)]
 pub fn conn(ids: Ids, event: &mut Conn) -> bool {
     event.header = header(Kind::Conn, ids, 0, now());
-    fixed(event)
+    let wake = if maps::runtime(ids.tgid) == Runtime::Unknown { FORCE_WAKEUP } else { NO_WAKEUP };
+    output(core::ptr::from_ref(event).cast(), size_of::<Conn>() as u64, wake)
 }
 
 /// Sends `scratch.data` with the first `captured` bytes of the buffer. Returns whether there was room.

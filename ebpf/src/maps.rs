@@ -105,6 +105,11 @@ pub static GO_FUNCTIONS: aya_ebpf::maps::LruHashMap<[u64; 2], crate::causality::
 pub static RUNTIMES: HashMap<u32, u8> =
     HashMap::with_max_entries(limits::PROCESSES, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
 
+/// What programs of some names run on, by `comm`: see `spandrel_common::limits::NAMES`. Written by the agent at the start.
+#[map]
+pub static NAMES: HashMap<[u8; 16], u8> =
+    HashMap::with_max_entries(limits::NAMES, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+
 /// Threads that have read a request. Written and read by `causality`.
 #[map]
 pub static THREADS: HashMap<u32, Thread> =
@@ -189,6 +194,17 @@ pub fn inherit_runtime(parent: u32, child: u32) {
     if runtime != 0 {
         // Without room it is recognised a little later, by userspace.
         let _ = RUNTIMES.insert(child, runtime, 0);
+    }
+}
+
+/// What the running process has just executed tells by its name what it runs on, or nothing.
+#[inline(always)]
+pub fn name_runtime(tgid: u32, name: &[u8; 16]) {
+    // SAFETY: one byte is copied out; the agent writes it once.
+    match unsafe { NAMES.get(name) }.copied() {
+        // Without room it is recognised a little later, by userspace.
+        Some(runtime) => drop(RUNTIMES.insert(tgid, runtime, 0)),
+        None => forget_runtime(tgid),
     }
 }
 

@@ -1,18 +1,16 @@
 //! `cargo xtask setup`: a compiler and a linker for the kernel object (see agent/build.rs for the two ways).
 
-use std::path::{Path, PathBuf};
+mod linker;
 
-use anyhow::{Context as _, Result, bail};
+use std::path::Path;
+
+use anyhow::{Result, bail};
 
 use crate::{
-    run::{self as sh, answer, cargo, command, exists, succeeds},
+    run::{answer, command, exists, succeeds},
     tools,
 };
 
-/// The linker that turns LLVM bitcode into a BPF object with BTF.
-const BPF_LINKER: &str = "0.13.0";
-/// The newest LLVM that this bpf-linker can be built with, and the oldest.
-const LLVM_MAJORS: std::ops::RangeInclusive<u32> = 21..=23;
 /// The nightly for machines whose distribution has no BPF `core`.
 pub(crate) const NIGHTLY: &str = include_str!("../../ebpf/nightly");
 pub(crate) const DISTRIBUTION_RUSTC: &str = "/usr/bin/rustc";
@@ -47,11 +45,7 @@ pub(crate) fn ready() -> Result<()> {
         Some(found) => found,
         None => install_compiler()?,
     };
-    if !exists("bpf-linker") {
-        let (Compiler::Nightly { llvm, .. } | Compiler::Distribution { llvm }) = compiler;
-        install_linker(llvm)?;
-    }
-    Ok(())
+    linker::ready(compiler)
 }
 
 /// What the machine's owner insists on, by `SPANDREL_EBPF_TOOLCHAIN`: whether a nightly will do, and whether the
@@ -124,67 +118,6 @@ fn install_compiler() -> Result<Compiler> {
         DISTRIBUTION[0].join(" and "),
         NIGHTLY.trim_end()
     )
-}
-
-/// bpf-linker reads the compiler's bitcode, so its LLVM has to be as new as the compiler's.
-fn install_linker(compiler: u32) -> Result<()> {
-    eprintln!("Missing here: bpf-linker, which links the kernel object (LLVM {compiler} or newer).");
-    let mut tried = Vec::new();
-    for llvm in LLVM_MAJORS.filter(|llvm| *llvm >= compiler) {
-        match build_linker(llvm) {
-            Ok(()) => return Ok(()),
-            Err(error) => tried.push(format!("with LLVM {llvm}: {error:#}")),
-        }
-    }
-    if let Err(error) = fetch_linker() {
-        tried.push(format!("its released binary: {error:#}"));
-    } else {
-        return Ok(());
-    }
-    bail!(
-        "bpf-linker {BPF_LINKER} could not be installed.\n  {}\nIt can also be had by `cargo binstall bpf-linker`.",
-        tried.join("\n  ")
-    )
-}
-
-fn build_linker(llvm: u32) -> Result<()> {
-    let prefix = PathBuf::from(format!("/usr/lib/llvm-{llvm}"));
-    if !prefix.join("bin/llvm-config").exists() || !prefix.join("include/llvm-c").is_dir() {
-        let development = format!("llvm-{llvm}-dev");
-        let polly = format!("libpolly-{llvm}-dev");
-        if !tools::offered(&development) {
-            bail!("the distribution has no package {development}");
-        }
-        let names = [&*development, &*polly].into_iter().filter(|name| tools::offered(name));
-        tools::apt(&names.collect::<Vec<_>>())?;
-    }
-    let feature = format!("llvm-{llvm}");
-    let mut install = cargo(["install", "--locked", "--version", BPF_LINKER, "--no-default-features"]);
-    install.args(["--features", &feature, "bpf-linker"]).env("LLVM_PREFIX", &prefix);
-    install.env("CARGO_TARGET_DIR", std::env::temp_dir().join("spandrel-tools"));
-    sh::run(&mut install)
-}
-
-/// The statically linked binary that bpf-linker's authors publish, for distributions without a fitting LLVM.
-fn fetch_linker() -> Result<()> {
-    let machine = std::env::consts::ARCH;
-    let url = format!(
-        "https://github.com/aya-rs/bpf-linker/releases/download/v{BPF_LINKER}/bpf-linker-{machine}-unknown-linux-musl.tar.zst"
-    );
-    tools::ensure(&[
-        tools::Tool { needs: "curl", package: "curl", why: "fetches bpf-linker" },
-        tools::Tool { needs: "zstd", package: "zstd", why: "unpacks bpf-linker" },
-    ])?;
-    let archive = std::env::temp_dir().join("spandrel-bpf-linker.tar.zst");
-    let bin = tools::cargo_bin();
-    std::fs::create_dir_all(&bin).with_context(|| format!("cannot make {}", bin.display()))?;
-    let fetch = ["--fail", "--silent", "--show-error", "--location", "--max-time", "300", "--output"];
-    sh::run(command("curl").args(fetch).arg(&archive).arg(url))?;
-    sh::run(command("tar").arg("--zstd").arg("-xf").arg(&archive).arg("-C").arg(&bin))?;
-    std::fs::remove_file(&archive).context("cannot remove the archive that was unpacked")?;
-    answer(command(bin.join("bpf-linker")).arg("--version"))
-        .context("the unpacked bpf-linker does not run")?;
-    Ok(())
 }
 
 #[cfg(test)]

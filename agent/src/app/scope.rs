@@ -4,7 +4,7 @@ use spandrel_common::event::{SCOPE_ALL, SCOPE_SELECTED, SCOPE_TREE, SELECT_NO, S
 
 use crate::{
     discover::{
-        recognise::Recognised,
+        recognise::{self, Recognised},
         registry::Registry,
         select::{Ignored, Selectors, Verdict},
     },
@@ -51,6 +51,7 @@ pub(super) fn apply(
     scope: Scope,
     command: Option<u32>,
 ) -> Result<(), MapFailure> {
+    kernel.recognise_names(&recognise::NAMES)?;
     for port in &selectors.ports {
         kernel.watch_port(*port)?;
     }

@@ -23,6 +23,27 @@ const MAX_MAPS: usize = 4096;
 /// What every program with tokio's runtime in it can say: one of its panic messages, since 1.0.
 const TOKIO: &[u8] = b"Tokio 1.x runtime";
 
+/// Names of executables that are a runtime by themselves. The kernel side knows them, too: they begin to serve before
+/// an answer from here could be there.
+pub const NAMES: [(&str, Runtime); NAMES_LEN] = [
+    ("nginx", Runtime::Nginx),
+    ("nginx-debug", Runtime::Nginx),
+    ("openresty", Runtime::Nginx),
+    ("angie", Runtime::Nginx),
+    ("tengine", Runtime::Nginx),
+    ("envoy", Runtime::Loops),
+    ("haproxy", Runtime::Loops),
+    ("varnishd", Runtime::Loops),
+    ("cache-main", Runtime::Loops),
+    ("lighttpd", Runtime::Loops),
+    ("h2o", Runtime::Loops),
+    ("trafficserver", Runtime::Loops),
+    ("squid", Runtime::Loops),
+    ("deno", Runtime::Loops),
+];
+const NAMES_LEN: usize = 14;
+const _: () = assert!(NAMES_LEN <= spandrel_common::limits::NAMES as usize, "the kernel side has room for all");
+
 /// Executables whose answer is remembered: a server that forks for each connection is searched once.
 const MAX_KNOWN: usize = 256;
 
@@ -104,10 +125,10 @@ fn recognise(pid: u32) -> Runtime {
 
 fn by_name(facts: &Facts) -> Option<Runtime> {
     let name = facts.executable_name();
+    if let Some((_, runtime)) = NAMES.iter().find(|(known, _)| *known == name) {
+        return Some(*runtime);
+    }
     Some(match name {
-        "nginx" | "openresty" | "angie" | "tengine" | "nginx-debug" => Runtime::Nginx,
-        "envoy" | "haproxy" | "varnishd" | "cache-main" | "lighttpd" | "h2o" | "trafficserver" | "squid"
-        | "deno" => Runtime::Loops,
         // A Go program.
         "frankenphp" => return None,
         _ => match Language::of(facts)? {

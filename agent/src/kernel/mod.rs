@@ -119,6 +119,19 @@ impl Kernel {
         map.insert(tgid, runtime as u8, 0)
     }
 
+    /// Sets what programs of these names run on; of each, 15 bytes count.
+    pub fn recognise_names(&mut self, names: &[(&str, Runtime)]) -> Result<(), MapError> {
+        let mut map: HashMap<_, [u8; 16], u8> = HashMap::try_from(self.map_mut("NAMES")?)?;
+        for (name, runtime) in names {
+            let mut comm = [0; 16];
+            for (to, from) in comm.iter_mut().zip(name.bytes().take(15)) {
+                *to = from;
+            }
+            map.insert(comm, *runtime as u8, 0)?;
+        }
+        Ok(())
+    }
+
     /// Selects whoever begins to listen on a port.
     pub fn watch_port(&mut self, port: u16) -> Result<(), MapError> {
         let mut map: HashMap<_, u16, u8> = HashMap::try_from(self.map_mut("PORTS")?)?;

@@ -58,6 +58,10 @@ pub const RING_WAKE: usize = RING_BYTES / 8;
 /// Processes whose selection is remembered at once (the default `pid_max` of small machines).
 pub const PROCESSES: u32 = 32_768;
 
+/// Names of programs whose runtime is known to the kernel side before userspace has looked at them: those of proxies that
+/// begin to serve some milliseconds after they were executed, by processes that they fork before that.
+pub const NAMES: u32 = 16;
+
 /// Sockets followed at once by the system call profile, which keeps them in a map. (The socket profile
 /// hangs them on the sockets themselves and needs no limit.)
 pub const SOCKETS: u32 = 65_536;

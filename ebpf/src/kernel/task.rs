@@ -1,7 +1,7 @@
 //! `struct task_struct`.
 
 use aya_ebpf::helpers::{
-    bpf_get_current_pid_tgid,
+    bpf_get_current_comm, bpf_get_current_pid_tgid,
     generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs},
 };
 
@@ -27,6 +27,12 @@ pub struct Ids {
 pub fn ids() -> Ids {
     let both = bpf_get_current_pid_tgid();
     Ids { tgid: (both >> 32) as u32, tid: both as u32 }
+}
+
+/// Name of the running thread (`comm`), of a program that was just executed its file's, cut to 15 bytes.
+#[inline(always)]
+pub fn name() -> [u8; 16] {
+    bpf_get_current_comm().unwrap_or_default()
 }
 
 /// A task. The address is only ever used for bounded reads.

@@ -61,7 +61,7 @@ fn exec(bprm: u64) -> bool {
     if ids.tgid == globals::agent_tgid() {
         return true;
     }
-    maps::forget_runtime(ids.tgid);
+    maps::name_runtime(ids.tgid, &task::name());
     let tree = globals::scope() == SCOPE_TREE;
     let mut state = filter::state(ids.tgid);
     if tree && state == SELECT_NO {
