@@ -42,7 +42,8 @@ pub const NAMES: [(&str, Runtime); NAMES_LEN] = [
     ("deno", Runtime::Loops),
 ];
 const NAMES_LEN: usize = 14;
-const _: () = assert!(NAMES_LEN <= spandrel_common::limits::NAMES as usize, "the kernel side has room for all");
+const _: () =
+    assert!(NAMES_LEN <= spandrel_common::limits::NAMES as usize, "the kernel side has room for all");
 
 /// Executables whose answer is remembered: a server that forks for each connection is searched once.
 const MAX_KNOWN: usize = 256;

@@ -1,7 +1,9 @@
 //! One destination: a batch is sent until it is there, is refused for good, or time is up.
 
+mod leave;
+
 use std::{
-    io, mem,
+    io,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -502,29 +504,6 @@ impl Destination {
         claim.settle(Fate::Exported);
     }
 
-    /// A batch that nobody sends any more: on disk it stays, and in memory it may be saved.
-    async fn leave(&self, job: Job) {
-        let Job { body, claim, .. } = job;
-        match body {
-            Body::Disk(_) | Body::Part(..) => {
-                self.left.lock().unwrap_or_else(PoisonError::into_inner).push((body, claim));
-            }
-            Body::Memory(payload) => {
-                // More time would not have helped.
-                let refused = self.counters.state() == State::Unauthorized;
-                let cause = if refused { Cause::Unauthorized } else { Cause::Shutdown };
-                self.bury(&payload, claim, cause).await;
-            }
-        }
-    }
-
-    /// Gives up what still waits.
-    pub(super) async fn leave_all(&self) {
-        while let Some(job) = self.queue.take() {
-            self.leave(job).await;
-        }
-    }
-
     /// Settles a batch that cannot be delivered, in the dead letters if there are any.
     async fn bury(&self, payload: &Payload, claim: Claim, cause: Cause) {
         let Some(letters) = &self.letters else { return claim.settle(Fate::Dropped(cause)) };
@@ -556,43 +535,6 @@ impl Destination {
     async fn forget(&self, body: &Body, spans: usize, damaged: bool) {
         if let (Body::Disk(_) | Body::Part(..), Some(disk)) = (body, &self.disk) {
             disk.erased(body, spans, damaged).await;
-        }
-    }
-
-    /// Brings to the disks what is still to be written there, unless they hang. `release`: somebody else may open the
-    /// folder of the queue then.
-    pub(super) async fn end_stores(&self, release: bool, limit: Duration) {
-        if let Some(disk) = &self.disk {
-            disk.end(limit).await;
-            self.settle_left(&disk.spill, Instant::now() + limit).await;
-            if release {
-                disk.release(limit).await;
-            }
-        }
-        if let Some(letters) = &self.letters {
-            letters.end(limit).await;
-        }
-    }
-
-    /// What was left is on disk for the next start, but for what somebody took away there and could not be written anew:
-    /// that may be among the dead letters.
-    async fn settle_left(&self, spill: &Spill, until: Instant) {
-        let left = mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner));
-        let is_missing = |body: &Body| match body {
-            Body::Memory(_) => false,
-            Body::Disk(slot) => spill.is_missing(*slot),
-            Body::Part(_, whole, _) => spill.is_missing(whole.slot()),
-        };
-        // A claim that is dropped counts as spilled.
-        for (body, claim) in left.into_iter().filter(|(body, _)| is_missing(body)) {
-            let what = "somebody has removed the files of the queue on disk, and they cannot be written anew";
-            self.complaints.lost(claim.spans(), Cause::SpillDamaged, what);
-            match self.load(&body).await {
-                Ok(Ok((payload, _))) if Instant::now() < until => {
-                    self.bury(&payload, claim, Cause::SpillDamaged).await;
-                }
-                _ => claim.settle(Fate::Dropped(Cause::SpillDamaged)),
-            }
         }
     }
 

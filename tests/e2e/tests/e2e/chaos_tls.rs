@@ -17,6 +17,9 @@ use crate::{
     common::{PYTHON, echo, text},
 };
 
+/// What openssl makes keys of.
+const KEY: &str = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+
 /// An authority, with a certificate for the Collector and one for the agent, all by their names in a folder.
 fn issue(folder: &Path) {
     let openssl = |args: &str| {
@@ -24,7 +27,6 @@ fn issue(folder: &Path) {
         command.current_dir(folder).args(args.split(' '));
         run(&mut command).success();
     };
-    const KEY: &str = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
     fs::create_dir(folder).expect("a folder");
     fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1").expect("a file");
     openssl(&format!("req -x509 {KEY} -keyout ca.key -out ca.pem -subj /CN=authority -days 2"));

@@ -59,10 +59,12 @@ distribution: {{spandrel: {{destinations: [{{name: here, exporter: {{file: {{pat
     assert!(finished.stderr.contains(&said) && !finished.stderr.contains("canary"), "{}", finished.stderr);
 }
 
+/// Requests a second that a rule lets through.
+const LIMIT: f64 = 5.0;
+
 #[test]
 fn rules_limits_and_templates() {
     require!(PYTHON);
-    const LIMIT: f64 = 5.0;
     let lab = Lab::new();
     let config = format!(
         "file_format: \"1.1\"\ndistribution:\n  spandrel:\n    redaction: {{paths: named}}\n    sampling:\n      rules:
@@ -115,11 +117,13 @@ fn rules_limits_and_templates() {
     }
 }
 
+/// Spans from the beginning, and from the end, that are certainly kept by one policy and not by the other.
+const ENDS: usize = 8;
+
 /// A queue that is full while the backend hangs: what goes is what came last, or what waits longest.
 #[test]
 fn who_goes_when_the_queue_is_full() {
     require!(PYTHON, "curl");
-    const KEPT: usize = 32;
     for policy in ["newest", "oldest"] {
         let lab = Lab::new();
         let backend = Backend::start(|_| Reply::Hang);
@@ -144,12 +148,11 @@ fn who_goes_when_the_queue_is_full() {
         assert!(accepted.len() <= 64 + 16, "{}", accepted.len());
         let mut spans: Vec<_> = finished.spans.iter().filter(|span| span.kind == Kind::Server).collect();
         spans.sort_by_key(|span| span.end_ns);
-        let half = KEPT / 2;
-        let (first, last) = (&spans[..half / 2], &spans[spans.len() - half..]);
+        let (first, last) = (&spans[..ENDS], &spans[spans.len() - ENDS..]);
         let has = |spans: &[&spandrel_test_support::Span]| {
             spans.iter().filter(|span| accepted.contains(&span.span_id)).count()
         };
-        let expect = if policy == "newest" { (first.len(), 0) } else { (has(first), last.len()) };
+        let expect = if policy == "newest" { (ENDS, 0) } else { (has(first), ENDS) };
         assert_eq!((has(first), has(last)), expect, "{policy}\n{}", finished.stderr);
     }
 }
