@@ -12,7 +12,7 @@ use spandrel_common::{
     context::Cause,
     event::{
         Close, Conn, DIR_TX, Data, Fork, Header, Kind, Listen, Notice, PROTOCOL_HTTP1, PROTOCOL_HTTP2,
-        ROLE_CLIENT, ROLE_SERVER, TRANSPORT_TCP, TRANSPORT_UNIX, Withheld,
+        PROTOCOL_KAFKA, ROLE_CLIENT, ROLE_SERVER, TRANSPORT_TCP, TRANSPORT_UNIX, Withheld,
     },
 };
 
@@ -134,7 +134,7 @@ fn conn(header: Header, mut body: Reader<'_>) -> Option<Conn> {
         TRANSPORT_UNIX => true,
         _ => false,
     };
-    let known = matches!(conn.protocol, PROTOCOL_HTTP1 | PROTOCOL_HTTP2);
+    let known = matches!(conn.protocol, PROTOCOL_HTTP1 | PROTOCOL_HTTP2 | PROTOCOL_KAFKA);
     (family && known && matches!(conn.role, ROLE_CLIENT | ROLE_SERVER)).then_some(conn)
 }
 

@@ -1,5 +1,6 @@
 //! An exchange: one request and what became of it. Pairing is written once, for all protocols.
 
+pub mod kafka;
 mod pairing;
 mod streams;
 #[cfg(test)]

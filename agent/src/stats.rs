@@ -106,6 +106,26 @@ causes! {
         ValuesCut = "values_cut",
         /// Inbound `traceparent` headers that were not valid.
         BadTraceparent = "bad_traceparent",
+        /// Connections given up because their bytes are not Kafka's, though the first ones looked like it.
+        NotKafka = "not_kafka",
+        /// Kafka polls that brought no records, and make no span.
+        KafkaEmptyPolls = "kafka_empty_polls",
+        /// Kafka polls whose response was not seen, and which make no span.
+        KafkaUnseenPolls = "kafka_unseen_polls",
+        /// Kafka requests other than Produce and Fetch, which make no span.
+        KafkaOther = "kafka_other_requests",
+        /// Kafka requests that a traced broker received, which make no span: their client's tells them.
+        KafkaReceived = "kafka_received_requests",
+        /// Kafka requests of an API or a version that is not known, told by key and version only.
+        KafkaUnknown = "kafka_unknown_versions",
+        /// Kafka topics told by their ids, because no response with their names was seen.
+        KafkaTopicIds = "kafka_unknown_topics",
+        /// Kafka records with headers that were not read.
+        KafkaUnread = "kafka_unread_headers",
+        /// Kafka record batches of formats without headers (before Kafka 0.11).
+        KafkaOldFormat = "kafka_old_formats",
+        /// Links left out because a span has too many.
+        LinksDropped = "links_dropped",
         /// Processes not traced because they do what is not followed (io_uring, 32-bit calls).
         UnseenProcesses = "unseen_processes",
     }
@@ -143,7 +163,7 @@ causes! {
 
 /// Counters that any thread adds to. `seen = exported + unsampled + dropped + open` holds whenever no
 /// request is being moved from one column to another.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stats {
     /// Requests whose first byte was seen.
     pub seen: AtomicU64,
@@ -156,6 +176,20 @@ pub struct Stats {
     dropped: [AtomicU64; Drop::ALL.len()],
     counts: [AtomicU64; Count::ALL.len()],
     redactions: [AtomicU64; Redaction::ALL.len()],
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            seen: AtomicU64::default(),
+            exported: AtomicU64::default(),
+            unsampled: AtomicU64::default(),
+            open: AtomicI64::default(),
+            dropped: [const { AtomicU64::new(0) }; Drop::ALL.len()],
+            counts: [const { AtomicU64::new(0) }; Count::ALL.len()],
+            redactions: [const { AtomicU64::new(0) }; Redaction::ALL.len()],
+        }
+    }
 }
 
 impl Stats {

@@ -31,6 +31,9 @@ pub const FRAMES: u8 = 6;
 /// `Flow::mode`: frames of HTTP/2, if it is that, and nobody knows yet where one begins.
 pub const SEEK: u8 = 7;
 
+/// `Flow::mode`: messages of Kafka. `until` is where the current one ends; the next one begins there, with its size.
+pub const SIZED: u8 = 8;
+
 /// `State::phase`: never seen before.
 pub const FRESH: u8 = 0;
 /// `State::phase`: no message start was seen yet.
@@ -41,6 +44,8 @@ pub const HTTP: u8 = 2;
 pub const IGNORED: u8 = 3;
 /// `State::phase`: HTTP/2.
 pub const HTTP2: u8 = 4;
+/// `State::phase`: Kafka, seen by a client.
+pub const KAFKA: u8 = 5;
 
 /// `State::failed`: there is no error number.
 pub const NO_ERRNO: u8 = u8::MAX;
@@ -70,7 +75,7 @@ pub struct Flow {
     /// TCP's sequence number behind the last byte.
     pub seq: u32,
     /// Bytes captured since the turn began, while in mode [`SHIP`]. In mode [`FRAMES`]: the newest stream that this
-    /// direction has opened.
+    /// direction has opened. In mode [`SIZED`]: bytes of the message that were told.
     pub shipped: u32,
     pub mode: u8,
     /// `seq` is known.
@@ -78,7 +83,7 @@ pub struct Flow {
     /// The message is not sampled: nothing of it is told. In mode [`FRAMES`]: the frame's payload is not told.
     pub quiet: u8,
     /// Where in a size line or the trailers a chunked body stands: see [`crate::chunk`]. In mode [`FRAMES`]: bytes of
-    /// a frame header that have come.
+    /// a frame header that have come. In mode [`SIZED`]: bytes of a size that have come.
     pub chunk_phase: u8,
     /// In mode [`START`]: the first byte of a request, at the position `until`, which came alone and is looked at
     /// together with what follows; 0 if there is none.
@@ -91,7 +96,7 @@ pub struct Flow {
     /// When that byte moved, or the first byte of the frame header that has come in part.
     pub held_ns: u64,
     /// Value of the digits of the size line so far. In mode [`FRAMES`]: the bytes of the frame header, the first in the
-    /// lowest bits.
+    /// lowest bits. In mode [`SIZED`]: the value of the bytes of a size that have come.
     pub chunk_size: u64,
     /// Bytes of chunk framing that no event has told of.
     pub framing: u64,
@@ -212,7 +217,7 @@ impl State {
     /// Whether a protocol is followed, so that userspace is told how the connection ends.
     #[inline(always)]
     pub fn is_followed(&self) -> bool {
-        self.phase == HTTP || self.phase == HTTP2
+        matches!(self.phase, HTTP | HTTP2 | KAFKA)
     }
 
     /// The direction of the responses.

@@ -153,7 +153,7 @@ pub static INJECTION: Array<Injection> = Array::with_max_entries(1, 0);
 pub static INJECT_WANTED: Array<u32> = Array::with_max_entries(1, 0);
 
 /// Until when (nanoseconds of the monotonic clock) nothing is put into requests to a peer; 0 if one has answered such a
-/// request as ever. See [`crate::inject`].
+/// request as ever, 1 if it has answered one that was left as it was. See [`crate::inject`].
 #[map]
 pub static INJECT_PEERS: aya_ebpf::maps::LruHashMap<[u64; 3], u64> =
     aya_ebpf::maps::LruHashMap::with_max_entries(limits::INJECT_PEERS, 0);

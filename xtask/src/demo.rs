@@ -58,9 +58,6 @@ fn visit(cleaner: &Cleaner, binary: &Path, pricing: shop::Build, keep: bool) -> 
     let page = Page::of_terminal();
     let shop = Shop::open(cleaner, pricing)?;
     page.shop(&shop);
-    // Once without an audience: the first time, programs load what they need.
-    driver::visit(shop.port)?;
-
     page.agent(&agent::selectors(&shop));
     let agent = Agent::start(cleaner, binary, &shop)?;
     page.requests(shop.port);

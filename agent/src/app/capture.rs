@@ -407,6 +407,10 @@ impl Rest {
                 self.spans.push(span);
             }
         }
+        for call in self.table.take_calls() {
+            let resource = self.registry.resource(call.tgid, call.end_ns);
+            self.spans.extend(self.builder.kafka(&call, &resource));
+        }
     }
 
     /// Spans to the queue.

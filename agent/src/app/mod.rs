@@ -36,6 +36,7 @@ use crate::{
         self, Config,
         mistake::{Mistake, Mistakes, exit},
         otlp::OtlpConfig,
+        settings::Propagation,
     },
     discover::registry::Registry,
     export::{
@@ -166,7 +167,7 @@ async fn serve(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
         profile: rooms::profile(config.profile),
         scope: scope.constant(),
         policy: if rooms::measured(config) { sampler.measured() } else { sampler },
-        inject: config.propagate,
+        inject: rooms::injection(config.propagation),
         rules: config.causality,
     };
     let (mut kernel, ring) = Kernel::load(&options).map_err(|error| {
@@ -175,7 +176,10 @@ async fn serve(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
     })?;
     if let kernel::Injection::Refused(why) = kernel.injection() {
         log::warn!("trace context is not written into requests here, so traces end with each service: {why}");
-    } else if config.propagate && !config.sampling.rules.is_empty() && !config.sampling.dry_run {
+    } else if config.propagation != Propagation::Off
+        && !config.sampling.rules.is_empty()
+        && !config.sampling.dry_run
+    {
         log::warn!(
             "sampling rules decide about new traces after their requests were sent: no trace context is written into \
              those (counter aside_open), only into what continues a trace"

@@ -120,7 +120,7 @@ impl Reloader<'_> {
         let old = &self.current;
         for (name, same) in [
             ("the profile", old.profile == new.profile),
-            ("the propagator", old.propagate == new.propagate),
+            ("the propagator", old.propagation == new.propagation),
             ("causality", old.causality == new.causality),
             ("listen", old.listen == new.listen),
             ("the resource", old.resource == new.resource),

@@ -6,18 +6,21 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use spandrel_common::sample::{Policy, threshold};
+use spandrel_common::{
+    inject,
+    sample::{Policy, threshold},
+};
 
 use crate::{
     config::{
         self, Config,
-        settings::{self, HttpConfig, MetricsConfig, Root, SamplerConfig},
+        settings::{self, HttpConfig, MetricsConfig, Propagation, Root, SamplerConfig},
     },
     export::telemetry,
     kernel::Profile,
     sample::{Rule, Rules},
     span::{
-        build::{Builder, ClockAnchor},
+        Builder, ClockAnchor,
         measure::{self, Measures},
         policy::{Field, Limits, OptIn, SpanPolicy},
         redact, semconv,
@@ -30,6 +33,15 @@ pub(super) const fn profile(profile: config::Profile) -> Option<Profile> {
         config::Profile::Auto => None,
         config::Profile::Socket => Some(Profile::Socket),
         config::Profile::Syscall => Some(Profile::Syscall),
+    }
+}
+
+/// Into which requests the kernel side writes trace context.
+pub(super) const fn injection(propagation: Propagation) -> u32 {
+    match propagation {
+        Propagation::Off => inject::OFF,
+        Propagation::Auto => inject::KNOWN_PEERS,
+        Propagation::On => inject::ALL,
     }
 }
 

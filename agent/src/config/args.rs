@@ -111,9 +111,9 @@ pub struct Run {
     #[arg(long, value_name = "PATH", help_heading = "Selectors")]
     pub cgroup: Vec<String>,
 
-    /// Write trace context into the plain HTTP/1 requests that traced programs send; off, the default, leaves every
-    /// byte alone
-    #[arg(long, value_name = "on|off", help_heading = "Propagation")]
+    /// Write trace context into the plain HTTP/1 requests that traced programs send: auto, the default, to peers that
+    /// have answered in HTTP/1 before; on, from the first request on; off leaves every byte alone
+    #[arg(long, value_name = "auto|on|off", help_heading = "Propagation")]
     pub propagation: Option<String>,
 
     /// Send spans here by OTLP: HTTP, or gRPC if the port is 4317 (OTEL_EXPORTER_OTLP_PROTOCOL decides). The agent's own

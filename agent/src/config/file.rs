@@ -14,7 +14,7 @@ use super::{
     file_http, file_metrics, file_ours, file_traces,
     mistake::{Findings, exit},
     pairs,
-    settings::{LimitsConfig, Propagators, ResourceConfig, Settings},
+    settings::{LimitsConfig, Propagation, ResourceConfig, Settings},
     walk::{Table, Walk},
     yaml,
 };
@@ -97,7 +97,7 @@ pub(super) fn parse(text: &str, file: &str, env: &dyn Env, findings: &mut Findin
         walk.unused(&metrics);
     }
     if let Some(mut propagator) = walk.sub(&mut root, "propagator") {
-        settings.propagators = propagators(&mut walk, &mut propagator);
+        settings.propagation = propagators(&mut walk, &mut propagator);
         walk.unused(&propagator);
     }
     for key in ["instrumentation", "instrumentation/development"] {
@@ -198,7 +198,7 @@ fn resource_of(walk: &mut Walk<'_>, table: &mut Table<'_>) -> ResourceConfig {
 }
 
 /// `propagator`: `composite` has a mapping for each, `composite_list` their names with commas between them.
-fn propagators(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Propagators {
+fn propagators(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Propagation {
     let mut named = Vec::new();
     for item in walk.list(table, "composite").unwrap_or_default() {
         let Some(mut propagator) = walk.table(item, table.at("composite")) else { continue };
@@ -213,10 +213,10 @@ fn propagators(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Propagators {
         named.extend(list.split(',').map(|name| (name.trim().to_owned(), line)));
     }
     for (name, line) in &named {
-        if !name.is_empty() && !Propagators::KNOWN.contains(&name.as_str()) {
+        if !name.is_empty() && !Propagation::KNOWN.contains(&name.as_str()) {
             let what = format!("{name:?} is not supported by this agent");
             walk.wrong(&table.path, *line, what, "use tracecontext and baggage, or none");
         }
     }
-    Propagators::of(named.iter().map(|(name, _)| name.as_str()))
+    Propagation::of(named.iter().map(|(name, _)| name.as_str()))
 }

@@ -180,9 +180,10 @@ fn filter(walk: &mut Walk<'_>, table: &mut Table<'_>) -> FilterConfig {
     if services.is_none() && !names.is_empty() {
         walk.wrong(&table.at("services"), line, "has an item that is no pattern", "write names, or * and ?");
     }
-    let kind = walk.value(table, "kind", "server or client", |text| match text {
+    let kind = walk.value(table, "kind", "server, client or producer", |text| match text {
         "server" => Some(Kind::Server),
         "client" => Some(Kind::Client),
+        "producer" => Some(Kind::Producer),
         _ => None,
     });
     let errors = walk.boolean(table, "errors").unwrap_or(false);

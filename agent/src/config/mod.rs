@@ -49,8 +49,8 @@ use self::{
     mistake::{Findings, Mistake, Mistakes, exit},
     otlp::{OtlpConfig, Signal},
     settings::{
-        BatchConfig, Distribution, HttpConfig, LimitsConfig, MetricsConfig, ResourceConfig, SamplerConfig,
-        SamplingConfig, Settings,
+        BatchConfig, Distribution, HttpConfig, LimitsConfig, MetricsConfig, Propagation, ResourceConfig,
+        SamplerConfig, SamplingConfig, Settings,
     },
     show::Sources,
 };
@@ -87,8 +87,7 @@ pub struct Config {
     /// The program to start, and its arguments. Empty if there is none.
     pub command: Vec<OsString>,
     pub profile: Profile,
-    /// Trace context is written into the requests that traced programs send.
-    pub propagate: bool,
+    pub propagation: Propagation,
     /// The rules of causality that are on, as the kernel side takes them: bits numbered by
     /// [`spandrel_common::context::Rule`], and [`spandrel_common::context::STRICT`].
     pub causality: u32,
@@ -174,7 +173,7 @@ pub fn load_and_look(run: Run, env: &dyn Env, look: Look<'_>) -> Result<Config, 
         run.listen.as_deref().and_then(|text| listen("--listen", text, exit::USAGE, &mut findings));
     let typed_profile =
         run.profile.as_deref().and_then(|text| profile("--profile", text, exit::USAGE, &mut findings));
-    let typed_propagation = run.propagation.as_deref().and_then(|text| on_off(text, &mut findings));
+    let typed_propagation = run.propagation.as_deref().and_then(|text| propagation_of(text, &mut findings));
     let typed_level = run.log_level.as_deref().and_then(|text| level(text, &mut findings));
     let typed_timeout = run.shutdown_timeout.as_deref().and_then(|text| seconds(text, &mut findings));
     let typed_report = run.report.as_deref().and_then(|path| writable("--report", path, &mut findings));
@@ -190,7 +189,7 @@ pub fn load_and_look(run: Run, env: &dyn Env, look: Look<'_>) -> Result<Config, 
         limits,
         http,
         resource,
-        propagators,
+        propagation,
         redaction,
         sampling,
         metrics: measures,
@@ -243,7 +242,7 @@ pub fn load_and_look(run: Run, env: &dyn Env, look: Look<'_>) -> Result<Config, 
         selected,
         command: run.command,
         profile: typed_profile.or(hooks).unwrap_or(Profile::Auto),
-        propagate: typed_propagation.unwrap_or(propagators.0),
+        propagation: typed_propagation.unwrap_or(propagation),
         causality,
         disabled,
         log_level: typed_level.or(log_level).unwrap_or(LevelFilter::Info),
@@ -358,12 +357,14 @@ fn profile(place: &str, text: &str, code: u8, findings: &mut Findings) -> Option
     }
 }
 
-fn on_off(text: &str, findings: &mut Findings) -> Option<bool> {
+fn propagation_of(text: &str, findings: &mut Findings) -> Option<Propagation> {
     match text {
-        "on" => Some(true),
-        "off" => Some(false),
+        "auto" => Some(Propagation::Auto),
+        "on" => Some(Propagation::On),
+        "off" => Some(Propagation::Off),
         _ => {
-            findings.mistake(exit::USAGE, "--propagation", format!("{text:?} is not known"), "use on or off");
+            let advice = "use auto, on or off";
+            findings.mistake(exit::USAGE, "--propagation", format!("{text:?} is not known"), advice);
             None
         }
     }

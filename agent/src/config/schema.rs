@@ -182,7 +182,7 @@ pub(super) const FILE: &[Key] = &[
 
 pub(super) const FILTER: &[Key] = &[
     key("services", Kind::Texts, "service.name, as globs."),
-    key("kind", Kind::Word(&["server", "client"]), "Only spans of this kind."),
+    key("kind", Kind::Word(&["server", "client", "producer"]), "Only spans of this kind."),
     key("errors", Kind::Boolean, "Only spans with an error."),
     key("min_duration", Kind::Number(0, LARGEST), "Only spans of so many milliseconds or more."),
 ];

@@ -24,8 +24,8 @@ pub struct Settings {
     pub limits: LimitsConfig,
     pub http: HttpConfig,
     pub resource: ResourceConfig,
-    /// Whether the propagators that are listed include W3C Trace Context, the only one that is written.
-    pub propagators: Propagators,
+    /// What the propagators that are listed come down to: W3C Trace Context is the only one that is written.
+    pub propagation: Propagation,
     pub redaction: redact::Policy,
     pub sampling: SamplingConfig,
     pub metrics: MetricsConfig,
@@ -33,18 +33,25 @@ pub struct Settings {
     pub distribution: Distribution,
 }
 
-/// Whether trace context is written into requests: if the propagators are listed, and it is among them. Not by
-/// default, because a few answers of the kernel are others then (ARCHITECTURE.md, "Injection").
+/// Into which requests trace context is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Propagators(pub bool);
+pub enum Propagation {
+    Off,
+    /// Into those to peers that have answered in HTTP/1 before: a socket that carries trace context answers a few
+    /// questions otherwise (ARCHITECTURE.md, "Injection"), and so no program of another protocol is touched.
+    #[default]
+    Auto,
+    /// From the first request to each peer on.
+    On,
+}
 
-impl Propagators {
+impl Propagation {
     /// Names that are understood. Baggage belongs to the programs; it passes through them as ever.
     pub(super) const KNOWN: [&'static str; 3] = ["tracecontext", "baggage", "none"];
 
     /// What a list of names comes down to (specification, configuration/sdk-environment-variables.md).
     pub(super) fn of<'a, I: IntoIterator<Item = &'a str>>(names: I) -> Self {
-        Self(names.into_iter().any(|name| name == "tracecontext"))
+        if names.into_iter().any(|name| name == "tracecontext") { Self::Auto } else { Self::Off }
     }
 }
 

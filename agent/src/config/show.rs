@@ -8,7 +8,7 @@ use super::{
     args::Run,
     env::Env,
     named_file,
-    settings::{Root, RuleConfig},
+    settings::{Propagation, Root, RuleConfig},
     show_destinations,
 };
 use crate::{
@@ -177,7 +177,7 @@ fn rows(config: &Config) -> Vec<Row> {
         selected: _,
         command,
         profile,
-        propagate,
+        propagation,
         causality,
         disabled,
         log_level,
@@ -223,7 +223,7 @@ fn rows(config: &Config) -> Vec<Row> {
     let from: &[_] =
         if ratio { &["OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"] } else { &["OTEL_TRACES_SAMPLER"] };
     row("tracer_provider.sampler", root, from);
-    let written = if *propagate { "tracecontext" } else { "none" };
+    let written = if *propagation == Propagation::Off { "none" } else { "tracecontext" };
     row(
         "propagator.composite_list",
         written.to_owned(),

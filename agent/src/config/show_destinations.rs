@@ -47,6 +47,7 @@ pub(super) fn rows(one: &DestinationConfig) -> Vec<Row> {
             None => any(),
             Some(Kind::Server) => "server".to_owned(),
             Some(Kind::Client) => "client".to_owned(),
+            Some(Kind::Producer) => "producer".to_owned(),
         },
     );
     row("filter.errors", filter.errors.to_string());

@@ -9,7 +9,7 @@ use std::{
 use super::{
     args::Command,
     otlp::{Compression, Protocol},
-    settings::Root,
+    settings::{Propagation, Root},
     *,
 };
 
@@ -488,21 +488,28 @@ fn what_is_given_and_not_supported_is_a_mistake_with_its_line() {
 }
 
 #[test]
-fn propagation_is_on_if_the_propagators_have_it() {
-    for (value, expected) in
-        [("", false), ("tracecontext,baggage", true), ("none", false), ("baggage", false)]
-    {
-        assert_eq!(good("", &[("OTEL_PROPAGATORS", value)]).propagate, expected, "{value}");
+fn propagation_is_on_unless_the_propagators_lack_it() {
+    for (value, expected) in [
+        ("", Propagation::Auto),
+        ("tracecontext,baggage", Propagation::Auto),
+        ("none", Propagation::Off),
+        ("baggage", Propagation::Off),
+    ] {
+        assert_eq!(good("", &[("OTEL_PROPAGATORS", value)]).propagation, expected, "{value}");
     }
     for (text, expected) in [
-        ("{composite: []}", false),
-        ("{composite: [{baggage: }]}", false),
-        ("{composite: [{tracecontext: }, {baggage: }]}", true),
-        ("{composite_list: \"none\"}", false),
+        ("{composite: []}", Propagation::Off),
+        ("{composite: [{baggage: }]}", Propagation::Off),
+        ("{composite: [{tracecontext: }, {baggage: }]}", Propagation::Auto),
+        ("{composite_list: \"none\"}", Propagation::Off),
     ] {
         let file = format!("file_format: \"1.1\"\npropagator: {text}\n");
-        assert_eq!(from_file(&file, "", &[]).unwrap().propagate, expected, "{text}");
+        assert_eq!(from_file(&file, "", &[]).unwrap().propagation, expected, "{text}");
     }
-    assert!(good("--propagation on", &[]).propagate);
-    assert!(!good("--propagation off", &[("OTEL_PROPAGATORS", "tracecontext")]).propagate);
+    for (value, expected) in [("auto", Propagation::Auto), ("on", Propagation::On), ("off", Propagation::Off)]
+    {
+        let config = good(&format!("--propagation {value}"), &[("OTEL_PROPAGATORS", "tracecontext")]);
+        assert_eq!(config.propagation, expected);
+    }
+    assert!(bad("--propagation yes", &[]).to_string().contains("auto, on or off"));
 }

@@ -14,7 +14,7 @@ use super::{
     otlp::{self, OtlpConfig, Signal},
     otlp_variables, pairs,
     settings::{
-        BatchConfig, Exporters, HttpConfig, LimitsConfig, MetricsConfig, Propagators, ResourceConfig, Root,
+        BatchConfig, Exporters, HttpConfig, LimitsConfig, MetricsConfig, Propagation, ResourceConfig, Root,
         SamplerConfig, SamplingConfig, Settings, Temporality,
     },
 };
@@ -60,15 +60,15 @@ pub(super) const REPLACED: [&str; 22] = [
 ];
 
 /// Whether trace context is written: if the list has it (configuration/sdk-environment-variables.md).
-fn propagators(vars: &mut Reader<'_>) -> Propagators {
+fn propagators(vars: &mut Reader<'_>) -> Propagation {
     const NAME: &str = "OTEL_PROPAGATORS";
-    let Some(named) = vars.list(NAME) else { return Propagators::default() };
+    let Some(named) = vars.list(NAME) else { return Propagation::default() };
     for name in &named {
-        if !Propagators::KNOWN.contains(&name.as_str()) {
+        if !Propagation::KNOWN.contains(&name.as_str()) {
             vars.wrong(NAME, name, "is not supported by this agent", "use tracecontext,baggage, or none");
         }
     }
-    Propagators::of(named.iter().map(String::as_str))
+    Propagation::of(named.iter().map(String::as_str))
 }
 
 /// How the agent's metrics are sent (metrics/sdk_exporters/otlp.md and prometheus.md).
@@ -122,7 +122,7 @@ pub(super) fn read(endpoint: Option<&str>, vars: &mut Reader<'_>) -> Settings {
         limits: limits(vars),
         http: http(vars),
         resource: resource(vars),
-        propagators: propagators(vars),
+        propagation: propagators(vars),
         redaction: redact::Policy::default(),
         sampling: SamplingConfig::default(),
         metrics: metrics_of(vars),

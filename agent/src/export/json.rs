@@ -7,7 +7,7 @@
 use std::{borrow::Borrow, io::Write as _};
 
 use super::{SCOPE, VERSION, batch::Batch, otlp};
-use crate::span::{Attribute, SCHEMA_URL, Span, Status, Value};
+use crate::span::{Attribute, Link, SCHEMA_URL, Span, Status, Value};
 
 /// Appends one line with these spans, its line feed included.
 pub fn write_line<S: Borrow<Span>>(batch: &Batch<S>, out: &mut Vec<u8>) {
@@ -71,12 +71,40 @@ fn put_span(out: &mut Vec<u8>, span: &Span) {
         out.push(b',');
         attributes(out, &span.attributes);
     }
+    if !span.links.is_empty() {
+        out.extend_from_slice(br#","links":["#);
+        list(out, &span.links, put_link);
+        out.push(b']');
+    }
+    if span.dropped_links != 0 {
+        out.extend_from_slice(br#","droppedLinksCount":"#);
+        number(out, span.dropped_links);
+    }
     out.extend_from_slice(br#","status":{"#);
     if span.status != Status::Unset {
         out.extend_from_slice(br#""code":"#);
         number(out, otlp::status(span.status));
     }
     out.extend_from_slice(b"}}");
+}
+
+fn put_link(out: &mut Vec<u8>, link: &Link) {
+    out.extend_from_slice(br#"{"traceId":""#);
+    hex(out, &link.trace_id);
+    out.extend_from_slice(br#"","spanId":""#);
+    hex(out, &link.span_id);
+    out.push(b'"');
+    if !link.trace_state.is_empty() {
+        out.extend_from_slice(br#","traceState":"#);
+        string(out, &link.trace_state);
+    }
+    if !link.attributes.is_empty() {
+        out.push(b',');
+        attributes(out, &link.attributes);
+    }
+    out.extend_from_slice(br#","flags":"#);
+    number(out, otlp::link_flags(link));
+    out.push(b'}');
 }
 
 fn attributes(out: &mut Vec<u8>, attributes: &[Attribute]) {

@@ -65,7 +65,9 @@ fn normal(mut data: TracesData) -> TracesData {
 }
 
 fn has_odd_double(spans: &[Span]) -> bool {
-    let all = spans.iter().flat_map(|s| s.attributes.iter().chain(&s.resource.attributes));
+    let links = |s: &Span| s.links.iter().flat_map(|link| link.attributes.clone()).collect::<Vec<_>>();
+    let all =
+        spans.iter().flat_map(|s| [s.attributes.clone(), s.resource.attributes.clone(), links(s)].concat());
     all.into_iter().any(|a| matches!(a.value, Value::Double(value) if !value.is_finite()))
 }
 

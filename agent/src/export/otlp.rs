@@ -7,7 +7,7 @@ use std::borrow::Borrow;
 use super::{SCOPE, VERSION, batch::Batch};
 use crate::{
     discover::resource::Resource,
-    span::{Attribute, Kind, SCHEMA_URL, Span, Status, Value},
+    span::{Attribute, Kind, Link, SCHEMA_URL, Span, Status, Value},
 };
 
 /// `Span.flags`: whether the parent is remote is known.
@@ -26,7 +26,13 @@ pub const fn kind(kind: Kind) -> u8 {
     match kind {
         Kind::Server => 2,
         Kind::Client => 3,
+        Kind::Producer => 4,
     }
+}
+
+/// `Link.flags`: everybody's span that a message named is remote.
+pub fn link_flags(link: &Link) -> u32 {
+    u32::from(link.flags) | FLAG_HAS_IS_REMOTE | FLAG_IS_REMOTE
 }
 
 /// `Status.StatusCode`.
@@ -85,12 +91,37 @@ fn put_span(out: &mut Vec<u8>, span: &Span) {
         out.push(tag(10, VARINT));
         varint(out, u64::from(span.dropped_attributes));
     }
+    for link in &span.links {
+        open(out, 13, link_len(link));
+        put_link(out, link);
+    }
+    if span.dropped_links != 0 {
+        out.push(tag(14, VARINT));
+        varint(out, u64::from(span.dropped_links));
+    }
     if span.status != Status::Unset {
         out.extend_from_slice(&[tag(15, LEN), 2, tag(3, VARINT), status(span.status)]);
     }
     // Field 16 takes a tag of two bytes.
     let [a, b, c, d] = flags(span).to_le_bytes();
     out.extend_from_slice(&[0x85, 0x01, a, b, c, d]);
+}
+
+fn put_link(out: &mut Vec<u8>, link: &Link) {
+    bytes(out, 1, &link.trace_id);
+    bytes(out, 2, &link.span_id);
+    if !link.trace_state.is_empty() {
+        text(out, 3, &link.trace_state);
+    }
+    attributes(out, 4, &link.attributes);
+    out.push(tag(6, FIXED32));
+    out.extend_from_slice(&link_flags(link).to_le_bytes());
+}
+
+fn link_len(link: &Link) -> usize {
+    const FIXED: usize = 18 + 10 + 5;
+    let state = if link.trace_state.is_empty() { 0 } else { framed_len(link.trace_state.len()) };
+    FIXED + state + attributes_len(&link.attributes)
 }
 
 /// Encoded length of a span message.
@@ -103,7 +134,21 @@ pub fn span_len(span: &Span) -> usize {
         0 => 0,
         count => 1 + varint_len(u64::from(count)),
     };
-    FIXED + state + parent + status + dropped + framed_len(span.name.len()) + attributes_len(&span.attributes)
+    let links: usize = span.links.iter().map(|link| framed_len(link_len(link))).sum();
+    let dropped_links = match span.dropped_links {
+        0 => 0,
+        count => 1 + varint_len(u64::from(count)),
+    };
+    let name = framed_len(span.name.len());
+    FIXED
+        + state
+        + parent
+        + status
+        + dropped
+        + name
+        + attributes_len(&span.attributes)
+        + links
+        + dropped_links
 }
 
 /// Encoded length of a resource message.
@@ -181,6 +226,7 @@ fn strings_len(values: &[Box<str>]) -> usize {
 const VARINT: u8 = 0;
 const FIXED64: u8 = 1;
 const LEN: u8 = 2;
+const FIXED32: u8 = 5;
 
 const SCOPE_LEN: usize = framed_len(SCOPE.len()) + framed_len(VERSION.len());
 const SCHEMA_LEN: usize = framed_len(SCHEMA_URL.len());

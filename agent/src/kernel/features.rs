@@ -164,7 +164,7 @@ fn try_loading(survey: &mut Survey) {
         profile: survey.profile,
         scope: spandrel_common::event::SCOPE_TREE,
         policy: spandrel_common::sample::Policy::DEFAULT,
-        inject: true,
+        inject: spandrel_common::inject::ALL,
     };
     match Kernel::load(&options) {
         Ok((mut kernel, _ring)) => {

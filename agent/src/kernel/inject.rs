@@ -15,6 +15,8 @@ use aya::{
     programs::{CgroupAttachMode, ProgramError, SkMsg, SockOps},
 };
 
+use spandrel_common::inject::{ALL, OFF};
+
 pub(super) use self::again::Again;
 use super::{hooks::Profile, verifier};
 
@@ -70,7 +72,7 @@ impl Refusal {
 }
 
 /// Attaches the programs, tries them, and switches injection on.
-pub(super) fn start(ebpf: &mut Ebpf, profile: Profile, btf: &Btf) -> Result<Again, Refusal> {
+pub(super) fn start(ebpf: &mut Ebpf, profile: Profile, btf: &Btf, into: u32) -> Result<Again, Refusal> {
     if profile != Profile::Socket {
         return Err(Refusal::Profile);
     }
@@ -80,9 +82,9 @@ pub(super) fn start(ebpf: &mut Ebpf, profile: Profile, btf: &Btf) -> Result<Agai
     attach_messages(ebpf)?;
     attach_sockets(ebpf, &cgroup).map_err(Refusal::program("inject_socket"))?;
     let again = Again::attach(ebpf, btf).map_err(Refusal::program("inject_again"))?;
-    say(ebpf, true, std::process::id())?;
+    say(ebpf, ALL, std::process::id())?;
     let tried = trial::run();
-    say(ebpf, tried.is_ok(), 0)?;
+    say(ebpf, if tried.is_ok() { into } else { OFF }, 0)?;
     tried?;
     Ok(again)
 }
@@ -113,11 +115,11 @@ fn missing() -> ProgramError {
     ProgramError::IOError(io::Error::other("not in the kernel object"))
 }
 
-/// Tells the kernel side whether to inject, and whose connections are tried.
-fn say(ebpf: &mut Ebpf, on: bool, tester: u32) -> Result<(), MapError> {
+/// Tells the kernel side into which requests to inject, and whose connections are tried.
+fn say(ebpf: &mut Ebpf, into: u32, tester: u32) -> Result<(), MapError> {
     let map = ebpf.map_mut("INJECTION").ok_or(MapError::InvalidName { name: "INJECTION".into() })?;
     let mut map: Array<_, [u32; 2]> = Array::try_from(map)?;
-    map.set(0, [u32::from(on), tester], 0)
+    map.set(0, [into, tester], 0)
 }
 
 /// Where the whole hierarchy of version 2 is mounted; on some systems that is not `/sys/fs/cgroup`.

@@ -4,6 +4,7 @@ use std::fs;
 
 use aya::{Btf as AyaBtf, EbpfLoader, maps::RingBuf, programs::BtfTracePoint};
 use spandrel_common::{
+    inject::OFF,
     layout::{Layout, Need},
     sample::Policy,
 };
@@ -32,8 +33,8 @@ pub struct Options {
     /// `SCOPE_*` of [`spandrel_common::event`].
     pub scope: u32,
     pub policy: Policy,
-    /// Trace context is written into requests, if that is possible here.
-    pub inject: bool,
+    /// Into which requests trace context is written, if that is possible here: see [`spandrel_common::inject::Injection`].
+    pub inject: u32,
     /// Rules of causality that are on: see [`crate::config::Config::causality`].
     pub rules: u32,
 }
@@ -204,13 +205,13 @@ fn start(
         .map_max_entries("LAST_ASKED", cpus)
         .map_max_entries("SCRATCH", cpus)
         .map_max_entries("EXEC_SCRATCH", cpus);
-    if !options.inject {
+    if options.inject == OFF {
         loader.map_max_entries("ARMED", 1);
     }
     if profile == Profile::Socket {
         loader.map_max_entries("SOCKET_MAP", 1);
     }
-    let sockets = options.inject && privilege::may_inject();
+    let sockets = options.inject != OFF && privilege::may_inject();
     let kernel_object = if sockets { Some(object::whole()) } else { object::without_socket_map() };
     // An object without that map is the whole one.
     let mut kernel_object = kernel_object.unwrap_or_else(object::whole);
@@ -242,11 +243,13 @@ fn start(
             })?;
         }
     }
-    if options.inject && !sockets {
+    if options.inject == OFF {
+        // Nothing is attached.
+    } else if !sockets {
         kernel.injection =
             Injection::Refused("CAP_NET_ADMIN is missing: run as root, or grant it".to_owned());
-    } else if options.inject {
-        kernel.injection = match inject::start(&mut kernel.ebpf, profile, &aya_btf) {
+    } else {
+        kernel.injection = match inject::start(&mut kernel.ebpf, profile, &aya_btf, options.inject) {
             Ok(again) => {
                 kernel.again = Some(again);
                 Injection::On

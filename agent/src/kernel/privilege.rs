@@ -17,13 +17,13 @@ pub struct Capability {
 
 const SYS_ADMIN: u32 = 21;
 
-/// Only for what has to be asked for.
+/// Without it there are spans, and no trace context in requests.
 const NET_ADMIN: Capability = Capability {
     name: "CAP_NET_ADMIN",
     bit: 12,
     or: Some(SYS_ADMIN),
     required: false,
-    purpose: "writing trace context to the wire (--propagation on)",
+    purpose: "writing trace context into requests (--propagation off does without)",
 };
 
 /// All of them.

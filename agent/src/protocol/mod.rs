@@ -2,6 +2,7 @@
 
 pub mod http1;
 pub mod http2;
+pub mod kafka;
 pub mod message;
 pub mod streams;
 

@@ -8,6 +8,7 @@
 //! `user_agent.original` and `url.scheme`.
 
 mod fields;
+mod kafka;
 mod rpc;
 mod withheld;
 
@@ -25,8 +26,10 @@ use super::{
     Kind, Span, Value,
     address::{self, Authority, authority, default_port, forwarded, ip_text, node},
     attributes::Attributes,
+    clock::ClockAnchor,
     context,
     http::{Lines, RequestLine, is_name, lossy, request_line, stream_line, text},
+    known::Known,
     measure::{Exemplar, Key, Measures, Observed, is_server, scheme_label},
     outcome::{Verdict, judge},
     policy::{Field, OptIn, SpanPolicy},
@@ -42,36 +45,6 @@ use crate::{
     stats::{Count, Stats},
 };
 
-/// One moment on two clocks, from which every other moment follows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ClockAnchor {
-    /// `CLOCK_MONOTONIC`, nanoseconds.
-    pub mono_ns: u64,
-    /// The same moment in nanoseconds since the Unix epoch.
-    pub unix_ns: u64,
-}
-
-impl ClockAnchor {
-    /// A moment of the monotonic clock as nanoseconds since the Unix epoch.
-    pub const fn unix(&self, mono_ns: u64) -> u64 {
-        match mono_ns.checked_sub(self.mono_ns) {
-            Some(later) => self.unix_ns.saturating_add(later),
-            None => self.unix_ns.saturating_sub(self.mono_ns - mono_ns),
-        }
-    }
-
-    /// The anchor from now on, when `read` was just read. Both clocks run at the same rate, so that two readings differ by
-    /// what interrupted them, and by steps of the Unix clock: only the latter are worth that the spans of a trace do not fit
-    /// into each other for a moment.
-    const fn corrected(self, read: Self) -> Self {
-        if self.unix(read.mono_ns).abs_diff(read.unix_ns) < STEP_NS { self } else { read }
-    }
-}
-
-/// What a Unix clock has to be off before it is followed: more than a reading is interrupted for, less than matters between
-/// machines.
-const STEP_NS: u64 = 1_000_000;
-
 /// Builds spans.
 #[derive(Debug)]
 pub struct Builder {
@@ -82,6 +55,7 @@ pub struct Builder {
     clock: ClockAnchor,
     stats: Arc<Stats>,
     measures: Option<Arc<Measures>>,
+    known: Known,
 }
 
 /// What a request's head says that its span needs.
@@ -195,7 +169,16 @@ impl Builder {
     /// A builder for these choices. Moments are converted by `clock`.
     pub fn new(policy: SpanPolicy, sampler: Policy, clock: ClockAnchor, stats: Arc<Stats>) -> Self {
         let redactor = Redactor::new(policy.redaction.clone());
-        Self { policy, redactor, sampler, rules: Rules::default(), clock, stats, measures: None }
+        Self {
+            policy,
+            redactor,
+            sampler,
+            rules: Rules::default(),
+            clock,
+            stats,
+            measures: None,
+            known: Known::default(),
+        }
     }
 
     /// Measures what it sees there, sampled or not.
@@ -292,6 +275,8 @@ impl Builder {
             status: verdict.status,
             attributes,
             dropped_attributes,
+            links: Vec::new(),
+            dropped_links: 0,
             resource,
         })
     }

@@ -75,7 +75,7 @@ pub(super) fn place(
 }
 
 /// The members of a `tracestate` as one header. They are ASCII: the parser saw to it.
-fn joined(members: &[&[u8]]) -> Box<str> {
+pub(super) fn joined(members: &[&[u8]]) -> Box<str> {
     let mut text =
         String::with_capacity(members.iter().map(|member| member.len() + 1).sum::<usize>().saturating_sub(1));
     for (i, member) in members.iter().enumerate() {

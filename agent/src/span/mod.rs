@@ -3,8 +3,10 @@
 mod address;
 mod attributes;
 pub mod build;
+mod clock;
 mod context;
 mod http;
+pub mod known;
 pub mod measure;
 pub mod outcome;
 pub mod policy;
@@ -16,10 +18,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use spandrel_common::ids::{SpanId, TraceId};
 
-pub use self::{
-    build::{Builder, ClockAnchor},
-    policy::SpanPolicy,
-};
+pub use self::{build::Builder, clock::ClockAnchor, policy::SpanPolicy};
 use crate::discover::resource::Resource;
 
 /// The version of the semantic conventions that names and rules follow.
@@ -30,6 +29,7 @@ pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.45.0";
 pub enum Kind {
     Server,
     Client,
+    Producer,
 }
 
 /// A span's status. The conventions never ask us for `Ok`.
@@ -58,6 +58,17 @@ pub struct Attribute {
     pub value: Value,
 }
 
+/// A span that another one has to do with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Link {
+    pub trace_id: TraceId,
+    pub span_id: SpanId,
+    /// W3C trace flags.
+    pub flags: u8,
+    pub trace_state: Box<str>,
+    pub attributes: Vec<Attribute>,
+}
+
 /// A finished span, ready to be encoded. Times are nanoseconds since the Unix epoch.
 #[derive(Clone, Debug)]
 pub struct Span {
@@ -78,6 +89,9 @@ pub struct Span {
     pub attributes: Vec<Attribute>,
     /// Attributes left out because of the limit on their number.
     pub dropped_attributes: u32,
+    pub links: Vec<Link>,
+    /// Links left out because of the limit on their number.
+    pub dropped_links: u32,
     /// The service that it belongs to.
     pub resource: Arc<Resource>,
 }

@@ -14,6 +14,17 @@ pub const HTTP_RESPONSE_BODY_SIZE: &str = "http.response.body.size";
 /// With a lower-case field name behind it.
 pub const HTTP_RESPONSE_HEADER: &str = "http.response.header.";
 pub const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
+pub const KAFKA_CLUSTER_ID: &str = "kafka.cluster.id";
+pub const KAFKA_MESSAGE_TOMBSTONE: &str = "kafka.message.tombstone";
+pub const KAFKA_OFFSET: &str = "kafka.offset";
+pub const MESSAGING_BATCH_MESSAGE_COUNT: &str = "messaging.batch.message_count";
+pub const MESSAGING_CLIENT_ID: &str = "messaging.client.id";
+pub const MESSAGING_CONSUMER_GROUP_NAME: &str = "messaging.consumer.group.name";
+pub const MESSAGING_DESTINATION_NAME: &str = "messaging.destination.name";
+pub const MESSAGING_DESTINATION_PARTITION_ID: &str = "messaging.destination.partition.id";
+pub const MESSAGING_OPERATION_NAME: &str = "messaging.operation.name";
+pub const MESSAGING_OPERATION_TYPE: &str = "messaging.operation.type";
+pub const MESSAGING_SYSTEM_NAME: &str = "messaging.system.name";
 pub const NETWORK_PEER_ADDRESS: &str = "network.peer.address";
 pub const NETWORK_PEER_PORT: &str = "network.peer.port";
 pub const NETWORK_PROTOCOL_VERSION: &str = "network.protocol.version";
@@ -66,5 +77,18 @@ pub const SPANDREL_REQUEST_TRUNCATED: &str = "spandrel.request.truncated";
 pub const SPANDREL_RESPONSE_TRUNCATED: &str = "spandrel.response.truncated";
 /// Bytes of the exchange were not seen, so something may be untold.
 pub const SPANDREL_GAP: &str = "spandrel.gap";
+/// A Kafka request's API key and version, where what it holds could not be read.
+pub const SPANDREL_KAFKA_API_KEY: &str = "spandrel.kafka.api_key";
+pub const SPANDREL_KAFKA_API_VERSION: &str = "spandrel.kafka.api_version";
+/// Bytes of record batches on the wire, in one partition or of all that a consumer got.
+pub const SPANDREL_KAFKA_BYTES: &str = "spandrel.kafka.bytes";
+/// Offset of the first of several messages.
+pub const SPANDREL_KAFKA_FIRST_OFFSET: &str = "spandrel.kafka.first_offset";
+/// A topic's id, in hexadecimal digits, where its name was not seen.
+pub const SPANDREL_KAFKA_TOPIC_ID: &str = "spandrel.kafka.topic_id";
+/// The messages belong to a transaction.
+pub const SPANDREL_KAFKA_TRANSACTIONAL: &str = "spandrel.kafka.transactional";
+/// Headers of some messages were not read, so links may be missing.
+pub const SPANDREL_KAFKA_UNREAD: &str = "spandrel.kafka.unread";
 /// How the parent of a client span is known: a [`spandrel_common::context::Rule`].
 pub const SPANDREL_PARENT_RULE: &str = "spandrel.parent.rule";

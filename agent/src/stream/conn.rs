@@ -19,7 +19,7 @@ use super::{
     held::Holding,
 };
 use crate::{
-    exchange::{Addr, Connection, Exchange, Outcome, Owner, Pairing, Role},
+    exchange::{Addr, Connection, Exchange, Outcome, Owner, Pairing, Role, kafka::Call},
     protocol::{Detect, Input, Message, Parser as _, Side, http1::Http1},
     stats::{Count, Stats},
 };
@@ -38,12 +38,18 @@ const OVERTAKEN: usize = HELD_EVENTS;
 pub(super) struct Context<'a> {
     pub(super) stats: &'a Stats,
     messages: &'a mut Vec<Message>,
+    pub(super) calls: &'a mut Vec<Call>,
     pub(super) out: &'a mut Vec<Exchange>,
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn new(stats: &'a Stats, messages: &'a mut Vec<Message>, out: &'a mut Vec<Exchange>) -> Self {
-        Self { stats, messages, out }
+    pub(super) fn new(
+        stats: &'a Stats,
+        messages: &'a mut Vec<Message>,
+        calls: &'a mut Vec<Call>,
+        out: &'a mut Vec<Exchange>,
+    ) -> Self {
+        Self { stats, messages, calls, out }
     }
 }
 

@@ -1,9 +1,10 @@
 //! A connection that is followed, by the way that its exchanges share it. The protocol that the kernel side announces
 //! says which.
 
-use spandrel_common::event::{self, Data, PROTOCOL_HTTP2};
+use spandrel_common::event::{self, Data, PROTOCOL_HTTP1, PROTOCOL_HTTP2, PROTOCOL_KAFKA};
 
 use super::{
+    calls,
     conn::{self, Context},
     held::Holding,
     multiplexed,
@@ -17,6 +18,8 @@ pub(super) enum Followed {
     Ordered(Box<conn::Conn>),
     /// Exchanges that overlap, each with its number.
     Multiplexed(Box<multiplexed::Conn>),
+    /// Requests to a Kafka broker.
+    Calls(Box<calls::Conn>),
 }
 
 /// Calls the same method of whichever it is.
@@ -25,6 +28,7 @@ macro_rules! either {
         match $self {
             Self::Ordered($conn) => $call,
             Self::Multiplexed($conn) => $call,
+            Self::Calls($conn) => $call,
         }
     };
 }
@@ -33,6 +37,7 @@ impl Followed {
     pub(super) fn new(event: &event::Conn) -> Self {
         match event.protocol {
             PROTOCOL_HTTP2 => Self::Multiplexed(Box::new(multiplexed::Conn::new(event))),
+            PROTOCOL_KAFKA => Self::Calls(Box::new(calls::Conn::new(event))),
             _ => Self::Ordered(Box::new(conn::Conn::new(event))),
         }
     }
@@ -41,7 +46,7 @@ impl Followed {
     pub(super) fn upgraded(&mut self) -> Option<Box<Exchange>> {
         match self {
             Self::Ordered(conn) => conn.upgraded(),
-            Self::Multiplexed(_) => None,
+            Self::Multiplexed(_) | Self::Calls(_) => None,
         }
     }
 
@@ -49,23 +54,26 @@ impl Followed {
     pub(super) fn passed(&mut self, event: &event::Withheld) -> Option<Withheld> {
         match self {
             Self::Ordered(conn) => Some(conn.passed(event)),
-            Self::Multiplexed(_) => None,
+            Self::Multiplexed(_) | Self::Calls(_) => None,
         }
     }
 
     /// Takes over the exchange by which the connection turned to this protocol.
     pub(super) fn adopt(&mut self, exchange: Exchange, context: &mut Context<'_>) {
         match self {
-            Self::Ordered(_) => context.out.push(exchange),
+            Self::Ordered(_) | Self::Calls(_) => context.out.push(exchange),
             Self::Multiplexed(conn) => conn.adopt(&exchange),
         }
     }
 
     /// Whether this is what `event` announces, once more.
     pub(super) fn is(&self, event: &event::Conn) -> bool {
-        let multiplexed = event.protocol == PROTOCOL_HTTP2;
-        either!(self, conn => conn.info().seed == event.seed)
-            && multiplexed == matches!(self, Self::Multiplexed(_))
+        let protocol = match self {
+            Self::Ordered(_) => PROTOCOL_HTTP1,
+            Self::Multiplexed(_) => PROTOCOL_HTTP2,
+            Self::Calls(_) => PROTOCOL_KAFKA,
+        };
+        either!(self, conn => conn.info().seed == event.seed) && protocol == event.protocol
     }
 
     pub(super) fn tgid(&self) -> u32 {
@@ -88,10 +96,18 @@ impl Followed {
         either!(self, conn => conn.open())
     }
 
+    /// Of the open exchanges, those that the ledger holds: calls enter it when they are over.
+    pub(super) fn counted(&self) -> u64 {
+        match self {
+            Self::Calls(_) => 0,
+            _ => self.open(),
+        }
+    }
+
     /// One end has said that it is done, and the kernel does not always tell when it lets go.
     pub(super) fn is_closing(&self) -> bool {
         match self {
-            Self::Ordered(_) => false,
+            Self::Ordered(_) | Self::Calls(_) => false,
             Self::Multiplexed(conn) => conn.is_closing(),
         }
     }

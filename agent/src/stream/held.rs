@@ -108,7 +108,7 @@ impl Table {
             && conn.tgid() == close.header.tgid
             && conn.open() > 0
         {
-            conn.end(end, &mut Context::new(&self.stats, &mut self.messages, out));
+            conn.end(end, &mut Context::new(&self.stats, &mut self.messages, &mut self.calls, out));
         }
     }
 }

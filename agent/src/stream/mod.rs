@@ -1,5 +1,6 @@
 //! Events to exchanges: which bytes of which connection come next, what is missing, and when it all moved.
 
+mod calls;
 mod conn;
 mod followed;
 mod half;
@@ -17,7 +18,7 @@ use spandrel_common::event::{self, TRANSPORT_UNIX};
 use self::{conn::Context, followed::Followed, slots::Slots};
 use crate::{
     decode::Event,
-    exchange::{Exchange, Outcome, Withheld},
+    exchange::{Exchange, Outcome, Withheld, kafka::Call},
     protocol::Message,
     stats::{Count, Drop, Stats},
 };
@@ -31,12 +32,20 @@ pub struct Table {
     users: HashMap<u32, u32, RandomState>,
     /// Kept for its memory.
     messages: Vec<Message>,
+    /// Calls that are over, until they are taken.
+    calls: Vec<Call>,
 }
 
 impl Table {
     /// A table of at most `limit` connections (at least one).
     pub fn new(stats: Arc<Stats>, limit: usize) -> Self {
-        Self { stats, conns: Slots::new(limit.max(1)), users: HashMap::default(), messages: Vec::new() }
+        Self {
+            stats,
+            conns: Slots::new(limit.max(1)),
+            users: HashMap::default(),
+            messages: Vec::new(),
+            calls: Vec::new(),
+        }
     }
 
     /// Connections that are followed.
@@ -61,6 +70,11 @@ impl Table {
         }
     }
 
+    /// Takes the calls to Kafka brokers that events have ended.
+    pub fn take_calls(&mut self) -> Vec<Call> {
+        std::mem::take(&mut self.calls)
+    }
+
     /// What the kernel side tells of an exchange that it withheld; `None` if the connection is not known.
     pub fn withheld(&mut self, event: &event::Withheld) -> Option<Withheld> {
         let conn = self.conns.touch(event.conn);
@@ -72,7 +86,7 @@ impl Table {
 
     /// Ends everything that is open, because the agent stops.
     pub fn flush(&mut self, now_ns: u64, out: &mut Vec<Exchange>) {
-        let mut context = Context::new(&self.stats, &mut self.messages, out);
+        let mut context = Context::new(&self.stats, &mut self.messages, &mut self.calls, out);
         for mut conn in self.conns.drain() {
             conn.end((Outcome::Unseen, now_ns), &mut context);
         }
@@ -105,11 +119,11 @@ impl Table {
         *self.users.entry(event.header.tgid).or_insert(0) += 1;
         let mut conn = Followed::new(event);
         if let Some(exchange) = upgraded {
-            conn.adopt(*exchange, &mut Context::new(&self.stats, &mut self.messages, out));
+            conn.adopt(*exchange, &mut Context::new(&self.stats, &mut self.messages, &mut self.calls, out));
         }
         if let Some(evicted) = self.conns.insert(event.conn, conn) {
             self.stats.count(Count::EvictedConns);
-            Stats::drop(&self.stats, Drop::Evicted, evicted.open());
+            Stats::drop(&self.stats, Drop::Evicted, evicted.counted());
             self.unuse(evicted.tgid());
         }
     }
@@ -120,7 +134,7 @@ impl Table {
             return;
         };
         let before = conn.tgid();
-        conn.data(data, payload, &mut Context::new(&self.stats, &mut self.messages, out));
+        conn.data(data, payload, &mut Context::new(&self.stats, &mut self.messages, &mut self.calls, out));
         let after = conn.tgid();
         if before != after {
             *self.users.entry(after).or_insert(0) += 1;
@@ -134,7 +148,7 @@ impl Table {
         } else if matches!(close.reason, event::CLOSE_GONE | event::CLOSE_OPAQUE) {
             self.remove(close.conn, |conn, context| conn.close(close, context), out);
         } else if let Some(conn) = self.conns.touch(close.conn) {
-            conn.close(close, &mut Context::new(&self.stats, &mut self.messages, out));
+            conn.close(close, &mut Context::new(&self.stats, &mut self.messages, &mut self.calls, out));
         }
     }
 
@@ -158,7 +172,7 @@ impl Table {
         let end = (Outcome::ProcessExit, header.time_ns);
         for id in open {
             if let Some(conn) = self.conns.touch(id) {
-                conn.end(end, &mut Context::new(&self.stats, &mut self.messages, out));
+                conn.end(end, &mut Context::new(&self.stats, &mut self.messages, &mut self.calls, out));
             }
         }
     }
@@ -170,7 +184,7 @@ impl Table {
         out: &mut Vec<Exchange>,
     ) {
         if let Some(mut conn) = self.conns.remove(id) {
-            last(&mut conn, &mut Context::new(&self.stats, &mut self.messages, out));
+            last(&mut conn, &mut Context::new(&self.stats, &mut self.messages, &mut self.calls, out));
             self.unuse(conn.tgid());
         }
     }

@@ -1,5 +1,6 @@
 //! Synthetic event sequences: what the table makes of order, gaps, losses and ends.
 
+mod calls;
 mod ends;
 mod held;
 mod missing;

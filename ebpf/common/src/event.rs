@@ -86,6 +86,8 @@ pub const ROLE_SERVER: u8 = 2;
 pub const PROTOCOL_HTTP1: u8 = 0;
 /// `Conn::protocol`: HTTP/2; data events carry what [`crate::http2`] calls the condensed direction.
 pub const PROTOCOL_HTTP2: u8 = 1;
+/// `Conn::protocol`: Kafka; data events tell all bytes of a direction, in order, and show the first ones of each message.
+pub const PROTOCOL_KAFKA: u8 = 2;
 
 /// `dir`: bytes that the application received.
 pub const DIR_RX: u8 = 0;

@@ -15,11 +15,19 @@ use crate::{
 /// Level 2, section 3.2.2).
 pub const LINE: usize = 70;
 
+/// [`Injection::on`]: nothing is put in.
+pub const OFF: u32 = 0;
+/// [`Injection::on`]: into requests to peers that have answered one in HTTP/1 before. A program that speaks another
+/// protocol is never touched, not even to find that out.
+pub const KNOWN_PEERS: u32 = 1;
+/// [`Injection::on`]: from the first request on.
+pub const ALL: u32 = 2;
+
 /// What the agent tells the kernel side about injection: the value of a map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Injection {
-    /// 1 to inject.
+    /// [`OFF`], [`KNOWN_PEERS`] or [`ALL`].
     pub on: u32,
     /// Process whose connections are treated as those of a selected one: the agent, during its self-test.
     pub tester: u32,

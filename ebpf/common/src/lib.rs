@@ -14,6 +14,7 @@ pub mod http1;
 pub mod http2;
 pub mod ids;
 pub mod inject;
+pub mod kafka;
 pub mod kfunc;
 pub mod layout;
 pub mod limits;

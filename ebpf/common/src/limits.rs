@@ -36,6 +36,14 @@ pub const SEGMENTS: usize = 3;
 /// in frames of 32 bytes has 2,048; at some 50 ns each this many take 0.2 ms, about what moving them took.
 pub const FRAME_STEPS: u32 = 4096;
 
+/// Bytes of a Kafka message that are told. Headers of small batches are in them, and what is asked for; of larger batches, how
+/// many messages there are, and the headers of the first ones.
+pub const MESSAGE_CAPTURE: u64 = 8 * 1024;
+
+/// Kafka messages of one call that are followed. Beyond them the connection is left alone. A call that moves 64 KiB of
+/// the shortest responses that clients get has some 1,500.
+pub const MESSAGES: u32 = 2048;
+
 /// Bytes of a call that the walk through HTTP/2 frames copies at a time: some tens of requests, and not much to
 /// copy in vain where only the header of a large DATA frame is wanted. (A power of two, for the verifier.)
 pub const FRAME_WINDOW: usize = 1024;

@@ -47,6 +47,12 @@ runtimes! {
 }
 
 impl Runtime {
+    /// Its sockets never block in a call: it is told when there is something to read.
+    #[inline]
+    pub const fn never_blocks(self) -> bool {
+        matches!(self, Self::Go | Self::Node | Self::Nginx)
+    }
+
     /// Threads run what a scheduler of the program's own gives them, so what a thread read says nothing about what it
     /// writes later.
     #[inline]

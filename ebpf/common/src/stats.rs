@@ -42,6 +42,8 @@ counters! {
     /// Directions of HTTP/2 connections in which the walk from frame to frame lost its place, because bytes were not seen. It is
     /// looked for again.
     FramesLost = "http2_frames_lost";
+    /// Kafka connections left alone because the walk from message to message lost its place.
+    MessagesLost = "kafka_messages_lost";
     /// Calls whose content was not seen, by cause.
     UnseenSplice = "unseen_splice";
     UnseenIoUring = "unseen_io_uring";
@@ -102,8 +104,12 @@ counters! {
     PeersRefused = "peers_refused";
     /// Requests of connections that were opened before the agent started, or whose last response had just been read.
     AsideUnarmed = "aside_unarmed";
+    /// Requests to peers that had not answered one in HTTP/1 yet.
+    AsideNewPeer = "aside_new_peer";
     /// Sockets that could not be put into the socket map.
     AsideSocket = "aside_socket";
+    /// Times that a socket was put into the socket map.
+    Armed = "sockets_armed";
 }
 
 /// Slots of the counter map.

@@ -41,7 +41,7 @@ use crate::{
 #[repr(C)]
 pub struct Frames {
     /// Next byte to look at.
-    at: u64,
+    pub(super) at: u64,
     /// Bytes of the call.
     len: u64,
     /// Bytes of the current frame's payload from `at` on.

@@ -9,6 +9,7 @@
 //! instead, on connections that speak HTTP/2.
 
 mod http2;
+mod kafka;
 mod message;
 mod proxied;
 mod tell;
@@ -16,13 +17,14 @@ mod withheld;
 
 use spandrel_common::{
     event::{CLOSE_OPAQUE, DIR_RX, DIR_TX, ROLE_CLIENT, ROLE_SERVER, TRANSPORT_TCP},
-    limits::{HEAD_SCAN, SEGMENTS, SNIFF, SNIFF_TURNS},
+    limits::{HEAD_SCAN, MESSAGE_CAPTURE, SEGMENTS, SNIFF, SNIFF_TURNS},
     stats::Counter,
 };
 
 pub use self::{http2::Frames, tell::closed};
 use self::{
     http2::{spandrel_frames, spandrel_preface, spandrel_server_preface},
+    kafka::spandrel_kafka,
     message::{hold, spandrel_step_rx, spandrel_step_tx},
     proxied::spandrel_proxied,
     withheld::{spandrel_withheld_rx, spandrel_withheld_tx},
@@ -31,7 +33,7 @@ use crate::{
     call::{Call, gather},
     causality::{self, piece::spandrel_next_piece, spandrel_answered, spandrel_called},
     conn::{
-        Ahead, BODY, CHUNKED, FRAMES, Flow, HTTP, HTTP2, IGNORED, SEEK, SHIP, SNIFFING, START, State,
+        Ahead, BODY, CHUNKED, FRAMES, Flow, HTTP, HTTP2, IGNORED, KAFKA, SEEK, SHIP, SIZED, SNIFFING, START, State,
         TO_CLOSE,
     },
     emit,
@@ -120,6 +122,10 @@ fn locked<const TX: bool>(
         if state.phase == HTTP2 {
             scratch.moved.request = u32::from((state.role == ROLE_SERVER) != TX);
             spandrel_frames(state, u32::from(TX), 0);
+            return;
+        }
+        if state.phase == KAFKA {
+            spandrel_kafka(state, u32::from(TX), scratch.moved.lead);
             return;
         }
     }
@@ -235,11 +241,14 @@ fn numbered<const TX: bool>(own: &mut Flow, sock: Sock, seq: u32, len: u64, adde
     if own.seq_known != 0 && missing != 0 && missing < 1 << 31 {
         own.pos += u64::from(missing);
         // Inside a body that need not be looked at (`splice` reads unseen), nothing is missed.
-        let skips = own.mode == BODY || own.mode == CHUNKED || (own.mode == FRAMES && own.quiet != 0);
+        let skips = own.mode == BODY
+            || own.mode == CHUNKED
+            || (own.mode == FRAMES && own.quiet != 0)
+            || (own.mode == SIZED && u64::from(own.shipped) >= MESSAGE_CAPTURE);
         let inside = skips && own.pos <= own.until;
         if !inside {
             emit::count(Counter::Gaps);
-            if matches!(own.mode, START | BODY | CHUNKED | FRAMES | SEEK) {
+            if matches!(own.mode, START | BODY | CHUNKED | FRAMES | SEEK | SIZED) {
                 own.mode = SHIP;
                 own.shipped = 0;
             }
@@ -376,6 +385,10 @@ fn recognise<const TX: bool>(state: &mut State, scratch: &mut Scratch) -> bool {
         let (own, other) = state.flows::<TX>();
         own.sent = moved.base + lead;
         other.sent = other.pos;
+        return true;
+    }
+    if TX && seen && kafka::begins(scratch.view(), want) {
+        kafka::begin(state, moved.base + lead);
         return true;
     }
     let alone = seen && looks == Looks::Short && rest == 1 && state.flows::<TX>().0.evidence == 0;

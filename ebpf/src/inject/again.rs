@@ -6,7 +6,10 @@
 use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_map_update_elem};
 use spandrel_common::{event::ROLE_CLIENT, stats::Counter};
 
-use super::{INJECT_ARMED, INJECT_CLIENT, INJECT_OFF};
+use super::{
+    INJECT_ARMED, INJECT_CLIENT, INJECT_OFF, INJECT_PROVED,
+    peer::{self, Peer},
+};
 use crate::{
     conn::{HTTP, START, State},
     emit,
@@ -28,6 +31,12 @@ pub extern "C" fn inject_again(ctx: *const u64) -> i32 {
     if !idle(state) {
         return 0;
     }
+    // It refused what was put into a request of another connection.
+    if state.inject & INJECT_PROVED == 0 && peer::known(Sock(state.sk)) == Peer::Aside {
+        state.inject |= INJECT_OFF;
+        emit::count(Counter::AsidePeer);
+        return 0;
+    }
     // Before, because the socket can send as soon as it is in.
     state.inject |= INJECT_ARMED;
     // SAFETY: the helpers check the socket's type; the map and the key are live.
@@ -38,6 +47,8 @@ pub extern "C" fn inject_again(ctx: *const u64) -> i32 {
     if failed != 0 {
         state.inject &= !INJECT_ARMED;
         emit::count(Counter::AsideSocket);
+    } else {
+        emit::count(Counter::Armed);
     }
     0
 }

@@ -209,9 +209,11 @@ fn stand_aside(state: &mut State, why: u32, first: u8) -> Counter {
         }
         _ => {
             state.inject |= INJECT_OFF;
-            // TLS and binary protocols; a port that speaks several by their first letters is asked each time.
-            if state.tx.pos == 0 && !first.is_ascii_alphabetic() {
-                peer::spandrel_peer(state.sk, peer::FOREIGN);
+            // TLS and binary protocols; a port that speaks several by their first letters is asked each time, or has to
+            // answer in HTTP/1 again first.
+            if state.tx.pos == 0 {
+                let what = if first.is_ascii_alphabetic() { peer::DOUBTFUL } else { peer::FOREIGN };
+                peer::spandrel_peer(state.sk, what);
             }
             Counter::AsideNotRequest
         }

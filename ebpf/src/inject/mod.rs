@@ -14,13 +14,13 @@ mod socket;
 
 use spandrel_common::{
     event::SELECT_YES,
-    inject::{Head, Injection, Window},
+    inject::{Head, Injection, KNOWN_PEERS, OFF, Window},
     limits::INJECT_SCAN,
     stats::Counter,
 };
 
 use crate::{
-    conn::State,
+    conn::{HTTP, State},
     emit, filter,
     maps::{INJECT_SCRATCH, INJECT_WANTED, INJECTION},
     read,
@@ -74,7 +74,7 @@ fn injection() -> Injection {
 fn selected(tgid: u32) -> bool {
     let injection = injection();
     match (injection.on, injection.tester) {
-        (0, _) => false,
+        (OFF, _) => false,
         (_, 0) => filter::selected(tgid) && filter::state(tgid) == SELECT_YES,
         (_, tester) => tgid == tester,
     }
@@ -85,7 +85,7 @@ fn selected(tgid: u32) -> bool {
 fn followed(tgid: u32) -> bool {
     let injection = injection();
     match (injection.on, injection.tester) {
-        (0, _) => false,
+        (OFF, _) => false,
         (_, 0) => filter::selected(tgid),
         (_, tester) => tgid == tester,
     }
@@ -156,7 +156,7 @@ impl Slot {
 /// Bytes were received: if the connection is a client's, its socket is to be armed for the next request.
 #[inline(always)]
 pub fn received(state: &State) {
-    if state.inject & (INJECT_CLIENT | INJECT_ARMED | INJECT_OFF) != INJECT_CLIENT {
+    if state.phase != HTTP || state.inject & (INJECT_CLIENT | INJECT_ARMED | INJECT_OFF) != INJECT_CLIENT {
         return;
     }
     if let Some(wanted) = INJECT_WANTED.get_ptr_mut(0) {
@@ -173,6 +173,10 @@ pub fn received(state: &State) {
 #[inline(always)]
 pub fn answered(state: &mut State, sk: u64, status: u32) {
     if state.inject & INJECT_PUT == 0 {
+        let new = state.inject & (INJECT_CLIENT | INJECT_PROVED | INJECT_OFF) == INJECT_CLIENT;
+        if new && injection().on == KNOWN_PEERS {
+            peer::spandrel_speaks(sk);
+        }
         return;
     }
     state.inject &= !INJECT_PUT;
@@ -198,7 +202,7 @@ pub fn failed(state: &mut State) {
 pub fn sent(state: &mut State) {
     if state.inject & INJECT_SEEN != 0 {
         state.inject &= !INJECT_SEEN;
-    } else if injection().on != 0 {
-        emit::count(Counter::AsideUnarmed);
+    } else if injection().on != OFF {
+        peer::spandrel_unseen(state.sk);
     }
 }

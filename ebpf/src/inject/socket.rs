@@ -11,17 +11,24 @@ use aya_ebpf::{
     macros::sock_ops,
     programs::SockOpsContext,
 };
-use spandrel_common::{event::TRANSPORT_TCP, inject::is_foreign, stats::Counter};
+use spandrel_common::{
+    event::TRANSPORT_TCP,
+    inject::{KNOWN_PEERS, is_foreign},
+    stats::Counter,
+};
 
-use super::{INJECT_ARMED, INJECT_CLIENT, INJECT_OFF, INJECT_PROVED, INJECT_SPENT, INJECT_STAYS, peer};
+use super::{
+    INJECT_ARMED, INJECT_CLIENT, INJECT_OFF, INJECT_PROVED, INJECT_SPENT, INJECT_STAYS,
+    peer::{self, Peer},
+};
 use crate::{
-    conn::{self, FRESH, State},
+    conn::{self, FRESH, HTTP, State},
     emit,
     kernel::{
         sock::{Sock, Tcp, Typed},
-        task,
+        task, wait,
     },
-    maps::ARMED,
+    maps::{self, ARMED},
 };
 
 /// Lets other programs' answers stand: 0 would turn them into an error.
@@ -55,7 +62,8 @@ fn socket(ctx: &SockOpsContext) -> Option<*const u8> {
 /// The running thread opens a connection. (The later steps run wherever the peer's answer is handled.)
 #[inline(always)]
 fn connecting(ctx: &SockOpsContext) {
-    if !super::followed(task::ids().tgid) {
+    let tgid = task::ids().tgid;
+    if !super::followed(tgid) {
         return;
     }
     let Some(sk) = socket(ctx) else { return };
@@ -69,13 +77,22 @@ fn connecting(ctx: &SockOpsContext) {
         return;
     }
     state.inject = match peer::known(Sock(address)) {
-        None => INJECT_CLIENT,
-        Some(true) => INJECT_CLIENT | INJECT_PROVED,
-        Some(false) => {
+        // Known only here, where its program runs: see [`established`].
+        Peer::Unknown if unnoticed(Sock(address), tgid) => INJECT_CLIENT | INJECT_STAYS,
+        Peer::Unknown | Peer::Speaks => INJECT_CLIENT,
+        Peer::Proved => INJECT_CLIENT | INJECT_PROVED,
+        Peer::Aside => {
             emit::count(Counter::AsidePeer);
             INJECT_OFF
         }
     };
+}
+
+/// Whether a program cannot notice that its new socket is armed until it has sent something: it never blocks in a call, as
+/// these runtimes never do, and they do not ask how much there is to read before they have asked for it.
+#[inline(always)]
+fn unnoticed(sock: Sock, tgid: u32) -> bool {
+    maps::runtime(tgid).never_blocks() && wait::never_blocks(sock)
 }
 
 /// The connection is open, and nothing was sent through it.
@@ -86,6 +103,8 @@ fn established(ctx: &SockOpsContext) {
     if state.inject & (INJECT_CLIENT | INJECT_ARMED | INJECT_OFF) != INJECT_CLIENT {
         return;
     }
+    let unnoticed = state.inject & INJECT_STAYS != 0;
+    state.inject &= !INJECT_STAYS;
     let Some(seq) = Typed::of(sk).and_then(|tcp| Tcp(tcp).sent_seq()) else { return };
     // What was sent with the first packet (TCP Fast Open) is beyond reach.
     // SAFETY: the verifier knows the context.
@@ -107,10 +126,17 @@ fn established(ctx: &SockOpsContext) {
         emit::count(Counter::AsideSocket);
         return;
     }
+    // It is armed when its first response was read.
+    if super::injection().on == KNOWN_PEERS && !unnoticed && peer::known(Sock(state.sk)) == Peer::Unknown {
+        return;
+    }
     // SAFETY: the context is the kernel's, and only handed back to it.
     let ops = unsafe { &mut *ctx.ops };
     match ARMED.update(cookie, ops, 0) {
-        Ok(()) => state.inject |= INJECT_ARMED,
+        Ok(()) => {
+            state.inject |= INJECT_ARMED;
+            super::count(Counter::Armed);
+        }
         Err(_) => emit::count(Counter::AsideSocket),
     }
 }
@@ -160,7 +186,21 @@ fn changing(ctx: &SockOpsContext) {
 #[inline(always)]
 fn armed(ctx: &SockOpsContext) -> Option<&'static mut State> {
     let state = conn::on_socket(socket(ctx)?)?;
-    (state.inject & INJECT_ARMED != 0).then_some(state)
+    if state.inject & INJECT_ARMED != 0 {
+        return Some(state);
+    }
+    // Something else than a request came first, so nothing will ever be put in here.
+    if state.phase != HTTP && state.rx.pos > 0 {
+        state.inject |= INJECT_OFF;
+        quiet(ctx);
+    }
+    None
+}
+
+/// Nothing more is to be done on this connection. If the flags stay, they cost a little and do nothing.
+#[inline(always)]
+fn quiet(ctx: &SockOpsContext) {
+    let _ = ctx.set_cb_flags((ctx.cb_flags() & !WISHES) as i32);
 }
 
 /// Bytes behind the TCP header of a packet that has come.
@@ -192,7 +232,6 @@ fn disarm(ctx: &SockOpsContext, state: &mut State) {
     }
     state.inject &= !(INJECT_ARMED | INJECT_SPENT | INJECT_STAYS);
     if state.inject & INJECT_OFF != 0 {
-        // Nothing more is to be done on this connection. If the flags stay, they cost a little and do nothing.
-        let _ = ctx.set_cb_flags((ctx.cb_flags() & !WISHES) as i32);
+        quiet(ctx);
     }
 }

@@ -65,6 +65,7 @@ pub fn sdk_span(span: &Span, scope: &InstrumentationScope) -> SpanData {
         span_kind: match span.kind {
             Kind::Server => SpanKind::Server,
             Kind::Client => SpanKind::Client,
+            Kind::Producer => SpanKind::Producer,
         },
         name: span.name.clone(),
         start_time: time(span.start_ns),

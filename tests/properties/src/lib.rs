@@ -11,6 +11,7 @@ mod event;
 mod http1;
 mod http2;
 mod inject;
+mod kafka;
 mod queue;
 mod record;
 mod redact;
@@ -21,6 +22,7 @@ pub use event::event;
 pub use http1::http1;
 pub use http2::http2;
 pub use inject::inject;
+pub use kafka::kafka;
 pub use queue::queue;
 pub use record::record;
 pub use redact::redact;
@@ -33,6 +35,7 @@ pub type Property = fn(&[u8]);
 pub const ALL: &[(&str, Property)] = &[
     ("http1", http1),
     ("http2", http2),
+    ("kafka", kafka),
     ("w3c", w3c),
     ("event", event),
     ("redact", redact),

@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 pub enum Kind {
     Server,
     Client,
+    Producer,
 }
 
 /// The value of an attribute. Compares with `&str`, integers and `bool`.
@@ -63,6 +64,8 @@ pub struct Span {
     /// Whether the status is Error.
     pub error: bool,
     pub attributes: Attributes,
+    /// Trace and span that it links to.
+    pub links: Vec<(String, String)>,
     pub resource: Arc<Attributes>,
 }
 
@@ -248,12 +251,19 @@ fn read(span: &Json, resource: Arc<Attributes>) -> Option<Span> {
         kind: match span.get("kind")?.as_u64()? {
             2 => Kind::Server,
             3 => Kind::Client,
+            4 => Kind::Producer,
             _ => return None,
         },
         start_ns: moment("startTimeUnixNano")?,
         end_ns: moment("endTimeUnixNano")?,
         error: span.get("status").and_then(|status| status.get("code")?.as_u64()) == Some(2),
         attributes: attributes(span),
+        links: list(span, "links")
+            .iter()
+            .map(|link| {
+                Some((link.get("traceId")?.as_str()?.to_owned(), link.get("spanId")?.as_str()?.to_owned()))
+            })
+            .collect::<Option<_>>()?,
         resource,
     })
 }

@@ -50,12 +50,9 @@ impl Ledger {
     }
 }
 
-/// What selects the shop's programs and nothing else: their ports; who has none, by process id.
+/// What selects the shop's programs and nothing else.
 pub(super) fn selectors(shop: &Shop) -> Vec<String> {
-    let (ports, others): (Vec<_>, Vec<_>) = shop.programs.iter().partition(|program| program.port.is_some());
-    let ports = ports.iter().filter_map(|program| Some(["--port".to_owned(), program.port?.to_string()]));
-    let others = others.iter().map(|program| ["--pid".to_owned(), program.pid.to_string()]);
-    ports.chain(others).flatten().collect()
+    shop.programs.iter().flat_map(|program| ["--port".to_owned(), program.port.to_string()]).collect()
 }
 
 impl Agent {

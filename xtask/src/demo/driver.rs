@@ -1,8 +1,6 @@
-//! The shop's customer: three requests, each with a trace of its own.
+//! The shop's customer: three requests.
 
-use std::{fs::File, io::Read as _};
-
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
 use super::shop::{Shop, without_variables};
 use crate::run::{command, output};
@@ -61,8 +59,7 @@ impl Request {
         let mut curl = command("curl");
         without_variables(&mut curl);
         curl.args(["--silent", "--show-error", "--max-time", "60", "--output", "/dev/null"]);
-        curl.args(["--write-out", "%{http_code}", "--request", self.method, "--header"]);
-        curl.arg(format!("traceparent: {}", traceparent()?));
+        curl.args(["--write-out", "%{http_code}", "--request", self.method]);
         curl.arg(format!("http://127.0.0.1:{port}{}", self.path));
         let out = output(&mut curl)?;
         let status = String::from_utf8_lossy(&out.stdout);
@@ -79,26 +76,9 @@ pub(super) fn visit(port: u16) -> Result<()> {
     REQUESTS.iter().try_for_each(|request| request.send(port))
 }
 
-/// A new trace: sampled, with random ids (W3C Trace Context Level 2, section 3.2).
-fn traceparent() -> Result<String> {
-    let (mut trace, mut span) = ([0; 16], [0; 8]);
-    let mut random = File::open("/dev/urandom").context("there are no random numbers")?;
-    for id in [&mut trace[..], &mut span] {
-        random.read_exact(id).context("there are no random numbers")?;
-    }
-    Ok(format!("00-{:032x}-{:016x}-03", u128::from_be_bytes(trace), u64::from_be_bytes(span)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_visit_is_a_new_trace() {
-        let (one, other) = (traceparent().unwrap(), traceparent().unwrap());
-        assert_eq!((one.len(), one.split('-').count()), (55, 4));
-        assert_ne!(one, other);
-    }
 
     #[test]
     fn requests_as_one_types_them() {

@@ -21,17 +21,12 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Lines of a failed program's messages that are shown.
 const LAST_WORDS: usize = 10;
 
-/// nginx and the storefront meet here, in the shop's folder.
-const SOCKET: &str = "storefront.sock";
-
 /// A program that runs.
 #[derive(Debug)]
 pub(super) struct Program {
     pub(super) name: &'static str,
     pub(super) language: &'static str,
-    pub(super) pid: u32,
-    /// Its TCP port. Without one it listens on [`SOCKET`].
-    pub(super) port: Option<u16>,
+    pub(super) port: u16,
 }
 
 /// The shop that is open.
@@ -57,7 +52,7 @@ impl Shop {
 
         if let Some(binary) = pricing.end() {
             let pricing = start("pricing", "Go", command(binary))?;
-            addresses.extend(pricing.address("PRICING"));
+            addresses.push(pricing.address("PRICING"));
             programs.push(pricing);
         } else {
             missing.push("Go");
@@ -66,25 +61,27 @@ impl Shop {
         let mut python = command("/usr/bin/python3");
         python.arg(source.join("cart.py")).envs(addresses.iter().cloned());
         let cart = start("cart", "Python", python)?;
-        addresses.extend(cart.address("CART"));
+        addresses.push(cart.address("CART"));
         programs.push(cart);
 
         if exists("javac") {
             let mut java = command("java");
             java.arg(source.join("Payment.java")).envs(addresses.iter().cloned());
             let payment = start("Payment", "Java", java)?;
-            addresses.extend(payment.address("PAYMENT"));
+            addresses.push(payment.address("PAYMENT"));
             programs.push(payment);
         } else {
             missing.push("Java");
         }
 
         let mut node = command("node");
-        node.arg(source.join("storefront.js")).envs(addresses).env("LISTEN", SOCKET);
-        programs.push(start("storefront", "Node.js", node)?);
+        node.arg(source.join("storefront.js")).envs(addresses);
+        let storefront = start("storefront", "Node.js", node)?;
+        let pages = storefront.port;
+        programs.push(storefront);
 
         let port = free_port()?;
-        programs.push(nginx(cleaner, &source, &folder, port)?);
+        programs.push(nginx(cleaner, &source, &folder, port, pages)?);
         programs.reverse();
         Ok(Self { programs, missing, port })
     }
@@ -104,7 +101,7 @@ impl Program {
         mut run: Command,
     ) -> Result<Self> {
         let log = prepare(cleaner, name, &mut run)?;
-        let (pid, stdout) = cleaner.spawn(run.stdout(Stdio::piped()), |child| child.stdout.take())?;
+        let (_, stdout) = cleaner.spawn(run.stdout(Stdio::piped()), |child| child.stdout.take())?;
         let (said, heard) = mpsc::channel();
         thread::spawn(move || {
             let first = stdout.and_then(|stdout| BufReader::new(stdout).lines().next());
@@ -117,22 +114,23 @@ impl Program {
             Err(_) => bail!("{name} does not listen after {} s:\n{}", PATIENCE.as_secs(), last_words(&log)),
         };
         let place = line.strip_prefix("ready ").with_context(|| format!("{name} said `{line}`"))?;
-        let port = if place == SOCKET { None } else { Some(place.parse().context("not a port")?) };
-        Ok(Self { name, language, pid, port })
+        let port = place.parse().context("not a port")?;
+        Ok(Self { name, language, port })
     }
 
     /// Where it listens, as those who ask it are told.
-    fn address(&self, variable: &'static str) -> Option<(&'static str, String)> {
-        self.port.map(|port| (variable, format!("http://127.0.0.1:{port}")))
+    fn address(&self, variable: &'static str) -> (&'static str, String) {
+        (variable, format!("http://127.0.0.1:{}", self.port))
     }
 }
 
-/// nginx says nothing when it is ready.
-fn nginx(cleaner: &Cleaner, source: &Path, folder: &Path, port: u16) -> Result<Program> {
+/// nginx says nothing when it is ready. It hands requests on to the port `pages`.
+fn nginx(cleaner: &Cleaner, source: &Path, folder: &Path, port: u16, pages: u16) -> Result<Program> {
     let template =
         fs::read_to_string(source.join("nginx.conf")).context("cannot read tests/shop/nginx.conf")?;
     let config = folder.join("nginx.conf");
-    fs::write(&config, template.replace("@PORT@", &port.to_string())).context("cannot write nginx.conf")?;
+    let text = template.replace("@PORT@", &port.to_string()).replace("@STOREFRONT@", &pages.to_string());
+    fs::write(&config, text).context("cannot write nginx.conf")?;
     let mut run = command(find("nginx").context("nginx is not there")?);
     run.arg("-p").arg(folder).arg("-c").arg(&config).args(["-e", "stderr"]);
     let log = prepare(cleaner, "nginx", &mut run)?;
@@ -142,7 +140,7 @@ fn nginx(cleaner: &Cleaner, source: &Path, folder: &Path, port: u16) -> Result<P
         ended.or_else(|| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok().map(|_| Ok(())))
     });
     open.unwrap_or_else(|| bail!("nginx does not listen:\n{}", last_words(&log)))?;
-    Ok(Program { name: "nginx", language: "C", pid, port: Some(port) })
+    Ok(Program { name: "nginx", language: "C", port })
 }
 
 /// The Go program while it is being built. With a cold cache that takes as long as a part of the agent, so

@@ -43,14 +43,14 @@ impl Page {
     pub(super) fn shop(self, shop: &Shop) {
         println!("\nA small shop of ordinary programs, each asking the next:");
         for program in &shop.programs {
-            let place = program.port.map_or("a Unix socket".to_owned(), |port| format!("127.0.0.1:{port}"));
-            println!("  {:<11} {}", program.name, self.quiet(&format!("{:<8} {place}", program.language)));
+            let place = format!("{:<8} 127.0.0.1:{}", program.language, program.port);
+            println!("  {:<11} {}", program.name, self.quiet(&place));
         }
         if !shop.missing.is_empty() {
             let missing = format!("  Not on this machine, so left out: {}.", shop.missing.join(", "));
             println!("{}", self.quiet(&missing));
         }
-        println!("None of them traces anything; each hands its caller's `traceparent` header on.\n");
+        println!("None of them traces anything, or hands on what its caller says about a trace.\n");
     }
 
     /// How the agent is started.
@@ -61,7 +61,7 @@ impl Page {
 
     /// What the shop is asked.
     pub(super) fn requests(self, port: u16) {
-        println!("\nThree requests, each with a `traceparent` of its own:");
+        println!("\nThree requests:");
         for request in REQUESTS {
             self.typed(&request.typed(port), request.note);
         }

@@ -176,11 +176,11 @@ impl Page {
                 line.put(Ink::Plain, " ");
             }
             // Below its own service's span, a client's service goes without saying.
-            Kind::Client if above.is_none_or(|above| above.resource.service != *service) => {
+            Kind::Client | Kind::Producer if above.is_none_or(|above| above.resource.service != *service) => {
                 line.put_fit(Ink::of(service), service, room(line) / 3);
                 line.put(Ink::Quiet, " \u{2192} ");
             }
-            Kind::Client => line.put(Ink::Quiet, "\u{2192} "),
+            Kind::Client | Kind::Producer => line.put(Ink::Quiet, "\u{2192} "),
         }
         line.put_fit(ink, &what(span), room(line));
         if let Some(error) = error(span) {
@@ -259,7 +259,7 @@ fn text<'a>(span: &'a Span, key: &str) -> Option<&'a str> {
 fn what(span: &Span) -> String {
     let name = &span.name;
     match span.kind {
-        Kind::Client => match text(span, "url.full") {
+        Kind::Client | Kind::Producer => match text(span, "url.full") {
             Some(url) => {
                 let target = url.split_once("://").map_or(url, |(_, rest)| rest);
                 format!("{name} {target}")
@@ -289,7 +289,7 @@ fn failed(spans: &[&Span], forest: &Forest) -> Option<String> {
     let first = *spans.get(origins.next()?)?;
     let place = match first.kind {
         Kind::Server => first.resource.service.to_string(),
-        Kind::Client => spent::peer(first),
+        Kind::Client | Kind::Producer => spent::peer(first),
     };
     Some(match origins.count() {
         0 => format!("failed at {place}"),

@@ -23,11 +23,13 @@ fn span(row: &Row<'_>) -> Span {
     span.end_ns = 1_790_000_000_000_000_000 + end * MS;
     span.attributes = match kind {
         Kind::Server => vec![testing::text("url.path", path)],
-        Kind::Client => vec![testing::text("url.full", &format!("http://{path}"))],
+        Kind::Client | Kind::Producer => vec![testing::text("url.full", &format!("http://{path}"))],
     };
     span.attributes.push(match kind {
         Kind::Server => testing::text("server.address", "shop.example.com"),
-        Kind::Client => testing::text("server.address", path.split(['/', ':']).next().unwrap()),
+        Kind::Client | Kind::Producer => {
+            testing::text("server.address", path.split(['/', ':']).next().unwrap())
+        }
     });
     if status != 0 {
         span.attributes.push(testing::attribute("http.response.status_code", Value::Int(status)));

@@ -73,8 +73,8 @@ fn place(span: &Span, answered_by: Option<&str>) -> String {
     let service = &span.resource.service;
     match (span.kind, answered_by) {
         (Kind::Server, _) => service.to_string(),
-        (Kind::Client, Some(other)) => format!("{service} \u{2192} {other}"),
-        (Kind::Client, None) => format!("waiting for {}", peer(span)),
+        (Kind::Client | Kind::Producer, Some(other)) => format!("{service} \u{2192} {other}"),
+        (Kind::Client | Kind::Producer, None) => format!("waiting for {}", peer(span)),
     }
 }
 

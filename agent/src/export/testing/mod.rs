@@ -15,7 +15,7 @@ pub(crate) use self::{
 };
 use crate::{
     discover::resource::Resource,
-    span::{Attribute, Kind, Span, Status, Value},
+    span::{Attribute, Kind, Link, Span, Status, Value},
 };
 
 /// A resource with a service name and a few more attributes.
@@ -69,6 +69,8 @@ pub(crate) fn server_span(n: u64, resource: &Arc<Resource>) -> Span {
             attribute("http.request.body.size", Value::Int(0)),
             attribute("http.response.body.size", Value::Int(18_231)),
         ],
+        links: Vec::new(),
+        dropped_links: 0,
         resource: Arc::clone(resource),
     }
 }
@@ -107,9 +109,18 @@ pub(crate) fn any_spans() -> impl Strategy<Value = Vec<Span>> {
     });
     let ids = (any::<[u8; 16]>(), any::<[u8; 8]>(), option::of(any::<[u8; 8]>()), any::<(bool, u8)>());
     let words = (any::<String>(), any::<String>(), any::<bool>(), any::<bool>());
-    let span = (ids, words, any::<(u64, u64)>(), any_attributes(), 0..3_usize);
+    let link = (any::<[u8; 16]>(), any::<[u8; 8]>(), any::<u8>(), any::<String>(), any_attributes())
+        .prop_map(|(trace_id, span_id, flags, trace_state, attributes)| Link {
+            trace_id,
+            span_id,
+            flags,
+            trace_state: trace_state.into(),
+            attributes,
+        });
+    let links = (vec(link, 0..3), 0..3_u32);
+    let span = (ids, words, any::<(u64, u64)>(), any_attributes(), 0..3_usize, links);
     (resources, vec(span, 0..12)).prop_map(|(resources, spans)| {
-        let build = |(ids, words, times, attributes, of)| {
+        let build = |(ids, words, times, attributes, of, (links, dropped_links))| {
             let (trace_id, span_id, parent_id, (parent_remote, flags)): (_, _, Option<_>, _) = ids;
             let (name, trace_state, client, error): (String, String, _, _) = words;
             let (start_ns, end_ns) = times;
@@ -121,12 +132,18 @@ pub(crate) fn any_spans() -> impl Strategy<Value = Vec<Span>> {
                 flags,
                 trace_state: trace_state.into(),
                 name: name.into(),
-                kind: if client { Kind::Client } else { Kind::Server },
+                kind: match (client, flags) {
+                    (true, _) => Kind::Client,
+                    (false, 0..=100) => Kind::Producer,
+                    (false, _) => Kind::Server,
+                },
                 start_ns,
                 end_ns,
                 status: if error { Status::Error } else { Status::Unset },
                 dropped_attributes: u32::from(flags) * 3,
                 attributes,
+                links,
+                dropped_links,
                 resource: Arc::clone(&resources[of]),
             }
         };
@@ -139,7 +156,10 @@ pub(crate) fn expected(spans: &[Span]) -> opentelemetry_proto::tonic::trace::v1:
     use opentelemetry_proto::tonic::{
         common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue, any_value::Value as Any},
         resource::v1::Resource as ProtoResource,
-        trace::v1::{ResourceSpans, ScopeSpans, Span as ProtoSpan, Status as ProtoStatus, TracesData},
+        trace::v1::{
+            ResourceSpans, ScopeSpans, Span as ProtoSpan, Status as ProtoStatus, TracesData,
+            span::Link as ProtoLink,
+        },
     };
 
     let text = |value: &str| Any::StringValue(value.to_owned());
@@ -166,6 +186,14 @@ pub(crate) fn expected(spans: &[Span]) -> opentelemetry_proto::tonic::trace::v1:
             order.push(Arc::clone(&span.resource));
         }
     }
+    let link = |l: &Link| ProtoLink {
+        trace_id: l.trace_id.to_vec(),
+        span_id: l.span_id.to_vec(),
+        trace_state: l.trace_state.to_string(),
+        attributes: attributes(&l.attributes),
+        flags: u32::from(l.flags) | 0x300,
+        ..ProtoLink::default()
+    };
     let span = |s: &Span| ProtoSpan {
         trace_id: s.trace_id.to_vec(),
         span_id: s.span_id.to_vec(),
@@ -175,11 +203,14 @@ pub(crate) fn expected(spans: &[Span]) -> opentelemetry_proto::tonic::trace::v1:
         kind: match s.kind {
             Kind::Server => 2,
             Kind::Client => 3,
+            Kind::Producer => 4,
         },
         start_time_unix_nano: s.start_ns,
         end_time_unix_nano: s.end_ns,
         attributes: attributes(&s.attributes),
         dropped_attributes_count: s.dropped_attributes,
+        links: s.links.iter().map(link).collect(),
+        dropped_links_count: s.dropped_links,
         flags: u32::from(s.flags) | 0x100 | if s.parent_remote { 0x200 } else { 0 },
         status: (s.status == Status::Error).then(|| ProtoStatus { code: 2, ..ProtoStatus::default() }),
         ..ProtoSpan::default()

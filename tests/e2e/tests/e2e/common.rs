@@ -99,6 +99,7 @@ pub(crate) fn assert_sane(finished: &Finished) {
         match span.kind {
             Kind::Server => assert!(span.get("url.path").is_some() && span.get("url.scheme").is_some()),
             Kind::Client => assert!(span.get("url.full").is_some(), "{span:#?}"),
+            Kind::Producer => panic!("not of HTTP: {span:#?}"),
         }
     }
 }

@@ -24,6 +24,7 @@ mod failures;
 mod grpc;
 mod guest;
 mod http2;
+mod kafka;
 mod load;
 mod nginx;
 mod operator;

@@ -1,6 +1,8 @@
 //! Trace context on the wire: what a server receives names the span that is exported, with the decision about it, and a
 //! request through unmodified programs is one trace.
 
+mod peers;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::TcpListener,
@@ -17,13 +19,13 @@ use spandrel_test_support::{
 };
 
 use crate::{
-    common::{PYTHON, curl, echo, nginx, require_profile, script, traced},
+    common::{PYTHON, echo, nginx, require_profile, script, traced},
     runtimes::go_program,
 };
 
-/// The agent, writing trace context.
+/// The agent, writing trace context as it does by default.
 fn writing(lab: &Lab) -> Options {
-    traced(lab, "socket").arg("--propagation").arg("on")
+    traced(lab, "socket")
 }
 
 /// Whether this kernel lets it; the agent says by itself why not.
@@ -297,19 +299,6 @@ fn a_trace_goes_on_through_a_service_as_it_came() {
     assert_eq!(told, trace_ids);
 }
 
-#[test]
-fn nothing_is_written_unless_it_is_asked_for() {
-    require_profile!("socket");
-    require!("curl");
-    let lab = Lab::new();
-    let agent = Agent::start(&traced(&lab, "socket"));
-    let (port, heads) = leaf();
-    run(curl(&lab).arg(format!("http://127.0.0.1:{port}/"))).success();
-    let head = heads.recv().expect("a request");
-    assert_eq!(values(&head, "traceparent"), Vec::<&str>::new());
-    drop(agent.stop());
-}
-
 /// What the kernel answers otherwise about a socket that is looked at (ARCHITECTURE.md, "Injection"): receives that
 /// waited before anything was sent or while nothing was asked, what waits unasked on a kept connection, invalid
 /// arguments, time stamps asked for by a call, zero-copy notes in parts, and TCP_REPAIR.
@@ -330,6 +319,10 @@ const KNOWN: [&str; 14] = [
     "zc_after_big",
 ];
 
+/// The part of [`KNOWN`] that is about connections that were used before: each case has a server of its own, and what is said
+/// first to a new one is left alone by default.
+const KNOWN_IDLE: [&str; 3] = ["idle_408", "idle_blocked_reset", "idle_blocked_signal"];
+
 #[test]
 fn programs_see_no_other_difference() {
     require_profile!("socket");
@@ -338,7 +331,7 @@ fn programs_see_no_other_difference() {
     let source = include_str!("../../programs/sockets.py");
     let plain = run(&mut script(&lab, PYTHON, "sockets.py", source)).success();
     let line = [PYTHON.to_owned(), lab.text("sockets.py")];
-    for propagation in ["off", "on"] {
+    for (propagation, known) in [("off", &[][..]), ("auto", &KNOWN_IDLE[..]), ("on", &KNOWN[..])] {
         let options = Options::new().profile("socket").console("off").arg("--propagation").arg(propagation);
         let finished = Agent::start(&options.command(line.clone())).finish();
         let other: Vec<_> = plain
@@ -347,7 +340,7 @@ fn programs_see_no_other_difference() {
             .filter(|(plain, traced)| plain != traced)
             .filter(|(plain, _)| {
                 let name = plain.split(' ').next().unwrap_or_default();
-                propagation == "off" || !KNOWN.contains(&name)
+                !known.contains(&name)
             })
             .collect();
         assert!(other.is_empty(), "{propagation}: {other:#?}");

@@ -4,14 +4,14 @@ use spandrel_test_support::{Agent, Lab, Options, profiles, skip};
 
 use crate::{
     actor::Actor,
-    stage::{options, play},
+    stage::{play, propagating},
 };
 
 /// The agent by the better profile that this kernel has: only the socket profile can write trace context.
 #[track_caller]
 fn agent(propagation: &str) -> Options {
     let profile = profiles().first().expect("this kernel has a profile");
-    options(profile).console("off").arg("--propagation").arg(propagation)
+    propagating(profile, propagation).console("off")
 }
 
 /// Whether injection works on this kernel; the agent says by itself why not.

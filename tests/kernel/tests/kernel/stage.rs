@@ -20,10 +20,17 @@ pub(crate) fn ktest() -> String {
     found.to_str().expect("a path in UTF-8").to_owned()
 }
 
-/// The agent by a profile, telling all that a test compares.
+/// The agent by a profile, telling all that a test compares. The programs are both ends of their connections and compare
+/// each byte, so nothing is written into them.
 pub(crate) fn options(profile: &str) -> Options {
+    propagating(profile, "off")
+}
+
+/// The same, by a kind of propagation.
+pub(crate) fn propagating(profile: &str, propagation: &str) -> Options {
     Options::new()
         .profile(profile)
+        .args(["--propagation", propagation])
         .env("OTEL_INSTRUMENTATION_HTTP_SERVER_EMIT_EXPERIMENTAL_TELEMETRY", "true")
         .env("OTEL_INSTRUMENTATION_HTTP_CLIENT_EMIT_EXPERIMENTAL_TELEMETRY", "true")
 }
