@@ -63,7 +63,11 @@ impl<S: Subscriber> Layer<S> for Lines {
         }
         let file = message.file.take().or_else(|| meta.file().map(str::to_owned)).unwrap_or_default();
         let place = (file, message.line.or(meta.line()).unwrap_or(0));
-        let unsaid = if target == LAST { Some(0) } else { self.admit(place, level, Instant::now()) };
+        let unsaid = if [LAST, CONDITION].contains(&&*target) {
+            Some(0)
+        } else {
+            self.admit(place, level, Instant::now())
+        };
         let Some(unsaid) = unsaid else { return };
         say(line(self.json, level, &target, &message.text, unsaid, SystemTime::now()));
     }
@@ -186,6 +190,9 @@ pub fn lines_lost() -> u64 {
 
 /// The target of last words: each is said, however many there are.
 pub const LAST: &str = "spandrel::end";
+
+/// The target of what is said of a destination: bounded there for each of them, so that many may speak at once.
+pub const CONDITION: &str = "spandrel::condition";
 
 /// Waits for what was said to be written, but not for long: nobody may read it.
 pub fn flush() {

@@ -40,7 +40,7 @@ causes! {
         ExportFailed = "export_failed",
         /// Not sent before the shutdown deadline, but on disk: the next start sends it.
         Spilled = "spilled",
-        /// It was on disk and could not be read back.
+        /// It was on disk and could not be read back, or not be kept there until the end.
         SpillDamaged = "spill_damaged",
         /// Not sent before the shutdown deadline.
         Shutdown = "shutdown",

@@ -50,8 +50,9 @@ const LIMIT: Duration = Duration::from_secs(6 * 60);
 const QUICK_LIMIT: Duration = Duration::from_secs(90);
 
 /// Benchmarks by name, in the order in which they run, with what each is about.
-const BENCHMARKS: [(&str, Benchmark); 12] = [
+const BENCHMARKS: [(&str, Benchmark); 13] = [
     ("pipeline", |lab, helpers| helpers::pipeline(lab, helpers)),
+    ("redaction", |lab, helpers| helpers::redaction(lab, helpers)),
     ("nginx", |lab, _| throughput::nginx(lab)),
     ("sampled", |lab, _| throughput::sampled(lab)),
     ("redis", |lab, _| throughput::redis(lab)),
@@ -72,8 +73,8 @@ type Benchmark = fn(&Lab, &Helpers) -> Result<Section>;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only these: pipeline, nginx, sampled, redis, memory, first, hooks-socket, hooks-syscall, connections,
-    /// processes, export, or gone, which runs only when it is named
+    /// Only these: pipeline, redaction, nginx, sampled, redis, memory, first, hooks-socket, hooks-syscall,
+    /// connections, processes, export, or gone, which runs only when it is named
     names: Vec<String>,
     /// Slices with the agent, and as many without [default: 10, or 3 with --quick]
     #[arg(long)]

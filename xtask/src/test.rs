@@ -50,6 +50,7 @@ const TOOLS: &[Tool] = &[
     Tool { needs: "ip", package: "iproute2", why: "network namespaces" },
     Tool { needs: "unshare", package: "util-linux", why: "namespaces" },
     Tool { needs: "mkfs.ext4", package: "e2fsprogs", why: "a disk that hangs" },
+    Tool { needs: "openssl", package: "openssl", why: "issues certificates" },
 ];
 
 /// After so long without an end a group hangs. The longest takes a few minutes on two slow cores.

@@ -18,11 +18,14 @@ use crate::{
     },
 };
 
+/// What the first of the standard's exporters is called; the others have names of their own.
+pub(super) const FIRST: &str = "otlp";
+
 /// Where everything goes.
 pub(super) fn export(config: &Config) -> export::Config {
     let first = config.otlp.as_ref().map(|one| {
         let ours = DestinationOptions::default();
-        destination("otlp", To::Otlp(Box::new(otlp(one))), &config.batch, &ours)
+        destination(FIRST, To::Otlp(Box::new(otlp(one))), &config.batch, &ours)
     });
     let more = config.more.iter().map(|one| {
         let DestinationConfig { name, path: _, to, batch, ours } = one;

@@ -79,7 +79,7 @@ impl Failure {
 /// Validates a command line, and looks whether this machine and its user allow what it asks for, so that all that is in
 /// the way is told at once.
 pub fn load(run: config::args::Run, env: &dyn config::env::Env) -> Result<Config, Mistakes> {
-    let loaded = config::load(run, env);
+    let loaded = config::load_and_look(run, env, &listening);
     if loaded.as_ref().is_ok_and(|config| config.disabled) {
         return loaded;
     }
@@ -98,6 +98,14 @@ pub fn load(run: config::args::Run, env: &dyn config::env::Env) -> Result<Config
             mistakes.extend(unmet);
             Err(Mistakes(mistakes))
         }
+    }
+}
+
+/// Looks whether an address can be listened on. Who takes it until it is needed is told of then.
+fn listening(place: &str, address: std::net::SocketAddr, findings: &mut config::mistake::Findings) {
+    if let Err(error) = std::net::TcpListener::bind(address) {
+        let what = format!("cannot listen on {address}: {error}");
+        findings.mistake(exit::UNAVAILABLE, place, what, "choose another address or port, or end who has it");
     }
 }
 
@@ -335,9 +343,9 @@ fn greet(config: &Config, shared: &Mutex<Snapshot>) {
     let profile = shared.lock().unwrap_or_else(PoisonError::into_inner).profile;
     let to = match (&config.otlp, config.console) {
         (otlp, _) if otlp.is_some() || !config.more.is_empty() => {
-            let names = config.more.iter().map(|one| one.name.clone());
-            let names: Vec<_> = otlp.iter().map(OtlpConfig::shown).chain(names).collect();
-            format!("spans go to {}", names.join(", "))
+            let first = otlp.iter().map(|otlp| format!("{} ({})", destinations::FIRST, otlp.shown()));
+            let more = config.more.iter().map(|one| format!("{} ({})", one.name, one.to.shown()));
+            format!("spans go to {}", first.chain(more).collect::<Vec<_>>().join(", "))
         }
         (_, config::Console::Off) => "spans are only counted".to_owned(),
         _ => "spans go to the terminal; --otlp-endpoint sends them to a backend".to_owned(),

@@ -26,6 +26,16 @@ pub enum ToConfig {
     File(FileConfig),
 }
 
+impl ToConfig {
+    /// Where it is, for people: without a query, which may hold a key.
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Otlp(otlp) => otlp.shown(),
+            Self::File(file) => file.path.display().to_string(),
+        }
+    }
+}
+
 /// A file of OTLP/JSON, one object a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileConfig {

@@ -139,8 +139,16 @@ impl Config {
     }
 }
 
+/// Looks whether an address to listen on, which a flag or a place in the file names, can be had now.
+pub type Look<'a> = &'a dyn Fn(&str, SocketAddr, &mut Findings);
+
 /// Validates a command line together with the variables and the configuration file.
 pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
+    load_and_look(run, env, &|_, _, _| ())
+}
+
+/// The same for one that is to be used now: what stands in the way of its address is told beside all other mistakes.
+pub fn load_and_look(run: Run, env: &dyn Env, look: Look<'_>) -> Result<Config, Mistakes> {
     let mut findings = Findings::default();
     let Run { config: file, pid, exe, cmd, port, cgroup, otlp_endpoint, command, .. } = &run;
     let flags = Distribution {
@@ -218,6 +226,10 @@ pub fn load(run: Run, env: &dyn Env) -> Result<Config, Mistakes> {
             "listening on {address}, which others can reach: metrics name services, hosts and paths; a port \
              alone is on loopback"
         ));
+    }
+    if let Some(address) = address.filter(|_| !disabled) {
+        let place = if typed_listen.is_some() { "--listen".to_owned() } else { place("listen") };
+        look(&place, address, &mut findings);
     }
     findings.locate();
     let sources = Sources::of(&run, file.as_deref(), env, std::mem::take(&mut findings.given));

@@ -218,7 +218,11 @@ fn rows(config: &Config) -> Vec<Row> {
         Root::Ratio(ratio) => format!("probability {ratio}"),
     };
     let root = if sampler.parent_based { format!("parent_based, root {root}") } else { root };
-    row("tracer_provider.sampler", root, &["OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"]);
+    // The other samplers take no notice of an argument.
+    let ratio = matches!(sampler.root, Root::Ratio(_));
+    let from: &[_] =
+        if ratio { &["OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"] } else { &["OTEL_TRACES_SAMPLER"] };
+    row("tracer_provider.sampler", root, from);
     let written = if *propagation == Propagation::Off { "none" } else { "tracecontext" };
     row(
         "propagator.composite_list",

@@ -1,5 +1,7 @@
 //! One destination: a batch is sent until it is there, is refused for good, or time is up.
 
+mod leave;
+
 use std::{
     io,
     sync::{
@@ -11,12 +13,12 @@ use std::{
 
 use tokio::{
     sync::{Notify, watch},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::{
     client::{Failure, Payload, Verdict},
-    complain::Complaints,
+    complain::{Again, Complaints, LASTS, Trouble},
     config::{Destination as Config, Policy},
     counters::{Code, Counters, State},
     disk_queue::DiskQueue,
@@ -56,6 +58,8 @@ pub(super) struct Destination {
     /// The backend asked for silence until then, from everybody.
     quiet_until: Mutex<Option<Instant>>,
     complaints: Complaints,
+    /// What nobody sends any more, and is on disk as far as anybody knows.
+    left: Mutex<Vec<(Body, Claim)>>,
     /// A batch was taken.
     worked: Notify,
     /// How often the end of the destination began.
@@ -75,7 +79,7 @@ pub(super) struct Way {
 impl Way {
     /// Prepares it; nothing is sent. Must be called inside a tokio runtime.
     pub(super) fn new(config: &Config) -> Result<Self, super::client::Error> {
-        let transport = Transport::new(&config.to)?;
+        let transport = Transport::new(&config.to, &config.name)?;
         Ok(Self { transport, policy: config.policy, limit: config.export_timeout })
     }
 
@@ -116,6 +120,7 @@ impl Destination {
             letters,
             quiet_until: Mutex::default(),
             complaints,
+            left: Mutex::default(),
             worked: Notify::new(),
             closings: watch::Sender::default(),
             stop: watch::Sender::new(false),
@@ -184,16 +189,16 @@ impl Destination {
                     Body::Disk(slot)
                 }
                 Err(SpillError::Full(limit)) => {
-                    let what = format_args!("the limit of {limit} bytes on disk is reached");
-                    self.complaints.lost(claim.spans(), what);
+                    let what = format!("the limit of {limit} bytes on disk is reached");
+                    self.complaints.lost(claim.spans(), Cause::QueueFull, what);
                     return claim.settle(Fate::Dropped(Cause::QueueFull));
                 }
                 // Memory is better than nothing.
                 Err(SpillError::Io(error)) => {
                     self.counters.spill_errors.fetch_add(1, Relaxed);
-                    self.complaints.trouble(format_args!(
-                        "the queue on disk cannot be written, batches wait in memory: {error}"
-                    ));
+                    let what =
+                        format!("the queue on disk cannot be written, batches wait in memory: {error}");
+                    self.complaints.trouble(Trouble::Spill, what);
                     Body::Memory(payload)
                 }
                 // This is said where it is known when it ends.
@@ -222,7 +227,7 @@ impl Destination {
 
     /// Says that spans found no room.
     pub(super) fn full(&self, spans: usize, cause: Cause) {
-        self.complaints.lost(spans, format_args!("{}", why_full(cause)));
+        self.complaints.lost(spans, cause, why_full(cause));
     }
 
     /// Drops the batch that waits longest, for a cause. False if none waits.
@@ -236,7 +241,7 @@ impl Destination {
     }
 
     fn drop_oldest(&self, Job { body, claim, .. }: Job, cause: Cause) -> bool {
-        self.complaints.lost(claim.spans(), format_args!("{}, the oldest go", why_full(cause)));
+        self.complaints.lost(claim.spans(), cause, format_args!("{}, the oldest go", why_full(cause)));
         if let Some(disk) = &self.disk {
             disk.erase(&body, claim.spans(), false);
         }
@@ -257,7 +262,8 @@ impl Destination {
                 };
             }
             Ok(Err(error)) => {
-                self.complaints.lost(claim.spans(), format_args!("a batch on disk cannot be used: {error}"));
+                let what = format!("a batch on disk cannot be used: {error}");
+                self.complaints.lost(claim.spans(), Cause::SpillDamaged, what);
                 self.counters.spill_damaged.fetch_add(1, Relaxed);
                 self.forget(&body, claim.spans(), true).await;
                 return claim.settle(Fate::Dropped(Cause::SpillDamaged));
@@ -326,10 +332,8 @@ impl Destination {
                 match way.transport.restore(payload.encoding(), &payload.body()) {
                     Ok(other) => *payload = other,
                     Err(error) => {
-                        self.complaints.lost(
-                            spans,
-                            format_args!("it cannot be written for the new destination: {error}"),
-                        );
+                        let what = format!("it cannot be written for the new destination: {error}");
+                        self.complaints.lost(spans, Cause::ExportRefused, what);
                         return Outcome::Failed(Cause::ExportRefused);
                     }
                 }
@@ -339,7 +343,8 @@ impl Destination {
             if let Some(until) = self.quiet().filter(|until| *until > now) {
                 let asked = until - now;
                 if until - begun > patience.end(limit, asked) {
-                    self.complaints.lost(spans, format_args!("{}", why_over(Some(asked), limit)));
+                    let why = why_over(Some(asked), limit);
+                    self.complaints.lost(spans, Cause::ExportFailed, why);
                     return Outcome::Failed(Cause::ExportFailed);
                 }
                 or_changed(&mut ways, sleep_until(until)).await;
@@ -365,37 +370,37 @@ impl Destination {
                     self.worked.notify_waiters();
                     let rejected = usize::try_from(rejected).unwrap_or(usize::MAX).min(spans);
                     if rejected > 0 {
-                        self.complaints.lost(rejected, format_args!("rejected by the backend: {message}"));
+                        let what = format!("rejected by the backend: {message}");
+                        self.complaints.lost(rejected, Cause::Rejected, what);
                     } else if !message.is_empty() {
-                        self.complaints.trouble(format_args!("the backend warns: {message}"));
+                        let what = format!("the backend warns: {message}");
+                        self.complaints.trouble(Trouble::Warning, what);
                     }
                     return Outcome::Exported { rejected };
                 }
                 Verdict::TooLarge(failure) => return Outcome::TooLarge(failure),
                 Verdict::Unauthorized(failure) => {
-                    let Failure { code, message } = &failure;
                     let left = patience.end(limit, Duration::ZERO).saturating_sub(begun.elapsed());
                     // With the same credentials it must not be sent again; with others it is another request.
                     if way.transport.renews() {
-                        self.complaints.refuses(format_args!(
-                            "refused with {code}: {message}; waiting for the files with its credentials to change"
-                        ));
-                        let renewed = way.transport.renewed(generation, left);
+                        let renewed = self.renewed(&way, generation, left, &failure);
                         if or_changed(&mut ways, renewed).await.unwrap_or(true) {
                             self.counters.retries.fetch_add(1, Relaxed);
                             continue;
                         }
                     }
                     let hint = "check the credentials (headers, token or client certificate)";
-                    self.complaints.lost(spans, format_args!("refused with {code}: {message}; {hint}"));
+                    let what = format!("refused with {failure}; {hint}");
+                    self.complaints.refused(spans, Cause::Unauthorized, &failure, what);
                     return Outcome::Failed(Cause::Unauthorized);
                 }
-                Verdict::Refused(Failure { code, message }) => {
-                    let hint = match code.to_string().as_str() {
+                Verdict::Refused(failure) => {
+                    let hint = match failure.code.to_string().as_str() {
                         "404" | "UNIMPLEMENTED" => "; check endpoint, path and protocol",
                         _ => "",
                     };
-                    self.complaints.lost(spans, format_args!("refused with {code}: {message}{hint}"));
+                    let what = format!("refused with {failure}{hint}");
+                    self.complaints.refused(spans, Cause::ExportRefused, &failure, what);
                     return Outcome::Failed(Cause::ExportRefused);
                 }
                 Verdict::Retry { after, failure } => {
@@ -407,14 +412,14 @@ impl Destination {
                     }
                     let (now, asked) = (Instant::now(), after.unwrap_or_default());
                     let next = now + backoff.next(after, fastrand::f64());
-                    let Failure { code, message } = failure;
-                    self.complaints.fails(format_args!("{code}: {message}"), limit);
+                    self.complaints.fails(&failure, Again(limit));
                     if let Some(after) = after {
                         self.hush(now + after);
                     }
                     if next - begun > patience.end(limit, asked) {
                         let why = why_over(after, limit);
-                        self.complaints.lost(spans, format_args!("{why}, last {code}: {message}"));
+                        let what = format!("{why}, last {failure}");
+                        self.complaints.refused(spans, Cause::ExportFailed, &failure, what);
                         return Outcome::Failed(Cause::ExportFailed);
                     }
                     // What ends the wait early does not end a silence that the backend demanded: that is seen to above.
@@ -430,6 +435,22 @@ impl Destination {
                     self.counters.retries.fetch_add(1, Relaxed);
                 }
             }
+        }
+    }
+
+    /// Waits for credentials newer than those that were refused, as long as `patience` lasts, and says so again: what
+    /// is refused soon after it worked is not said at once.
+    async fn renewed(&self, way: &Way, than: u64, patience: Duration, failure: &Failure) -> bool {
+        let said = async {
+            loop {
+                self.complaints.fails(failure, "waiting for the files with its credentials to change");
+                sleep(LASTS).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            renewed = way.transport.renewed(than, patience) => renewed,
+            () = said => false,
         }
     }
 
@@ -454,10 +475,9 @@ impl Destination {
         let Some(halves) = self.way().transport.halves(payload) else {
             too_large.fetch_min(payload.message_len(), Relaxed);
             self.counters.set_state(State::Refusing);
-            let Failure { code, message } = failure;
             let size = payload.message_len();
-            self.complaints
-                .lost(claim.spans(), format_args!("one of {size} bytes is too large ({code}: {message})"));
+            let what = format!("one of {size} bytes is too large ({failure})");
+            self.complaints.refused(claim.spans(), Cause::TooLarge, &failure, what);
             let spans = claim.spans();
             self.bury(payload, claim, Cause::TooLarge).await;
             return self.forget(&body, spans, false).await;
@@ -484,22 +504,6 @@ impl Destination {
         claim.settle(Fate::Exported);
     }
 
-    /// A batch that nobody sends any more: on disk it stays, and in memory it may be saved.
-    async fn leave(&self, job: Job) {
-        let Job { body, claim, .. } = job;
-        match body {
-            Body::Disk(_) | Body::Part(..) => drop(claim),
-            Body::Memory(payload) => self.bury(&payload, claim, Cause::Shutdown).await,
-        }
-    }
-
-    /// Gives up what still waits.
-    pub(super) async fn leave_all(&self) {
-        while let Some(job) = self.queue.take() {
-            self.leave(job).await;
-        }
-    }
-
     /// Settles a batch that cannot be delivered, in the dead letters if there are any.
     async fn bury(&self, payload: &Payload, claim: Claim, cause: Cause) {
         let Some(letters) = &self.letters else { return claim.settle(Fate::Dropped(cause)) };
@@ -507,8 +511,8 @@ impl Destination {
         match letters.save(payload, spans).await {
             Ok(()) => claim.settle(Fate::Saved(cause)),
             Err(error) => {
-                self.complaints
-                    .trouble(format_args!("{spans} spans are not among the dead letters: {error}"));
+                let what = format!("{spans} spans are not among the dead letters: {error}");
+                self.complaints.trouble(Trouble::Letters, what);
                 claim.settle(Fate::Dropped(cause));
             }
         }
@@ -534,22 +538,9 @@ impl Destination {
         }
     }
 
-    /// Brings to the disks what is still to be written there, unless they hang. `release`: somebody else may open the
-    /// folder of the queue then.
-    pub(super) async fn end_stores(&self, release: bool, limit: Duration) {
-        let disk = async {
-            match &self.disk {
-                None => {}
-                Some(disk) if release => disk.release(limit).await,
-                Some(disk) => disk.end(limit).await,
-            }
-        };
-        let letters = async {
-            if let Some(letters) = &self.letters {
-                letters.end(limit).await;
-            }
-        };
-        tokio::join!(disk, letters);
+    /// What the last request that failed came to, unless one was successful since.
+    pub(super) fn last_failure(&self) -> Option<String> {
+        self.complaints.last()
     }
 
     fn quiet(&self) -> Option<Instant> {

@@ -508,12 +508,13 @@ async fn the_deadline_of_a_shutdown_saves_what_it_can() {
 
 #[test]
 fn what_a_whole_life_came_to_is_told_by_cause() {
-    let total =
-        Total { sent: 7, dropped: vec![(Cause::QueueFull, 3), (Cause::Unauthorized, 1000)], saved: 500 };
-    assert_eq!(
-        total.to_string(),
-        "in all 7 spans were sent and 1003 were not: queue_full 3, unauthorized 1000; 500 of them are among the dead letters"
-    );
+    let dropped = vec![(Cause::QueueFull, 3), (Cause::Unauthorized, 1000)];
+    let mut total = Total { sent: 7, dropped, saved: 500, gone: 0 };
+    let begin = "in all 7 spans were sent and 1003 were not: queue_full 3, unauthorized 1000; 500 of them ";
+    assert_eq!(total.to_string(), format!("{begin}are among the dead letters"));
+    total.gone = 200;
+    let end = "were put among the dead letters, where 300 are: others were replayed or removed";
+    assert_eq!(total.to_string(), format!("{begin}{end}"));
 }
 
 /// A backend that is gone, a restart, and the backend again: every span arrives, none that was acknowledged comes

@@ -11,7 +11,7 @@ use super::{
     store::{
         disk::{Disk, Late},
         segment::Stored,
-        spill::{Error, Slot, Spill},
+        spill::{Error, Found, Slot, Spill},
     },
 };
 
@@ -30,6 +30,15 @@ impl DiskQueue {
         let waiting = Arc::clone(queue);
         let disk = Arc::new(Disk::start(what, move || waiting.unpark())?);
         Ok(Self { spill, disk, queue: Arc::clone(queue) })
+    }
+
+    /// Looks for what earlier processes left. What comes of it too late goes to `late`. Blocks.
+    pub(super) fn recover(
+        &self,
+        late: impl FnOnce(io::Result<Found>) + Send + 'static,
+    ) -> Result<io::Result<Found>, Late> {
+        let spill = Arc::clone(&self.spill);
+        self.disk.wait(move || spill.recover(), late)
     }
 
     /// Writes a batch. One that is written too late is taken off again before anything else is done there.

@@ -3,10 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -23,10 +20,7 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message as _;
 
-use super::{
-    SCOPE, VERSION,
-    client::{Client, Verdict},
-};
+use super::{SCOPE, VERSION, client::Client, complain::Complaints};
 use crate::span::{
     Attribute, SCHEMA_URL, Value,
     measure::{
@@ -49,7 +43,7 @@ pub(super) struct Durations {
     /// The attributes of the agent's own resource, for the service graph.
     own: Vec<KeyValue>,
     last: Mutex<(u64, Snapshot)>,
-    failing: AtomicBool,
+    complaints: Complaints,
 }
 
 impl Durations {
@@ -60,7 +54,8 @@ impl Durations {
         own: Vec<KeyValue>,
     ) -> Arc<Self> {
         let last = Mutex::new((now(), Snapshot::default()));
-        Arc::new(Self { client, measures, delta, own, last, failing: AtomicBool::new(false) })
+        let complaints = Complaints::new(format!("metrics of requests to {}", client.describe()));
+        Arc::new(Self { client, measures, delta, own, last, complaints })
     }
 
     /// Sends a reading every so often, until the future is dropped.
@@ -81,21 +76,10 @@ impl Durations {
                 Ok(payload) => self.client.send(&payload).await,
                 Err(error) => return log::warn!("metrics of requests: {error}"),
             };
-            match sent {
-                Verdict::Accepted { .. } => self.failing.store(false, Relaxed),
-                Verdict::Retry { failure, .. }
-                | Verdict::Refused(failure)
-                | Verdict::Unauthorized(failure)
-                | Verdict::TooLarge(failure) => {
-                    if !self.failing.swap(true, Relaxed) {
-                        log::warn!(
-                            "metrics of requests cannot be sent: {}: {}",
-                            failure.code,
-                            failure.message
-                        );
-                    }
-                    return;
-                }
+            let then = if self.delta { "what it counted is lost" } else { "the next reading makes it good" };
+            self.complaints.metrics(&sent, then);
+            if sent.failure().is_some() {
+                return;
             }
         }
     }
@@ -196,9 +180,23 @@ fn resource(attributes: Vec<KeyValue>, metrics: Vec<Metric>) -> ResourceMetrics 
 }
 
 fn durations(name: &str, series: &[(Key, Histogram)], times: (u64, u64), temporality: i32) -> Metric {
-    let exponential = series.iter().any(|(_, histogram)| histogram.exponential.is_some());
-    let points = series.iter().map(|(key, histogram)| (attributes(key), histogram));
-    let data = if exponential {
+    let points: Vec<_> = series.iter().map(|(key, histogram)| (attributes(key), histogram)).collect();
+    let data = histograms(points, times, temporality);
+    let description = "Duration of HTTP requests, sampled or not.".to_owned();
+    Metric {
+        name: name.to_owned(),
+        description,
+        unit: "s".to_owned(),
+        data: Some(data),
+        ..Default::default()
+    }
+}
+
+/// Histograms of the kind that they were made.
+fn histograms(points: Vec<(Vec<KeyValue>, &Histogram)>, times: (u64, u64), temporality: i32) -> Data {
+    let exponential = points.iter().any(|(_, histogram)| histogram.exponential.is_some());
+    let points = points.into_iter();
+    if exponential {
         let data_points =
             points.map(|(attributes, histogram)| exponential_point(attributes, histogram, times));
         Data::ExponentialHistogram(ExponentialHistogram {
@@ -211,14 +209,6 @@ fn durations(name: &str, series: &[(Key, Histogram)], times: (u64, u64), tempora
             data_points: data_points.collect(),
             aggregation_temporality: temporality,
         })
-    };
-    let description = "Duration of HTTP requests, sampled or not.".to_owned();
-    Metric {
-        name: name.to_owned(),
-        description,
-        unit: "s".to_owned(),
-        data: Some(data),
-        ..Default::default()
     }
 }
 
@@ -253,10 +243,11 @@ fn graph(
     let histogram = |name: &str, side: fn(&Edge) -> &Histogram| Metric {
         name: name.to_owned(),
         unit: "s".to_owned(),
-        data: Some(Data::Histogram(ProtoHistogram {
-            data_points: edges.iter().map(|edge| point(pair(edge), side(&edge.2), times)).collect(),
-            aggregation_temporality: temporality,
-        })),
+        data: Some(histograms(
+            edges.iter().map(|edge| (pair(edge), side(&edge.2))).collect(),
+            times,
+            temporality,
+        )),
         ..Default::default()
     };
     vec![
@@ -377,7 +368,8 @@ mod tests {
             ..Key::overflow(true)
         };
         let name = Attribute { key: "service.name".into(), value: Value::Str("shop".into()) };
-        let edge = Edge { requests: 3, failed: 1, ..Edge::default() };
+        let of = || Histogram::new(exponential);
+        let edge = Edge { requests: 3, failed: 1, server: of(), client: of() };
         Snapshot {
             services: vec![[name].into()],
             series: vec![(key, histogram.clone()), (Key::overflow(true), histogram)],
@@ -423,6 +415,10 @@ mod tests {
         let positive = data.data_points[0].positive.as_ref().unwrap();
         // 0.02 lies between 2^(-23/4) and 2^(-22/4).
         assert_eq!((positive.offset, &positive.bucket_counts[..]), (-23, &[1][..]));
+        // Those of the service graph, too.
+        let last = requests[0].resource_metrics.last().unwrap();
+        let graph = last.scope_metrics[0].metrics.last().unwrap();
+        assert!(matches!(graph.data, Some(Data::ExponentialHistogram(_))), "{graph:?}");
     }
 
     #[test]

@@ -10,6 +10,35 @@ use super::{
 };
 use crate::export::testing::{Answer, Backend, Folder, Wire};
 
+/// Somebody removes the files of the queue while the backend is gone, and puts something in the way: what would be on disk
+/// for the next start is not, and is counted so; the dead letters have it if there are any.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_kept_on_disk_is_not_said_to_be_there() {
+    for letters in [false, true] {
+        let folder = Folder::new("disk-removed");
+        let backend = Backend::start(Wire::Grpc, |_| Answer::never()).await;
+        let dead = || Store { folder: folder.path("dead"), max_bytes: 1 << 20 };
+        let rig = Rig::start(&Config {
+            destinations: vec![one(&backend, |destination| {
+                destination.batch.spans = 10;
+                destination.requests_in_flight = 2;
+            })],
+            spill: Some(Store { folder: folder.path("q"), max_bytes: 1 << 20 }),
+            dead_letters: letters.then(dead),
+            ..Config::default()
+        });
+        rig.send(50);
+        rig.settled().await;
+        backend.wait_for(2).await;
+        fs::remove_dir_all(folder.path("q")).unwrap();
+        folder.file("q", "in the way");
+        let Farewell { spilled, lost, saved, total, .. } =
+            rig.pipeline.shutdown(Duration::from_millis(100)).await.remove(0);
+        assert_eq!((spilled, lost, saved), if letters { (0, 0, 50) } else { (0, 50, 0) });
+        assert_eq!(total.dropped, [(Cause::SpillDamaged, 50)]);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_on_disk_drops_by_the_policy() {
     let folder = Folder::new("disk-full");

@@ -6,7 +6,10 @@ use tokio::{task::spawn_blocking, time::timeout};
 
 use super::{
     client::Payload,
-    store::{dead::DeadLetters, disk::Disk},
+    store::{
+        dead::DeadLetters,
+        disk::{Disk, Late},
+    },
 };
 
 /// The dead letters with their thread.
@@ -20,6 +23,15 @@ impl Letters {
     pub(super) fn new(dead: Arc<DeadLetters>) -> io::Result<Self> {
         let what = format!("the folder of dead letters {}", dead.folder().display());
         Ok(Self { dead, disk: Arc::new(Disk::start(what, || ())?) })
+    }
+
+    /// Makes their folder. What comes of it too late goes to `late`. Blocks.
+    pub(super) fn look(
+        &self,
+        late: impl FnOnce(io::Result<()>) + Send + 'static,
+    ) -> Result<io::Result<()>, Late> {
+        let dead = Arc::clone(&self.dead);
+        self.disk.wait(move || dead.look(), late)
     }
 
     /// Keeps a batch, unless the disk hangs. One that is kept too late counts as lost, and is there all the same.

@@ -1,6 +1,7 @@
 //! One destination as it runs: the thread that makes its batches, and the tasks that send them.
 
 use std::{
+    io,
     mem::discriminant,
     sync::{Arc, atomic::Ordering::Relaxed, mpsc},
     thread,
@@ -44,7 +45,8 @@ pub(super) struct Common {
 #[derive(Debug)]
 pub(super) struct Opened {
     spill: Option<Arc<Spill>>,
-    found: Found,
+    /// What an earlier process left. None if nobody has looked yet.
+    found: Option<Found>,
     dead: Option<Arc<DeadLetters>>,
 }
 
@@ -56,36 +58,41 @@ pub(super) struct Stores {
 }
 
 impl Stores {
-    /// Opens what a destination has there. One that was there before under this name hands on its dead letters.
+    /// What a destination has there; nobody has looked yet. One that was there before under this name hands on its dead
+    /// letters.
+    pub(super) fn of(&self, config: &config::Destination, dead: Option<Arc<DeadLetters>>) -> Opened {
+        // A file needs no queue on disk: when it cannot be written, that cannot either.
+        let wanted = self.spill.as_ref().filter(|_| matches!(config.to, To::Otlp(_)));
+        let spill = wanted.map(|at| Arc::new(Spill::new(&at.of(&config.name), at.max_bytes)));
+        let new = |at: &Store| Arc::new(DeadLetters::new(&at.of(&config.name), at.max_bytes));
+        let dead = self.dead_letters.as_ref().map(|at| dead.unwrap_or_else(|| new(at)));
+        Opened { spill, found: None, dead }
+    }
+
+    /// The same, and looks, however long that takes.
     pub(super) fn open(
         &self,
         config: &config::Destination,
         dead: Option<Arc<DeadLetters>>,
     ) -> Result<Opened, Error> {
-        let store = |what, store: &Store, error| {
-            let folder = store.of(&config.name).display().to_string();
-            Error::Store { what, folder, error }
-        };
-        // A file needs no queue on disk: when it cannot be written, that cannot either.
-        let wanted = self.spill.as_ref().filter(|_| matches!(config.to, To::Otlp(_)));
-        let (spill, found) = match wanted {
-            None => (None, Found::default()),
-            Some(at) => {
-                let opened = Spill::open(&at.of(&config.name), at.max_bytes);
-                let (spill, found) = opened.map_err(|error| store("no queue on disk", at, error))?;
-                (Some(Arc::new(spill)), found)
-            }
-        };
-        let dead = match (&self.dead_letters, dead) {
-            (None, _) => None,
-            (Some(_), Some(dead)) => Some(dead),
-            (Some(at), None) => {
-                let opened = DeadLetters::open(&at.of(&config.name), at.max_bytes);
-                Some(Arc::new(opened.map_err(|error| store("no dead letters", at, error))?))
-            }
-        };
-        Ok(Opened { spill, found, dead })
+        let mut opened = self.of(config, dead);
+        opened.found = Some(match &opened.spill {
+            None => Found::default(),
+            Some(spill) => spill.recover().map_err(|error| no_queue(spill, error))?,
+        });
+        if let Some(dead) = &opened.dead {
+            dead.look().map_err(|error| no_letters(dead, error))?;
+        }
+        Ok(opened)
     }
+}
+
+fn no_queue(spill: &Spill, error: io::Error) -> Error {
+    Error::Store { what: "no queue on disk", folder: spill.folder().display().to_string(), error }
+}
+
+fn no_letters(dead: &DeadLetters, error: io::Error) -> Error {
+    Error::Store { what: "no dead letters", folder: dead.folder().display().to_string(), error }
 }
 
 /// A destination with its thread and tasks.
@@ -116,7 +123,10 @@ impl Line {
         let room = Room::continuing(config.queue.spans, config.queue.bytes, share, ledger, account);
         let counters = before.and_then(|before| before.counters.clone()).unwrap_or_default();
         let destination = Arc::new(Destination::new(way, room, counters, spill, dead)?);
-        recover(&destination, &config.name, &found);
+        match found {
+            Some(found) => recover(&destination, &config.name, &found),
+            None => look(&destination, &config.name)?,
+        }
         let (to, batcher) = batch(&destination, config.batch)?;
         let route = Route::new(config, Arc::clone(&destination), to);
         let config = config.clone();
@@ -296,13 +306,41 @@ fn batch(
     Ok((to, batcher))
 }
 
+/// Looks for what an earlier process left, on the disks' own threads. One that hangs is done without until it answers:
+/// what it gives then is sent then.
+fn look(destination: &Arc<Destination>, name: &Arc<str>) -> Result<(), Error> {
+    if let (Some(disk), Some(spill)) = (&destination.disk, destination.spill()) {
+        let (own, called, folder) = (Arc::clone(destination), Arc::clone(name), Arc::clone(spill));
+        let late = move |found: io::Result<Found>| match found {
+            Ok(found) => recover(&own, &called, &found),
+            Err(error) => log::warn!("{called}: {}", no_queue(&folder, error)),
+        };
+        if let Ok(found) = disk.recover(late) {
+            recover(destination, name, &found.map_err(|error| no_queue(spill, error))?);
+        }
+    }
+    if let (Some(letters), Some(dead)) = (&destination.letters, destination.dead()) {
+        let (called, folder) = (Arc::clone(name), Arc::clone(dead));
+        let late = move |looked: io::Result<()>| {
+            if let Err(error) = looked {
+                log::warn!("{called}: {}", no_letters(&folder, error));
+            }
+        };
+        if let Ok(looked) = letters.look(late) {
+            looked.map_err(|error| no_letters(dead, error))?;
+        }
+    }
+    Ok(())
+}
+
 /// What an earlier process left comes first.
 fn recover(destination: &Destination, name: &str, found: &Found) {
     let since = Instant::now();
-    for batch in &found.batches {
+    let jobs = found.batches.iter().map(|batch| {
         let claim = destination.room.recover(batch.spans);
-        destination.queue.push(Job { body: Body::Disk(batch.slot), claim, since, too_large: None });
-    }
+        Job { body: Body::Disk(batch.slot), claim, since, too_large: None }
+    });
+    destination.queue.push_first(jobs);
     destination.counters.spill_damaged.fetch_add(found.damaged, Relaxed);
     if found.damaged > 0 {
         log::warn!("{name}: {} batches on disk cannot be read; their files are set aside", found.damaged);

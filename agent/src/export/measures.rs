@@ -166,6 +166,15 @@ pub(super) const ALL: &[Measure] = &[
         ],
         |d| counted(d, |c| c.spill_damaged.load(Relaxed)),
     ),
+    counter(
+        [
+            "spandrel_spill_restored_total",
+            "spandrel.spill.restored",
+            "{file}",
+            "Files of a destination's queue on disk that somebody removed and that were written anew.",
+        ],
+        |d| d.spill.as_ref().map(|spill| spill.restored()),
+    ),
     gauge(
         [
             "spandrel_dead_letter_bytes",

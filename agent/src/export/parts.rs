@@ -26,6 +26,11 @@ impl Whole {
         Self { slot, waited: settled.waiting().collect(), settled: Mutex::new(settled) }
     }
 
+    /// Where it is.
+    pub(super) fn slot(&self) -> Slot {
+        self.slot
+    }
+
     /// So many spans from one on need nothing any more, counted among those that waited at the beginning. May wait for the
     /// disk.
     pub(super) fn settle(&self, from: usize, spans: usize, spill: &Spill) {

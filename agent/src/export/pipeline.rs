@@ -7,6 +7,7 @@ use std::{
         Arc,
         mpsc::{self, Receiver, RecvTimeoutError},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -47,6 +48,9 @@ pub enum Error {
     /// A disk does not answer.
     #[error("cannot open what {name} has in files: {why}")]
     Hangs { name: Arc<str>, why: String },
+    /// A thread of ours panicked.
+    #[error("export ended before it began: please report this")]
+    Gone,
     /// The agent is to end before there is anything.
     #[error("the agent ends")]
     Ends,
@@ -170,6 +174,8 @@ pub struct Farewell {
     pub lost: u64,
     /// What its whole life came to.
     pub total: Total,
+    /// What the last request that failed came to, unless one was successful since.
+    pub last: Option<String>,
 }
 
 /// What became of all spans that a destination wanted.
@@ -178,8 +184,10 @@ pub struct Total {
     pub sent: u64,
     /// Those that it did not get, by cause. What is on disk for the next start is not among them.
     pub dropped: Vec<(Cause, u64)>,
-    /// How many of these are among the dead letters.
+    /// How many of these were put among the dead letters.
     pub saved: u64,
+    /// How many of those are in files that are not there any more.
+    pub gone: u64,
 }
 
 impl fmt::Display for Total {
@@ -189,27 +197,36 @@ impl fmt::Display for Total {
         for (at, (cause, spans)) in self.dropped.iter().enumerate() {
             write!(f, "{}{} {spans}", if at == 0 { ": " } else { ", " }, cause.label())?;
         }
-        if self.saved > 0 {
-            write!(f, "; {} of them are among the dead letters", self.saved)?;
+        match (self.saved, self.gone) {
+            (0, _) => Ok(()),
+            (saved, 0) => write!(f, "; {saved} of them are among the dead letters"),
+            (saved, gone) => {
+                let there = saved.saturating_sub(gone);
+                write!(
+                    f,
+                    "; {saved} of them were put among the dead letters, where {there} are: others were "
+                )?;
+                f.write_str("replayed or removed")
+            }
         }
-        Ok(())
     }
 }
 
 impl Farewell {
     /// Logs it, if there is anything to say.
     pub fn say(&self) {
-        let Self { name, sent, saved, spilled, lost, total } = self;
+        let Self { name, sent, saved, spilled, lost, total, last } = self;
+        let last = last.as_ref().map_or_else(String::new, |last| format!("; the last answer: {last}"));
         if saved + lost + spilled > 0 {
             log::warn!(
                 target: LAST,
                 "{name}: at the end {sent} spans were sent, {saved} saved as dead letters, {spilled} are on disk for \
-                 the next start, {lost} are lost"
+                 the next start, {lost} are lost{last}"
             );
         }
         // Each loss was said when it began, and may have gone on without a word.
         if !total.dropped.is_empty() {
-            log::warn!(target: LAST, "{name}: {total}");
+            log::warn!(target: LAST, "{name}: {total}{last}");
         }
     }
 }
@@ -275,24 +292,26 @@ pub fn start(config: &Config, stats: Arc<Stats>, runtime: &Handle) -> Result<(Se
         stores: Stores { spill: config.spill.clone(), dead_letters: config.dead_letters.clone() },
     };
     let line = |one| {
-        let way = Way::new(one)?;
-        Line::start(one, way, common.stores.open(one, None)?, &common, None)
+        let _inside = runtime.enter();
+        Line::start(one, Way::new(one)?, common.stores.of(one, None), &common, None)
     };
-    let lines: Result<Vec<_>, Error> = config.destinations.iter().map(line).collect();
+    // Side by side: if all their disks hang, that takes no longer than with one.
+    let lines: Result<Vec<_>, Error> = thread::scope(|scope| {
+        let begun: Vec<_> = config.destinations.iter().map(|one| scope.spawn(move || line(one))).collect();
+        begun.into_iter().map(|line| line.join().unwrap_or_else(|_| Err(Error::Gone))).collect()
+    });
     let console = match config.console {
         Console::Off => None,
         kind => Some(Printer::start(kind, &common, None)?),
     };
     if let Some(store) = &config.spill {
         let queued = config.destinations.iter().filter(|one| matches!(one.to, config::To::Otlp(_)));
-        let known: Vec<_> = queued.map(|one| &*one.name).collect();
-        for left::Left { folder, bytes } in left::behind(&store.folder, &known) {
-            let folder = folder.display();
-            log::warn!(
-                "{folder} has {bytes} bytes of batches, and no destination of this name has a queue on disk: `spandrel \
-                 replay {folder}` shows them, and sends them with --otlp-endpoint"
-            );
-        }
+        let known: Vec<_> = queued.map(|one| Arc::clone(&one.name)).collect();
+        let folder = store.folder.clone();
+        // Its disk may hang, and nothing waits for what it has to say.
+        thread::Builder::new()
+            .name("spandrel-left".to_owned())
+            .spawn(move || left::say_behind(&folder, &known))?;
     }
     let pipeline = Pipeline {
         common,
@@ -382,6 +401,10 @@ mod full_disk_tests;
 #[cfg(test)]
 #[path = "hanging_disk_tests.rs"]
 mod hanging_disk_tests;
+
+#[cfg(test)]
+#[path = "credentials_tests.rs"]
+mod credentials_tests;
 
 #[cfg(test)]
 #[path = "secret_tests.rs"]

@@ -118,7 +118,9 @@ impl Route {
         let meant = [Cause::Spilled, Cause::Filtered];
         let causes = Cause::ALL.iter().filter(|cause| !meant.contains(cause));
         let dropped = causes.map(|cause| (*cause, account.dropped(*cause))).filter(|(_, spans)| *spans > 0);
-        Total { sent: account.exported(), dropped: dropped.collect(), saved: account.saved() }
+        let dead = self.destination.as_ref().and_then(|destination| destination.dead());
+        let gone = dead.map_or(0, |dead| dead.gone());
+        Total { sent: account.exported(), dropped: dropped.collect(), saved: account.saved(), gone }
     }
 
     /// Gives up what is still held, and says what came of everything since `before`.
@@ -132,6 +134,7 @@ impl Route {
             spilled: now.spilled - before.spilled,
             lost: now.lost.saturating_sub(before.lost),
             total: self.total(),
+            last: self.destination.as_ref().and_then(|destination| destination.last_failure()),
         }
     }
 }

@@ -20,7 +20,7 @@ async fn a_backend_that_repeats_a_secret_does_not_make_us_repeat_it() {
     let mut value = http::HeaderValue::from_static("Bearer canary-1234");
     value.set_sensitive(true);
     otlp.headers = vec![(http::header::AUTHORIZATION, value)];
-    let transport = Transport::new(&To::Otlp(Box::new(otlp))).unwrap();
+    let transport = Transport::new(&To::Otlp(Box::new(otlp)), &"otlp".into()).unwrap();
     let payload = transport.encode(&testing::spans(1).into_iter().collect()).unwrap();
     let (verdict, _) = transport.send(&payload).await;
     assert_eq!(verdict.code(), Code::Http(400));

@@ -26,7 +26,8 @@ use tokio::{runtime::Handle, task::AbortHandle};
 
 use super::{
     SCOPE, VERSION,
-    client::{self, Client, Verdict},
+    client::{self, Client},
+    complain::Complaints,
     config::Otlp,
     counters::State,
     durations_otlp::{self, Durations},
@@ -48,6 +49,9 @@ pub enum Error {
 
 /// Between two readings, if nothing else is said (`OTEL_METRIC_EXPORT_INTERVAL`).
 const INTERVAL: Duration = Duration::from_secs(60);
+
+/// What comes of a reading of the agent's own metrics that is not sent.
+const NEXT: &str = "the next reading is sent anyway";
 
 /// How metrics are sent.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +86,9 @@ pub fn start(
         Client::new(config, client::METRICS)?
     };
     let client = Arc::new(client);
-    let transport = Transport { client: Arc::clone(&client), runtime: runtime.clone() };
+    let complaints = Complaints::new(format!("the agent's own metrics to {}", client.describe()));
+    let transport =
+        Transport { client: Arc::clone(&client), complaints: Arc::new(complaints), runtime: runtime.clone() };
     let exporter = MetricExporter::builder()
         .with_http()
         .with_http_client(transport)
@@ -337,6 +343,7 @@ fn instruments(meter: &Meter, source: &Arc<Source>) {
 #[derive(Clone, Debug)]
 struct Transport {
     client: Arc<Client>,
+    complaints: Arc<Complaints>,
     runtime: Handle,
 }
 
@@ -350,26 +357,16 @@ impl HttpClient for Transport {
         'a: 'b,
         Self: 'b,
     {
-        let client = Arc::clone(&self.client);
+        let (client, complaints) = (Arc::clone(&self.client), Arc::clone(&self.complaints));
         let sent = self.runtime.spawn(async move {
             let payload = client.prepare(request.into_body().to_vec())?;
-            match client.send(&payload).await {
-                Verdict::Accepted { message, .. } => {
-                    if !message.is_empty() {
-                        log::warn!("the agent's own metrics: {message}");
-                    }
-                    Ok(Response::new(Bytes::new()))
-                }
-                Verdict::Retry { failure, .. }
-                | Verdict::TooLarge(failure)
-                | Verdict::Unauthorized(failure)
-                | Verdict::Refused(failure) => {
-                    log::warn!("the agent's own metrics: {}: {}", failure.code, failure.message);
-                    let mut response = Response::new(Bytes::new());
-                    *response.status_mut() = StatusCode::BAD_REQUEST;
-                    Ok(response)
-                }
+            let verdict = client.send(&payload).await;
+            complaints.metrics(&verdict, NEXT);
+            let mut response = Response::new(Bytes::new());
+            if verdict.failure().is_some() {
+                *response.status_mut() = StatusCode::BAD_REQUEST;
             }
+            Ok(response)
         });
         Box::pin(async move { sent.await? })
     }
@@ -454,7 +451,7 @@ mod tests {
             for measure in measures::ALL {
                 let stored = measure.otlp.starts_with("spandrel.dead_letters")
                     || measure.otlp.starts_with("spandrel.spill.bytes")
-                    || measure.otlp == "spandrel.spill.spans";
+                    || ["spandrel.spill.spans", "spandrel.spill.restored"].contains(&measure.otlp);
                 // What has no destination is not sent.
                 assert_eq!(has(measure.otlp), !stored, "{}", measure.otlp);
             }

@@ -1,11 +1,11 @@
 //! How batches leave: over OTLP or into a file. One interface, so that queue, retries, disk and ledger are the same.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use super::{
     batch::Batch,
     client::{self, Client, Encoding, Payload, Verdict},
-    config::{Otlp, To},
+    config::To,
     file::Writer,
     json, otlp,
     store::settled::Settled,
@@ -16,28 +16,23 @@ use crate::span::Span;
 #[derive(Debug)]
 pub(super) enum Transport {
     Otlp(Box<Client>),
-    File(Writer),
+    File(Writer, Arc<str>),
 }
 
 impl Transport {
     /// Prepares it; nothing is sent. Must be called inside a tokio runtime.
-    pub(super) fn new(to: &To) -> Result<Self, client::Error> {
+    pub(super) fn new(to: &To, name: &Arc<str>) -> Result<Self, client::Error> {
         Ok(match to {
-            To::Otlp(otlp) => Self::otlp(otlp)?,
-            To::File(file) => Self::File(Writer::new(file.clone())),
+            To::Otlp(otlp) => Self::Otlp(Box::new(Client::new(otlp, client::TRACES)?.named(name))),
+            To::File(file) => Self::File(Writer::new(file.clone()), Arc::clone(name)),
         })
-    }
-
-    /// The same for OTLP alone.
-    pub(super) fn otlp(otlp: &Otlp) -> Result<Self, client::Error> {
-        Ok(Self::Otlp(Box::new(Client::new(otlp, client::TRACES)?)))
     }
 
     /// Where it goes, for a log.
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Otlp(client) => client.describe(),
-            Self::File(writer) => writer.describe(),
+            Self::File(writer, name) => format!("{name} ({})", writer.describe()),
         }
     }
 
@@ -49,7 +44,7 @@ impl Transport {
                 otlp::encode_batch(batch, &mut message);
                 client.prepare(message)
             }
-            Self::File(_) => {
+            Self::File(..) => {
                 json::write_line(batch, &mut message);
                 Payload::new(message, Encoding::Json, None)
             }
@@ -61,8 +56,8 @@ impl Transport {
         let json = encoding == Encoding::Json;
         match self {
             Self::Otlp(client) if !json => client.prepare(encoding.unpack(body)?),
-            Self::File(_) if json => Payload::new(body.to_vec(), Encoding::Json, None),
-            Self::Otlp(_) | Self::File(_) => {
+            Self::File(..) if json => Payload::new(body.to_vec(), Encoding::Json, None),
+            Self::Otlp(_) | Self::File(..) => {
                 Err(io::Error::new(io::ErrorKind::InvalidData, "it was for a destination of another kind"))
             }
         }
@@ -87,7 +82,7 @@ impl Transport {
     pub(super) fn fits(&self, payload: &Payload) -> bool {
         match self {
             Self::Otlp(client) => client.fits(payload),
-            Self::File(_) => payload.encoding() == Encoding::Json,
+            Self::File(..) => payload.encoding() == Encoding::Json,
         }
     }
 
@@ -103,7 +98,7 @@ impl Transport {
     pub(super) async fn send(&self, payload: &Payload) -> (Verdict, u64) {
         match self {
             Self::Otlp(client) => client.send_with(payload).await,
-            Self::File(writer) => (writer.send(payload).await, 0),
+            Self::File(writer, _) => (writer.send(payload).await, 0),
         }
     }
 
@@ -116,7 +111,7 @@ impl Transport {
     pub(super) async fn renewed(&self, than: u64, patience: Duration) -> bool {
         match self {
             Self::Otlp(client) => client.renewed(than, patience).await,
-            Self::File(_) => false,
+            Self::File(..) => false,
         }
     }
 }

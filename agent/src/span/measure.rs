@@ -196,9 +196,8 @@ impl Measures {
         let client = if server { connection.peer } else { connection.local };
         if let Addr::Ip(address) = client {
             let namespace = if address.ip().is_loopback() { connection.netns } else { 0 };
-            inner
-                .graph
-                .end((namespace, address), End { service, server, from_ns: start_ns, to_ns: end_ns, failed });
+            let end = End { service, server, from_ns: start_ns, to_ns: end_ns, failed };
+            inner.graph.end((namespace, address), end, self.limits.exponential);
         }
     }
 
@@ -357,6 +356,20 @@ mod tests {
         assert_eq!(snapshot.series[0].1.count(), 19_999);
         assert_eq!(snapshot.edges.len(), 1);
         assert_eq!((snapshot.edges[0].0, snapshot.edges[0].1, snapshot.edges[0].2.requests), (1, 0, 1));
+    }
+
+    #[test]
+    fn histograms_of_services_and_between_them_are_of_one_kind() {
+        for exponential in [false, true] {
+            let measures = Measures::new(Limits { max_series: 3, exponential, exemplars: true });
+            observe(&measures, &resource(1, "shop"), true, 200);
+            observe(&measures, &resource(2, "web"), false, 200);
+            let snapshot = measures.snapshot();
+            let edge = &snapshot.edges[0].2;
+            for histogram in [&snapshot.series[0].1, &edge.server, &edge.client] {
+                assert_eq!((histogram.count(), histogram.exponential.is_some()), (1, exponential));
+            }
+        }
     }
 
     #[test]

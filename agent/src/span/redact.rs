@@ -284,8 +284,10 @@ impl Redactor {
         if lines.len() < 2 {
             return lines.into_iter().map(|line| self.line(line, stats)).collect();
         }
-        // A blank parts words, and neither ends a quoted text nor is it missed in one.
-        let whole = find(&lines.join(" "), self);
+        // A blank parts words, and neither ends a quoted text nor is it missed in one. A comma, by which recipients join
+        // them, goes on a value that has no quotes. Both are one byte: the places are the same.
+        let mut whole = find(&lines.join(" "), self);
+        whole.extend(find(&lines.join(","), self));
         let mut from = 0;
         let lines = lines.into_iter().map(|line| {
             let (start, end) = (from, from + line.len());

@@ -96,6 +96,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "does not close")]
     fn a_ledger_that_does_not_close_fails() {
+        crate::told::expect_failure();
         Report::parse(&TEXT.replace('9', "8")).ledger.assert_closed();
     }
 }

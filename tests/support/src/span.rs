@@ -317,6 +317,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "no span")]
     fn an_id_that_is_no_id_fails() {
+        crate::told::expect_failure();
         parse(&LINE.replace("\"0123456789abcdef\"", "\"0123456789ABCDEF\""));
     }
 }

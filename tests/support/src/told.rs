@@ -1,6 +1,7 @@
 //! Why a test fails, on the real standard error and at once.
 
 use std::{
+    cell::Cell,
     io::{self, Write as _},
     panic,
     sync::Once,
@@ -20,12 +21,26 @@ pub fn tell_failures() {
         let usual = panic::take_hook();
         panic::set_hook(Box::new(move |failure| {
             usual(failure);
+            if EXPECTED.get() {
+                return;
+            }
             let name = thread::current().name().unwrap_or("?").to_owned();
             let text = shortened(&failure.to_string());
             // Written past the harness, which catches only what the printing macros write. A closed stream fails no test.
             writeln!(io::stderr(), "{name} fails: {text}").ok();
         }));
     });
+}
+
+thread_local! {
+    /// Whether the test that runs here is to fail.
+    static EXPECTED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From now on a failure of this thread's test is what it is for, and nothing to tell.
+#[cfg(test)]
+pub(crate) fn expect_failure() {
+    EXPECTED.set(true);
 }
 
 /// Both ends of a text.

@@ -1,4 +1,4 @@
-//! The programs of `tests/bench`, and what the one about the pipeline says.
+//! The programs of `tests/bench`, and what those about the pipeline and about redaction say.
 
 use std::{
     fs,
@@ -23,6 +23,7 @@ const SPANS: usize = 16_000;
 /// Where the programs are.
 pub(super) struct Helpers {
     pipeline: PathBuf,
+    redact: PathBuf,
     pub(super) ring: PathBuf,
     pub(super) export: PathBuf,
 }
@@ -38,7 +39,12 @@ impl Helpers {
     /// Those in a folder.
     pub(super) fn of(folder: &Path) -> Self {
         let program = |name| folder.join(name);
-        Self { pipeline: program("pipeline"), ring: program("ring"), export: program("export") }
+        Self {
+            pipeline: program("pipeline"),
+            redact: program("redact"),
+            ring: program("ring"),
+            export: program("export"),
+        }
     }
 }
 
@@ -74,6 +80,27 @@ pub(super) fn pipeline(lab: &Lab, helpers: &Helpers) -> Result<Section> {
     }
     section.row("instructions a span, all in turn", Unit::Count, [instructions(lab, helpers)?]);
     section.note("where the instructions are: callgrind_annotate on bench.callgrind in the target folder");
+    Ok(section)
+}
+
+/// A text that was looked through, as the program prints it.
+#[derive(Debug, Deserialize)]
+struct Looked {
+    name: String,
+    bytes: usize,
+    ns: Vec<f64>,
+}
+
+/// Everyday texts that are looked through for what may not be shown.
+pub(super) fn redaction(lab: &Lab, helpers: &Helpers) -> Result<Section> {
+    let mut section = Section::new("redaction", "looking for secrets in a text, on one core");
+    let rounds = if lab.quick { 20 } else { 200 };
+    let launch = Launch::new("redact", &helpers.redact).args([rounds.to_string()]);
+    for line in launch.on(lab.cores.server).output()?.lines() {
+        let Looked { name, bytes, ns } =
+            serde_json::from_str(line).with_context(|| format!("not understood: {line}"))?;
+        section.row(&format!("{name}, {bytes} bytes"), Unit::Nanoseconds, ns);
+    }
     Ok(section)
 }
 

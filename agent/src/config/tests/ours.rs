@@ -117,6 +117,16 @@ fn shown_is_where_each_value_comes_from_and_no_secret() {
             |line| line.starts_with("tracer_provider.sampler") && line.ends_with("# OTEL_TRACES_SAMPLER")
         )
     );
+    // An argument that has no effect is not where the sampler comes from.
+    let source = |variables: &[(&str, &str)]| {
+        let text = show::text(&good("", variables));
+        let line = text.lines().find(|line| line.starts_with("tracer_provider.sampler")).unwrap().to_owned();
+        line.rsplit("# ").next().unwrap().to_owned()
+    };
+    let argument = ("OTEL_TRACES_SAMPLER_ARG", "0.5");
+    assert_eq!(source(&[argument]), "default");
+    assert_eq!(source(&[("OTEL_TRACES_SAMPLER", "always_on"), argument]), "OTEL_TRACES_SAMPLER");
+    assert!(source(&[("OTEL_TRACES_SAMPLER", "traceidratio"), argument]).starts_with("OTEL_TRACES_SAMPLER"));
     assert!(
         text.lines().any(|line| line.contains("attribute_count_limit ")
             && line.ends_with("# OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"))

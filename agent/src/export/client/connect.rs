@@ -20,8 +20,10 @@ use rustls::{
 use super::reload::open;
 use crate::export::config::{Protocol, Tls};
 
-/// A connected client.
-pub(super) type Http = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+/// Connections of one client. They are closed when it is dropped, and what is in flight has ended.
+pub(super) type Http = Client<Connector, Full<Bytes>>;
+/// Makes them.
+pub(super) type Connector = HttpsConnector<HttpConnector>;
 
 /// A peer that vanished without a word is noticed within twice this time, not after TCP's quarter of an hour.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -85,13 +87,13 @@ fn server_name(name: &str) -> Result<ServerName<'static>, Error> {
         .map_err(|error| Error::ServerName(name.to_owned(), error.to_string()))
 }
 
-/// A client for an endpoint.
-pub(super) fn client(
+/// What makes connections to an endpoint.
+pub(super) fn connector(
     protocol: Protocol,
     endpoint: &Uri,
     tls: &Tls,
     timeout: Duration,
-) -> Result<Http, Error> {
+) -> Result<Connector, Error> {
     if endpoint.host().is_none_or(str::is_empty) {
         return Err(Error::Endpoint(format!("{endpoint} has no host")));
     }
@@ -112,18 +114,22 @@ pub(super) fn client(
         None => connector,
         Some(name) => connector.with_server_name_resolver(FixedServerNameResolver::new(server_name(name)?)),
     };
-    let connector = match protocol {
+    Ok(match protocol {
         Protocol::Grpc => connector.enable_http2().wrap_connector(tcp),
         Protocol::HttpProtobuf => connector.enable_all_versions().wrap_connector(tcp),
-    };
-    Ok(Client::builder(TokioExecutor::new())
+    })
+}
+
+/// A client that has no connection yet.
+pub(super) fn client(protocol: Protocol, connector: &Connector) -> Http {
+    Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
         .http2_only(protocol == Protocol::Grpc)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .http2_keep_alive_timeout(KEEP_ALIVE)
-        .build(connector))
+        .build(connector.clone())
 }
 
 fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, Error> {

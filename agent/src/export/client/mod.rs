@@ -11,7 +11,7 @@ mod tls_tests;
 
 use std::{
     error::Error as StdError,
-    io,
+    fmt, io,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError},
     time::{Duration, SystemTime},
@@ -58,9 +58,17 @@ pub struct Failure {
     pub message: String,
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { code, message } = self;
+        if message.is_empty() { write!(f, "{code}") } else { write!(f, "{code}: {message}") }
+    }
+}
+
 /// What is made anew when a file of the configuration changes.
 #[derive(Debug)]
 struct Live {
+    connector: connect::Connector,
     http: connect::Http,
     headers: HeaderMap,
     generation: u64,
@@ -71,6 +79,8 @@ struct Live {
 #[derive(Debug)]
 pub struct Client {
     uri: Uri,
+    /// What it is called in a log, besides its address.
+    name: Option<Arc<str>>,
     config: Otlp,
     files: Arc<Files>,
 }
@@ -99,13 +109,21 @@ impl Client {
         let watch = Mutex::new(reload::Watch::new(config));
         let live = RwLock::new(Arc::new(Live::new(config, 0)?));
         let files = Arc::new(Files { config: config.clone(), live, watch });
-        Ok(Self { uri, config: config.clone(), files })
+        Ok(Self { uri, name: None, config: config.clone(), files })
+    }
+
+    /// The same, of a destination that has a name.
+    #[must_use]
+    pub fn named(mut self, name: &Arc<str>) -> Self {
+        self.name = Some(Arc::clone(name));
+        self
     }
 
     /// Where requests go, for a log: without a query, which may hold a key.
     pub fn describe(&self) -> String {
         let (scheme, host) = (self.uri.scheme_str().unwrap_or("http"), self.uri.authority());
-        format!("{scheme}://{}{}", host.map_or("", |host| host.as_str()), self.uri.path())
+        let place = format!("{scheme}://{}{}", host.map_or("", |host| host.as_str()), self.uri.path());
+        self.name.as_ref().map_or(place.clone(), |name| format!("{name} ({place})"))
     }
 
     /// Compresses and frames an encoded message.
@@ -179,15 +197,14 @@ impl Client {
     }
 
     /// Sends it once; the answer and, for gRPC, the message in it without its frame.
-    async fn exchange(&self, live: &Live, payload: &Payload) -> Result<(reply::Answer, Bytes), Verdict> {
+    async fn exchange(&self, live: &Arc<Live>, payload: &Payload) -> Result<(reply::Answer, Bytes), Verdict> {
         let timeout = self.config.timeout;
-        match tokio::time::timeout(timeout, self.round_trip(live, payload)).await {
-            Ok(result) => result,
-            Err(_) => Err(Verdict::Retry {
-                after: None,
-                failure: Failure { code: Code::Timeout, message: format!("no answer within {timeout:?}") },
-            }),
+        if let Ok(result) = tokio::time::timeout(timeout, self.round_trip(live, payload)).await {
+            return result;
         }
+        self.files.disconnect(live);
+        let message = format!("no answer within {timeout:?}");
+        Err(Verdict::Retry { after: None, failure: Failure { code: Code::Timeout, message } })
     }
 
     async fn round_trip(&self, live: &Live, payload: &Payload) -> Result<(reply::Answer, Bytes), Verdict> {
@@ -219,6 +236,16 @@ impl Client {
 impl Files {
     fn live(&self) -> Arc<Live> {
         Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What is sent from now on gets a connection of its own, also over HTTP/2, where one request that is given up leaves
+    /// it as it was: the backend may be gone, and its name mean another one by now.
+    fn disconnect(&self, hung: &Arc<Live>) {
+        let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
+        // Several requests may have waited for the same.
+        if Arc::ptr_eq(&live, hung) {
+            *live = Arc::new(hung.disconnected(self.config.protocol));
+        }
     }
 
     /// None while somebody reads the files.
@@ -255,7 +282,8 @@ impl Files {
 impl Live {
     fn new(config: &Otlp, generation: u64) -> Result<Self, Error> {
         let Otlp { protocol, endpoint, headers: own, compression, timeout, tls, .. } = config;
-        let http = connect::client(*protocol, endpoint, tls, *timeout)?;
+        let connector = connect::connector(*protocol, endpoint, tls, *timeout)?;
+        let http = connect::client(*protocol, &connector);
         let text =
             |value: String| HeaderValue::try_from(value).map_err(|error| Error::Endpoint(error.to_string()));
         let agent = text(format!("Spandrel/{VERSION} OTel-OTLP-Exporter-Rust/{VERSION}"))?;
@@ -288,7 +316,14 @@ impl Live {
                 compression.and_then(|coding| headers.insert(CONTENT_ENCODING, coding));
             }
         }
-        Ok(Self { http, headers, generation })
+        Ok(Self { connector, http, headers, generation })
+    }
+
+    /// The same without its connections.
+    fn disconnected(&self, protocol: Protocol) -> Self {
+        let Self { connector, headers, generation, .. } = self;
+        let http = connect::client(protocol, connector);
+        Self { connector: connector.clone(), http, headers: headers.clone(), generation: *generation }
     }
 }
 

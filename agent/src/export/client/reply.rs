@@ -52,6 +52,17 @@ impl Verdict {
         }
     }
 
+    /// Why the request did not do what it was to do. None if it did.
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Accepted { .. } => None,
+            Self::Retry { failure, .. }
+            | Self::TooLarge(failure)
+            | Self::Unauthorized(failure)
+            | Self::Refused(failure) => Some(failure),
+        }
+    }
+
     /// The same without the secrets of a request: some backends repeat a token that they do not accept, or the URL
     /// that they were asked for, whose `query` may hold a key.
     pub(super) fn without(mut self, headers: &HeaderMap, query: Option<&str>) -> Self {

@@ -263,3 +263,22 @@ fn secrets_are_not_shown() {
     config.headers.push((HeaderName::from_static("authorization"), secret));
     assert!(!format!("{config:?}").contains("hunter2"));
 }
+
+#[tokio::test]
+async fn what_hangs_is_left_at_once() {
+    for wire in [Wire::Http, Wire::Grpc] {
+        let mut requests = 0;
+        let backend = Backend::start(wire, move |_| {
+            requests += 1;
+            if requests == 2 { Answer::never() } else { Answer::ok(wire) }
+        })
+        .await;
+        let client = client(&backend, |config| config.timeout = Duration::from_millis(500));
+        assert!(matches!(send(&client).await, Verdict::Accepted { .. }));
+        assert_eq!(send(&client).await.code(), Code::Timeout);
+        assert_eq!(backend.connections(), 1);
+        // Over HTTP/2 it would go the way of the one that hangs.
+        assert!(matches!(send(&client).await, Verdict::Accepted { .. }));
+        assert_eq!(backend.connections(), 2);
+    }
+}

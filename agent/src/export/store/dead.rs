@@ -26,18 +26,51 @@ const OLDEST: Duration = Duration::from_secs(60);
 pub struct DeadLetters {
     folder: PathBuf,
     limit: u64,
-    active: Mutex<Option<(Segment, Instant)>>,
+    files: Mutex<Files>,
     bytes: AtomicU64,
+    /// Spans in files that were there and are not any more.
+    gone: AtomicU64,
     /// Spans for which there was no room, or no disk.
     lost: AtomicU64,
 }
 
+/// What this process has written.
+#[derive(Debug, Default)]
+struct Files {
+    /// The one that is written, and since when.
+    active: Option<(Segment, Instant)>,
+    /// Where, and how many spans. No more than there are in the folder, whose size is limited.
+    written: Vec<(PathBuf, u64)>,
+}
+
+impl Files {
+    /// Forgets those that are not there any more. Gives their spans.
+    fn forget_gone(&mut self) -> u64 {
+        self.written.extract_if(.., |(path, _)| !path.exists()).map(|(_, spans)| spans).sum()
+    }
+}
+
 impl DeadLetters {
-    /// Opens a folder. What is in it counts for the limit.
+    /// Those in a folder, of which nothing is looked at before [`Self::look`].
+    pub fn new(folder: &Path, limit: u64) -> Self {
+        let folder = folder.to_owned();
+        let (files, [bytes, gone, lost]) = (Mutex::default(), std::array::from_fn(|_| AtomicU64::new(0)));
+        Self { folder, limit, files, bytes, gone, lost }
+    }
+
+    /// Opens a folder.
+    #[cfg(test)]
     pub fn open(folder: &Path, limit: u64) -> io::Result<Self> {
-        make_folder(folder)?;
-        let (bytes, lost) = (AtomicU64::new(size(folder)?), AtomicU64::new(0));
-        Ok(Self { folder: folder.to_owned(), limit, active: Mutex::new(None), bytes, lost })
+        let dead = Self::new(folder, limit);
+        dead.look()?;
+        Ok(dead)
+    }
+
+    /// Makes the folder, and looks how much is in it: that counts for the limit.
+    pub fn look(&self) -> io::Result<()> {
+        make_folder(&self.folder)?;
+        self.bytes.store(size(&self.folder)?, Relaxed);
+        Ok(())
     }
 
     /// Spans could not be kept.
@@ -47,7 +80,9 @@ impl DeadLetters {
 
     /// Keeps a batch, if there is room for it and the disk does not fail.
     pub(crate) fn save(&self, encoding: Encoding, spans: usize, message: &[u8]) -> io::Result<()> {
-        let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = &mut *files;
+        let active = &mut files.active;
         let old =
             |(segment, since): &(Segment, Instant)| segment.len() >= LARGEST || since.elapsed() >= OLDEST;
         // Who removes them while they are written to has had what was in them.
@@ -63,27 +98,40 @@ impl DeadLetters {
                 "its limit of {limit} bytes is reached; replay or remove some"
             )));
         }
-        let segment = if let Some((segment, _)) = &mut *active {
-            segment
-        } else {
+        if active.is_none() {
             make_folder(&self.folder)?;
-            &mut active.insert((Segment::create(&self.folder)?, Instant::now())).0
-        };
-        let written = segment.append(encoding, spans as u32, message).and_then(|_| segment.sync());
-        if written.is_err()
+            let segment = Segment::create(&self.folder)?;
+            self.gone.fetch_add(files.forget_gone(), Relaxed);
+            files.written.push((segment.path().to_owned(), 0));
+            files.active = Some((segment, Instant::now()));
+        }
+        let (active, written) = (&mut files.active, &mut files.written);
+        let Some((segment, _)) = active else { return Err(io::Error::other("no file")) };
+        let result = segment.append(encoding, spans as u32, message).and_then(|_| segment.sync());
+        if result.is_err()
             && let Some((segment, _)) = active.take()
             && segment.len() == 0
         {
             // A disk that stays full would get an empty file for each batch.
             segment.remove().ok();
         }
+        if let Some((_, held)) = written.last_mut().filter(|_| result.is_ok()) {
+            *held += spans as u64;
+        }
         self.bytes.store(all, Relaxed);
-        written
+        result
     }
 
     /// Ends the file that is written, so that it can be replayed.
     pub fn end(&self) {
-        *self.active.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.active = None;
+        self.gone.fetch_add(files.forget_gone(), Relaxed);
+    }
+
+    /// Spans in files that were there when this process last looked at all of them, and were replayed or removed.
+    pub fn gone(&self) -> u64 {
+        self.gone.load(Relaxed)
     }
 
     /// Where they are.
@@ -130,6 +178,13 @@ mod tests {
             assert!(file.metadata().unwrap().len() > 4);
             fs::remove_dir_all(&path).unwrap();
         }
+        // What is there is told from what was.
+        dead.save(Encoding::Protobuf, 7, b"text").unwrap();
+        dead.save(Encoding::Protobuf, 7, b"text").unwrap();
+        dead.end();
+        assert_eq!(dead.gone(), 10);
+        dead.end();
+        assert_eq!(dead.gone(), 10);
     }
 
     #[test]

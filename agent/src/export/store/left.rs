@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rustix::fs::{FlockOperation, flock};
@@ -11,18 +12,29 @@ use super::segment::list;
 
 /// A folder of batches that nobody sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Left {
-    pub folder: PathBuf,
-    pub bytes: u64,
+struct Left {
+    folder: PathBuf,
+    bytes: u64,
+}
+
+/// Says what is left in a folder of queues by destinations other than these. Takes as long as the disk does.
+pub fn say_behind(folder: &Path, known: &[Arc<str>]) {
+    for Left { folder, bytes } in behind(folder, known) {
+        let folder = folder.display();
+        log::warn!(
+            "{folder} has {bytes} bytes of batches, and no destination of this name has a queue on disk: `spandrel replay \
+             {folder}` shows them, and sends them with --otlp-endpoint"
+        );
+    }
 }
 
 /// What is left in a folder of queues by destinations other than these. What another agent uses is left out, and what
 /// cannot be looked at.
-pub fn behind(folder: &Path, known: &[&str]) -> Vec<Left> {
+fn behind(folder: &Path, known: &[Arc<str>]) -> Vec<Left> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let folders = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir());
-    let others =
-        folders.filter(|path| !path.file_name().is_some_and(|name| known.iter().any(|known| name == *known)));
+    let others = folders
+        .filter(|path| !path.file_name().is_some_and(|name| known.iter().any(|known| name == &**known)));
     let mut left: Vec<_> = others
         .map(|folder| Left {
             bytes: list(&folder, false).unwrap_or_default().iter().filter_map(|path| free(path)).sum(),
@@ -58,10 +70,10 @@ mod tests {
         };
         let (known, renamed, other) = (used("known"), used("renamed"), used("other agent's"));
         drop((known, renamed));
-        let left = behind(&folder.path(""), &["known"]);
+        let left = behind(&folder.path(""), &["known".into()]);
         assert_eq!(left.len(), 1, "{left:?}");
         assert!(left[0].folder.ends_with("renamed") && left[0].bytes > 7, "{left:?}");
         drop(other);
-        assert_eq!(behind(&folder.path(""), &["known", "renamed"]).len(), 1);
+        assert_eq!(behind(&folder.path(""), &["known".into(), "renamed".into()]).len(), 1);
     }
 }

@@ -127,6 +127,11 @@ impl Segment {
         Ok(bytes)
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Its size.
     pub(crate) const fn len(&self) -> u64 {
         self.len

@@ -6,7 +6,7 @@
 //! (`fdatasync`): a power cut can cost that second, and can repeat what was acknowledged in it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     ops::Range,
     path::{Path, PathBuf},
@@ -84,6 +84,10 @@ pub struct Spill {
     segments: Mutex<Segments>,
     /// What `segments` has, for those who must not wait for a disk.
     bytes: AtomicU64,
+    /// Files that somebody removed and that were written anew.
+    restored: AtomicU64,
+    /// Segments that somebody removed and that could not be. Never held while a disk is waited for.
+    missing: Mutex<BTreeSet<u64>>,
     ended: AtomicBool,
 }
 
@@ -99,10 +103,9 @@ struct Segments {
 }
 
 impl Spill {
-    /// Opens a folder and takes over what earlier processes left in it.
-    pub fn open(folder: &Path, limit: u64) -> io::Result<(Self, Found)> {
-        make_folder(folder)?;
-        let mut segments = Segments {
+    /// The queue in a folder, of which nothing is looked at before [`Self::recover`].
+    pub fn new(folder: &Path, limit: u64) -> Self {
+        let segments = Segments {
             all: BTreeMap::new(),
             active: None,
             next: 0,
@@ -110,8 +113,31 @@ impl Spill {
             batches: 0,
             synced: Instant::now(),
         };
+        Self {
+            folder: folder.to_owned(),
+            limit,
+            segments: Mutex::new(segments),
+            bytes: AtomicU64::new(0),
+            restored: AtomicU64::new(0),
+            missing: Mutex::default(),
+            ended: AtomicBool::new(false),
+        }
+    }
+
+    /// Opens a folder and takes over what earlier processes left in it.
+    #[cfg(test)]
+    pub fn open(folder: &Path, limit: u64) -> io::Result<(Self, Found)> {
+        let spill = Self::new(folder, limit);
+        let found = spill.recover()?;
+        Ok((spill, found))
+    }
+
+    /// Takes over what earlier processes left in the folder. To be done once, before anything else.
+    pub fn recover(&self) -> io::Result<Found> {
+        make_folder(&self.folder)?;
+        let mut segments = self.lock();
         let mut found = Found::default();
-        for path in list(folder, false)? {
+        for path in list(&self.folder, false)? {
             let taken = match Segment::take_over(&path) {
                 Ok(taken) => taken,
                 Err(error) => {
@@ -137,8 +163,8 @@ impl Spill {
                 spans: record.waiting(),
             }));
         }
-        let (bytes, ended) = (AtomicU64::new(segments.bytes), AtomicBool::new(false));
-        Ok((Self { folder: folder.to_owned(), limit, segments: Mutex::new(segments), bytes, ended }, found))
+        self.bytes.store(segments.bytes, Relaxed);
+        Ok(found)
     }
 
     fn lock(&self) -> MutexGuard<'_, Segments> {
@@ -169,7 +195,7 @@ impl Spill {
         }
         // The others are looked at with `sync`, a second after a batch: there can be many.
         if segments.active.and_then(|id| segments.all.get(&id)).is_some_and(|segment| !segment.is_there()) {
-            segments.restore(&self.folder)?;
+            segments.restore(&self.folder, &self.restored)?;
         }
         let id = match segments.active {
             Some(id) => id,
@@ -200,7 +226,7 @@ impl Spill {
     /// Brings the last batches to the disk.
     pub fn sync(&self) {
         let mut segments = self.lock();
-        segments.restored(&self.folder);
+        self.keep(&mut segments);
         segments.sync();
     }
 
@@ -208,10 +234,38 @@ impl Spill {
     pub fn end(&self) {
         self.ended.store(true, Relaxed);
         let mut segments = self.lock();
-        segments.restored(&self.folder);
+        self.keep(&mut segments);
         segments.sync();
         segments.seal();
         self.bytes.store(segments.bytes, Relaxed);
+    }
+
+    /// Writes anew what somebody has removed, where a failure has nobody who keeps something else instead.
+    fn keep(&self, segments: &mut Segments) {
+        let failed = segments.restore(&self.folder, &self.restored).err();
+        let gone = failed.iter().flat_map(|_| segments.removed().map(|(id, batches)| (*id, batches)));
+        let gone: BTreeMap<u64, u64> = gone.collect();
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = failed.filter(|_| missing.is_empty()) {
+            log::warn!(
+                "{}: somebody has removed files of the queue that are in use; their {} batches will be lost with this \
+                 process unless they are sent before: {error}",
+                self.folder.display(),
+                gone.values().sum::<u64>()
+            );
+        }
+        *missing = gone.into_keys().collect();
+    }
+
+    /// Whether the file of a batch was removed and could not be written anew when the disk was last looked at. Never
+    /// waits.
+    pub(crate) fn is_missing(&self, slot: Slot) -> bool {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).contains(&slot.segment)
+    }
+
+    /// Files that somebody removed and that were written anew. Never waits.
+    pub fn restored(&self) -> u64 {
+        self.restored.load(Relaxed)
     }
 
     /// The same, and leaves what is there to whoever opens the folder next.
@@ -273,11 +327,12 @@ impl Segments {
 
     /// Writes anew what somebody has removed, with the folder perhaps: else it would be gone with this process, and be said
     /// to be on disk until then.
-    fn restore(&mut self, folder: &Path) -> io::Result<()> {
+    fn restore(&mut self, folder: &Path, files: &AtomicU64) -> io::Result<()> {
         let missing = self.all.values_mut().filter(|segment| segment.waiting() > 0 && !segment.is_there());
         let mut batches = 0;
         for segment in missing {
             segment.restore(folder)?;
+            files.fetch_add(1, Relaxed);
             batches += segment.waiting();
         }
         if batches > 0 {
@@ -290,17 +345,10 @@ impl Segments {
         Ok(())
     }
 
-    /// The same, where a failure has nobody who keeps something else instead.
-    fn restored(&mut self, folder: &Path) {
-        if let Err(error) = self.restore(folder) {
-            let batches: u64 =
-                self.all.values().filter(|segment| !segment.is_there()).map(Segment::waiting).sum();
-            log::warn!(
-                "{}: somebody has removed files of the queue that are in use; their {batches} batches will be lost with \
-                 this process unless they are sent before: {error}",
-                folder.display()
-            );
-        }
+    /// Segments that somebody has removed, and how many batches wait in each.
+    fn removed(&self) -> impl Iterator<Item = (&u64, u64)> {
+        let removed = |segment: &Segment| segment.waiting() > 0 && !segment.is_there();
+        self.all.iter().filter(move |(_, segment)| removed(segment)).map(|(id, one)| (id, one.waiting()))
     }
 
     fn sync(&mut self) {

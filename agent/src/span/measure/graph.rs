@@ -39,6 +39,13 @@ pub struct Edge {
     pub client: Histogram,
 }
 
+impl Edge {
+    fn new(exponential: bool) -> Self {
+        let of = || Histogram::new(exponential);
+        Self { requests: 0, failed: 0, server: of(), client: of() }
+    }
+}
+
 /// The client's socket: its address, and its network namespace where that address means something only there.
 pub(super) type Socket = (u32, SocketAddr);
 
@@ -52,8 +59,8 @@ pub(super) struct Graph {
 }
 
 impl Graph {
-    /// One end of a request is known.
-    pub(super) fn end(&mut self, socket: Socket, end: End) {
+    /// One end of a request is known. `exponential`: what the histograms of a pair are that is new.
+    pub(super) fn end(&mut self, socket: Socket, end: End, exponential: bool) {
         let Some(waiting) = self.waiting.get_mut(&socket) else {
             if self.waiting.len() >= MAX_SOCKETS
                 && let Some(oldest) = self.order.pop_front()
@@ -67,7 +74,7 @@ impl Graph {
         if let Some(at) = waiting.iter().position(|other| of_one_request(other, &end)) {
             let other = waiting.remove(at);
             let (client, server) = if end.server { (other, end) } else { (end, other) };
-            self.request(client, server);
+            self.request(client, server, exponential);
             return;
         }
         if waiting.len() >= MAX_WAITING {
@@ -76,13 +83,13 @@ impl Graph {
         waiting.push(end);
     }
 
-    fn request(&mut self, client: End, server: End) {
+    fn request(&mut self, client: End, server: End, exponential: bool) {
         let pair = (client.service, server.service);
         if self.edges.len() >= MAX_EDGES && !self.edges.contains_key(&pair) {
             self.overflow += 1;
             return;
         }
-        let edge = self.edges.entry(pair).or_default();
+        let edge = self.edges.entry(pair).or_insert_with(|| Edge::new(exponential));
         edge.requests += 1;
         edge.failed += u64::from(client.failed || server.failed);
         edge.server.record(server.seconds(), None);
@@ -120,12 +127,12 @@ mod tests {
     #[test]
     fn two_ends_make_a_request_in_any_order() {
         let mut graph = Graph::default();
-        graph.end(socket(1), end(2, true, 11, 18));
-        graph.end(socket(1), end(1, false, 10, 20));
-        graph.end(socket(1), end(1, false, 30, 40));
-        graph.end(socket(1), end(2, true, 31, 41));
-        graph.end(socket(2), end(1, false, 30, 40));
-        graph.end(socket(2), end(9, true, 31, 39));
+        graph.end(socket(1), end(2, true, 11, 18), false);
+        graph.end(socket(1), end(1, false, 10, 20), false);
+        graph.end(socket(1), end(1, false, 30, 40), false);
+        graph.end(socket(1), end(2, true, 31, 41), false);
+        graph.end(socket(2), end(1, false, 30, 40), false);
+        graph.end(socket(2), end(9, true, 31, 39), false);
         assert_eq!(graph.edges[&(1, 2)].requests, 2);
         assert_eq!((graph.edges[&(1, 9)].requests, graph.edges[&(1, 9)].failed), (1, 1));
         assert_eq!(graph.edges.len(), 2);
@@ -134,9 +141,9 @@ mod tests {
     #[test]
     fn a_reused_port_joins_nobody() {
         let mut graph = Graph::default();
-        graph.end(socket(1), end(1, false, 10, 20));
-        graph.end(socket(1), end(2, true, 25, 28));
-        graph.end(socket(1), end(3, false, 24, 30));
+        graph.end(socket(1), end(1, false, 10, 20), false);
+        graph.end(socket(1), end(2, true, 25, 28), false);
+        graph.end(socket(1), end(3, false, 24, 30), false);
         assert_eq!(graph.edges.keys().collect::<Vec<_>>(), [&(3, 2)]);
     }
 
@@ -144,10 +151,10 @@ mod tests {
     fn nothing_grows_without_end() {
         let mut graph = Graph::default();
         for n in 0..200_000_u32 {
-            graph.end((n, SocketAddr::from(([10, 0, 0, 1], 1))), end(n, true, 1, 2));
-            graph.end(socket(1), end(1, true, u64::from(n), 2));
-            graph.end(socket(2), end(n, true, 11, 12));
-            graph.end(socket(2), end(n, false, 10, 12));
+            graph.end((n, SocketAddr::from(([10, 0, 0, 1], 1))), end(n, true, 1, 2), false);
+            graph.end(socket(1), end(1, true, u64::from(n), 2), false);
+            graph.end(socket(2), end(n, true, 11, 12), false);
+            graph.end(socket(2), end(n, false, 10, 12), false);
         }
         assert!(graph.waiting.len() <= MAX_SOCKETS && graph.order.len() <= MAX_SOCKETS);
         assert!(graph.waiting.values().all(|waiting| waiting.len() <= MAX_WAITING));

@@ -327,7 +327,7 @@ fn a_token_is_renewed() {
     let agent = Agent::start(&configured(&lab, &config));
     let (_server, port) = echo(&lab);
     requests(&lab, port);
-    agent.wait_stderr("no word of the credentials", |line| line.contains("refused with 401").then_some(()));
+    agent.wait_stderr("no word of the credentials", |line| line.contains(" fails (401").then_some(()));
     fs::rename(lab.write("token.new", "canary-new\n"), token).expect("renamed");
     backend.wait_accepted(2 * COUNT);
     let finished = agent.stop();

@@ -63,7 +63,7 @@ fn requests(lab: &Lab, port: u16) {
 
 /// Fails the test unless the Collector's file holds so many spans, each once.
 #[track_caller]
-fn assert_received(lab: &Lab, spans: u64) {
+pub(crate) fn assert_received(lab: &Lab, spans: u64) {
     let received = received(lab);
     let unique: HashSet<_> = received.iter().collect();
     assert_eq!((received.len() as u64, unique.len() as u64), (spans, spans));

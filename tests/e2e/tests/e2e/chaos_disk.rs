@@ -169,3 +169,35 @@ fn a_disk_that_hangs_at_the_end() {
     agent.stop();
     assert_once(&backend.accepted());
 }
+
+/// A disk that hangs when the agent starts: it starts all the same and does without, and what an earlier run left there is
+/// sent when it answers.
+#[test]
+fn a_disk_that_hangs_at_the_start() {
+    require!(PYTHON, "curl", "unshare", "nsenter", "mount", "mkfs.ext4", "fsfreeze");
+    let lab = Lab::new();
+    let Some(disk) = Disk::mount(&lab) else { skip!("no loop device") };
+    let backend = Backend::start(|_| Reply::Status(503, vec![]));
+    let config = config(&disk, &[destination("main", &backend.url(), "")]);
+    let options = || disk.given_to(configured(&lab, &config)).args(["--shutdown-timeout", "1"]);
+    let agent = Agent::start(&options());
+    let (_server, port) = echo(&lab);
+    requests(&lab, port);
+    backend.wait_requests(4);
+    let spilled = agent.stop().report.ledger.dropped["spilled"] as usize;
+    assert_eq!(spilled, 2 * COUNT);
+    backend.script(|_| Reply::Ok);
+    disk.fsfreeze("--freeze");
+    let agent = Agent::start(&options());
+    agent.wait_stderr("no word of the disk", |line| line.contains("does not answer").then_some(()));
+    requests(&lab, port);
+    backend.wait_accepted(2 * COUNT);
+    disk.fsfreeze("--unfreeze");
+    backend.wait_accepted(2 * COUNT + spilled);
+    let finished = agent.stop();
+    finished.report.ledger.assert_closed();
+    assert_once(&backend.accepted());
+    assert_eq!(finished.report.ledger.exported, 2 * COUNT as u64, "{}", finished.stderr);
+    assert_eq!(finished.report.json["destinations"]["main"]["recovered"], spilled);
+    assert_eq!(segments(&disk.seen("queue").join("to-main")), 0);
+}

@@ -216,3 +216,29 @@ fn config_commands() {
     assert_eq!(refused.code(), 78);
     assert!(refused.stderr.contains("bad.yaml:2 (logger_provider)"), "{}", refused.stderr);
 }
+
+/// An address that somebody else has is told beside other mistakes, before anything is attached.
+#[test]
+fn a_port_that_is_taken_is_one_mistake_among_others() {
+    let lab = Lab::new();
+    let (_listener, port) = http::listener();
+    let taken = format!("127.0.0.1:{port}");
+    let config = format!(
+        "file_format: \"1.1\"\nlogger_provider: {{}}\ndistribution:\n  spandrel:\n    listen: {taken}\n"
+    );
+    let file = lab.write("spandrel.yaml", config).display().to_string();
+    let run = |args: &[&str]| {
+        let mut command = process::command(spandrel_test_support::agent::binary());
+        process::run(command.args(args))
+    };
+    let refused = run(&["run", "--listen", &taken, "--profile", "none", "--cmd", &lab.pattern()]);
+    assert!(refused.stderr.contains("2 mistakes, nothing was attached"), "{}", refused.stderr);
+    assert!(refused.stderr.contains(&format!("--listen: cannot listen on {taken}")), "{}", refused.stderr);
+    let refused = run(&["run", "--config", &file, "--cmd", &lab.pattern()]);
+    assert!(refused.stderr.contains("2 mistakes, nothing was attached"), "{}", refused.stderr);
+    let place = format!("spandrel.yaml:5 (distribution.spandrel.listen): cannot listen on {taken}");
+    assert!(refused.stderr.contains(&place), "{}", refused.stderr);
+    // Where nothing is to be listened on, that is no mistake.
+    let shown = run(&["config", "show", "--listen", &taken]).success();
+    assert!(shown.contains(&taken), "{shown}");
+}
