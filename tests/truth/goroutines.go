@@ -194,7 +194,7 @@ func serve(answer http.ResponseWriter, request *http.Request) {
 				time.Sleep(time.Duration(rand.Intn(4000)) * time.Microsecond)
 			}
 		case "detached":
-			ctx := context.WithoutCancel(request.Context())
+			ctx := detached(request.Context())
 			go func() {
 				time.Sleep(time.Duration(rand.Intn(12)) * time.Millisecond)
 				callWith(ctx, name)

@@ -2,7 +2,12 @@
 //!
 //! It is built here by its own builder (Go; some two minutes and 35 MB, once), with one receiver and one exporter.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use spandrel_test_support::{
     Agent, Lab, Program, Span,
@@ -20,6 +25,42 @@ pub(crate) const VERSION: &str = "0.161.0";
 const PROVIDERS: &str = "1.67.0";
 /// Fetching and compiling on two busy cores.
 const BUILD: Duration = Duration::from_secs(14 * 60);
+
+/// What the Collector asks for.
+const GO: &str = "1.26.8";
+
+/// The folder of a `go` that can build the Collector. Since 1.21 it fetches a newer one by itself; of older ones (Debian 12 has
+/// 1.19) it is asked for what the newer ones would fetch, a module that holds a toolchain.
+fn go(folder: &Path) -> Result<PathBuf, String> {
+    let go = || {
+        let mut go = command("go");
+        go.current_dir(folder).env("GOFLAGS", "-mod=mod");
+        go
+    };
+    let version = run(go().args(["env", "GOVERSION"])).success();
+    let minor = version.trim().strip_prefix("go1.").and_then(|rest| rest.split('.').next()?.parse().ok());
+    if minor.is_some_and(|minor: u32| minor >= 21) {
+        let root = run(go().args(["env", "GOROOT"])).success();
+        return Ok(Path::new(root.trim()).join("bin"));
+    }
+    let wrong = |error: std::io::Error| error.to_string();
+    fs::write(folder.join("go.mod"), "module fetch\n").map_err(wrong)?;
+    let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    let module = format!("golang.org/toolchain@v0.0.1-go{GO}.linux-{machine}");
+    let fetched = run_in(go().args(["mod", "download", &module]), BUILD);
+    fs::remove_file(folder.join("go.mod")).map_err(wrong)?;
+    if !fetched.status.success() {
+        return Err(format!("Go {GO} cannot be had: {}", fetched.stderr.trim()));
+    }
+    let root = Path::new(run(go().args(["env", "GOMODCACHE"])).success().trim()).join(module);
+    // Modules hold no programs: nothing in them may be executed.
+    for programs in ["bin".to_owned(), format!("pkg/tool/linux_{machine}")] {
+        for program in fs::read_dir(root.join(programs)).map_err(wrong)?.flatten() {
+            fs::set_permissions(program.path(), Permissions::from_mode(0o755)).map_err(wrong)?;
+        }
+    }
+    Ok(root.join("bin"))
+}
 
 pub(crate) fn build(folder: &Path) -> Result<(), String> {
     let manifest = format!(
@@ -43,10 +84,16 @@ providers:
     let wrong = |error: std::io::Error| error.to_string();
     fs::write(folder.join("manifest.yaml"), manifest).map_err(wrong)?;
     let builder = format!("go.opentelemetry.io/collector/cmd/builder@v{VERSION}");
-    let mut install = command("go");
-    install.args(["install", &builder]).env("GOBIN", folder).env("GOFLAGS", "-buildvcs=false");
+    let go = go(folder)?;
+    let path = format!("{}:{}", go.display(), std::env::var("PATH").unwrap_or_default());
+    let mut install = command(go.join("go"));
+    install
+        .env("PATH", &path)
+        .args(["install", &builder])
+        .env("GOBIN", folder)
+        .env("GOFLAGS", "-buildvcs=false");
     let mut compile = command(folder.join("builder"));
-    compile.arg("--config=manifest.yaml").current_dir(folder).env("CGO_ENABLED", "0");
+    compile.arg("--config=manifest.yaml").current_dir(folder).env("CGO_ENABLED", "0").env("PATH", &path);
     for step in [&mut install, &mut compile] {
         let output = run_in(step, BUILD);
         if !output.status.success() {

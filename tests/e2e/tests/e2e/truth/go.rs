@@ -17,6 +17,8 @@ const STRIPPED: &[&str] = &["-buildmode=pie", "-ldflags=-s -w"];
 fn build(lab: &Lab, flags: &[&str]) -> std::path::PathBuf {
     lab.write("go/go.mod", "module truth\n\ngo 1.18\n");
     lab.write("go/goroutines.go", include_str!("../../../../truth/goroutines.go"));
+    lab.write("go/detached_go121.go", include_str!("../../../../truth/detached_go121.go"));
+    lab.write("go/detached_before.go", include_str!("../../../../truth/detached_before.go"));
     let binary = lab.path("goroutines");
     let mut build = command("go");
     build.arg("build").args(flags).arg("-o").arg(&binary).current_dir(lab.path("go"));
