@@ -84,16 +84,8 @@ fn pid(value: &str) -> Result<u32, Wrong> {
     let Ok(status) = status else {
         return Err((exit::DATAERR, "there is no such process".to_owned(), advice.to_owned()));
     };
-    let number = |key: &str| {
-        let value = status.lines().find_map(|line| line.strip_prefix(key))?.trim();
-        value.parse::<u32>().ok()
-    };
-    let zombie = status.lines().any(|line| line.starts_with("State:\tZ"));
-    // The other threads of a process may go on without its first one.
-    if zombie && number("Threads:").unwrap_or(0) <= 1 {
-        return Err((exit::DATAERR, "this process has ended already (zombie)".to_owned(), advice.to_owned()));
-    }
-    match number("Tgid:") {
+    let group = status.lines().find_map(|line| line.strip_prefix("Tgid:")).map(str::trim);
+    match group.and_then(|group| group.parse::<u32>().ok()) {
         Some(group) if group != pid => {
             let advice = format!("give the process, --pid {group}");
             Err((exit::DATAERR, format!("this is a thread of process {group}"), advice))

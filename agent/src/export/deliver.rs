@@ -488,6 +488,8 @@ impl Destination {
             Body::Disk(slot) => Some((Arc::new(Whole::new(slot, settled)), 0)),
             Body::Part(_, whole, from) => Some((whole, from)),
         };
+        // The halves are counted instead of it, never beside it.
+        claim.resize(0);
         let mut before = 0;
         let parts = halves.map(|(payload, spans)| {
             let mut part = claim.split(spans, 0);
@@ -500,7 +502,7 @@ impl Destination {
             Job { body, claim: part, since, too_large: Some(Arc::clone(&too_large)) }
         });
         self.queue.push_first(parts.into_iter());
-        // Nothing is left of it but the memory that the whole took.
+        // Nothing is left of it.
         claim.settle(Fate::Exported);
     }
 

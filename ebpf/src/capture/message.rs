@@ -84,25 +84,16 @@ fn step<const TX: bool>(state: &mut State, offset: u64, scratch: &mut Scratch) -
         _ if moved.turned != 0 && offset == 0 && other.pos > 0 => begin::<TX>(state, offset, scratch),
         _ => {
             // The body of a request that was answered early ended somewhere, and userspace may know where.
-            if moved.request != 0 && offset == 0 && own.shipped > 0 && spandrel_may_begin() != 0 {
-                own.shipped = 0;
+            if moved.request != 0 && offset == 0 && own.shipped > 0 && moved.call.unseen == 0 {
+                let want = if rest < SNIFF as u64 { rest } else { SNIFF as u64 };
+                let got = spandrel_head(0, want);
+                if head::looks(scratch.view(), got) == Looks::Request {
+                    own.shipped = 0;
+                }
             }
             ship::<TX>(state, offset, 0, scratch)
         }
     }
-}
-
-/// Whether this call begins like a request.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn spandrel_may_begin() -> u32 {
-    let Some(scratch) = scratch::held() else { return 0 };
-    let (call, len) = (scratch.moved.call, scratch.moved.len);
-    let want = if len < SNIFF as u64 { len } else { SNIFF as u64 };
-    if call.unseen != 0 || gather(call.address, call.vectors, 0, want) != want {
-        return 0;
-    }
-    u32::from(head::looks(scratch.view(), want) == Looks::Request)
 }
 
 /// A message may start at `offset`.
