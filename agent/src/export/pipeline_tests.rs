@@ -1,7 +1,11 @@
 //! The whole pipeline against a scripted backend: whatever happens, the ledger closes and every span is in the
 //! right column.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::{
+    fs::File,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use config::Destination;
 use tokio::net::TcpListener;
@@ -76,13 +80,31 @@ impl Rig {
 
     /// Exported and dropped by cause, after a flush.
     pub(in crate::export) async fn end(self, limit: Duration) -> (u64, Vec<(Cause, u64)>) {
+        let folder = |one: &Watched| one.spill.as_ref().map(|spill| spill.folder().to_owned());
+        let folders: Vec<_> = self.pipeline.watch().iter().filter_map(folder).collect();
         self.pipeline.shutdown(limit).await;
+        drop(self.sender);
+        // A process that ends lets go of its files; threads of this one may need a moment, or hang by intention.
+        for _ in 0..500 {
+            if !folders.iter().any(|folder| in_use(folder)) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         let ledger = Ledger::read(&self.stats);
         assert!(ledger.closes(), "{ledger:?}");
         assert_eq!(ledger.open, 0, "{ledger:?}");
         let dropped = Cause::ALL.iter().map(|cause| (*cause, self.stats.dropped(*cause)));
         (ledger.exported, dropped.filter(|(_, n)| *n > 0).collect())
     }
+}
+
+/// Whether somebody holds a file of a queue on disk.
+fn in_use(folder: &Path) -> bool {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    files
+        .filter_map(|file| File::open(file.path()).ok())
+        .any(|file| rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockShared).is_err())
 }
 
 #[tokio::test(flavor = "multi_thread")]
