@@ -170,7 +170,7 @@ async fn serve(config: &Config, reread: &Reread) -> Result<ExitCode, Failure> {
         inject: rooms::injection(config.propagation),
         rules: config.causality,
     };
-    let (mut kernel, ring) = Kernel::load(&options).map_err(|error| {
+    let (mut kernel, ring) = kernel::undisturbed(|| Kernel::load(&options)).map_err(|error| {
         let code = if error.is_privilege() { exit::NOPERM } else { exit::UNAVAILABLE };
         Failure::new(code, error.to_string())
     })?;

@@ -2,7 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    fmt, mem,
+    fmt,
+    hash::{DefaultHasher, Hasher as _},
+    mem,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -26,11 +28,24 @@ const MAX_CONDITIONS: usize = 32;
 /// What is said apart from everything else: another one is said at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Condition {
-    /// Requests end like this, and are made again.
-    Fails(Code),
+    /// Requests end like this, and are made again. Why there is no connection is a condition of its own: see
+    /// [`Self::of`].
+    Fails(Code, u64),
     /// Spans are lost for a cause, by its label, and after such an answer.
     Lost(&'static str, Option<Code>),
     Trouble(Trouble),
+}
+
+impl Condition {
+    /// A request failed. Without a connection there are as many conditions as reasons: a certificate is not mended where
+    /// a backend is started. Numbers in them (addresses, dates) do not tell them apart.
+    fn of(failure: &Failure) -> Self {
+        let mut reason = DefaultHasher::new();
+        if failure.code == Code::Connect {
+            failure.message.bytes().filter(u8::is_ascii_alphabetic).for_each(|byte| reason.write_u8(byte));
+        }
+        Self::Fails(failure.code, reason.finish())
+    }
 }
 
 /// What is wrong without costing a span by itself.
@@ -153,7 +168,7 @@ impl Complaints {
     pub(super) fn fails(&self, failure: &Failure, then: impl fmt::Display) {
         let mut said = self.lock();
         let Said { about, failures, once, last } = &mut *said;
-        if let Some(flickers) = failures.fail(once, Condition::Fails(failure.code), Instant::now()) {
+        if let Some(flickers) = failures.fail(once, Condition::of(failure), Instant::now()) {
             log::warn!(target: CONDITION, "{about} fails ({failure}); {then}{}", Flickers(flickers));
         }
         *last = Some(failure.to_string());
@@ -241,7 +256,7 @@ impl fmt::Display for Flickers {
 mod tests {
     use super::*;
 
-    const UNAVAILABLE: Condition = Condition::Fails(Code::Http(503));
+    const UNAVAILABLE: Condition = Condition::Fails(Code::Http(503), 0);
 
     /// What requests came to at so many milliseconds, nothing where they worked: the lines that come of it.
     fn told(steps: impl IntoIterator<Item = (u64, Option<Condition>)>) -> Vec<(u64, String)> {
@@ -281,7 +296,7 @@ mod tests {
     /// 403, mended, 401 within the minute, mended, 401 again: each is said but the last, until that lasts.
     #[test]
     fn another_answer_is_said_at_once() {
-        let (one, other) = (Condition::Fails(Code::Http(403)), Condition::Fails(Code::Http(401)));
+        let (one, other) = (Condition::Fails(Code::Http(403), 0), Condition::Fails(Code::Http(401), 0));
         let said = told([
             (0, Some(one)),
             (7_000, None),
@@ -307,9 +322,23 @@ mod tests {
         assert_eq!(said, expected);
     }
 
+    /// A backend that was down comes back with a certificate of somebody else.
+    #[test]
+    fn another_reason_without_a_connection_is_said_at_once() {
+        let why =
+            |message: &str| Condition::of(&Failure { code: Code::Connect, message: message.to_owned() });
+        let (down, foreign) = (why("127.0.0.1:4317: Connection refused"), why("UnknownIssuer"));
+        assert_eq!(down, why("10.0.0.7:4317: Connection refused"));
+        let said =
+            told([(0, Some(down)), (1_000, Some(foreign)), (2_000, Some(foreign)), (3_000, Some(down))]);
+        let times: Vec<_> = said.iter().map(|(ms, _)| *ms).collect();
+        assert_eq!(times, [0, 1_000]);
+    }
+
     #[test]
     fn a_backend_that_answers_anything_does_not_fill_the_log() {
-        let codes = (0..10_000_u64).map(|n| (n * 10, Some(Condition::Fails(Code::Http((n % 500) as u16)))));
+        let codes =
+            (0..10_000_u64).map(|n| (n * 10, Some(Condition::Fails(Code::Http((n % 500) as u16), 0))));
         // For a hundred seconds.
         let said = told(codes).len();
         assert!(said <= 2 * MAX_CONDITIONS, "{said}");

@@ -230,6 +230,11 @@ impl Destination {
         self.complaints.lost(spans, cause, why_full(cause));
     }
 
+    /// Says that spans were left out of a queue that fills, by their traces.
+    pub(super) fn thin(&self, spans: usize) {
+        self.complaints.lost(spans, Cause::QueueFull, "the queue fills: whole traces are left out");
+    }
+
     /// Drops the batch that waits longest, for a cause. False if none waits.
     fn evict(&self, cause: Cause) -> bool {
         self.queue.take().is_some_and(|job| self.drop_oldest(job, cause))

@@ -2,7 +2,7 @@
 //! destinations.
 
 use std::{
-    fs,
+    fs, iter,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
 };
 
@@ -31,8 +31,10 @@ fn kept(folder: &Folder, name: &str) -> usize {
     let names =
         folder.names().into_iter().filter(|path| path.starts_with(name) && path.ends_with(".spandrel"));
     let spans = |path: String| {
-        let scan = record::scan(&fs::read(folder.path(path)).unwrap());
-        assert_eq!(scan.damaged, 0);
+        let scan = || record::scan(&fs::read(folder.path(&path)).unwrap());
+        // A batch may be half written at this moment.
+        let whole = iter::repeat_with(scan).take(1000).find(|scan| scan.damaged == 0);
+        let scan = whole.expect("no damage");
         let waiting = scan.records.iter().filter(|record| !record.done);
         waiting.map(record::Record::waiting).sum::<usize>()
     };

@@ -84,7 +84,11 @@ impl Route {
         if share < 1.0 {
             let before = spans.len();
             spans.retain(|span| place(span.trace_id) < share);
-            self.room.refuse(own, before - spans.len(), Cause::QueueFull);
+            let gone = before - spans.len();
+            self.room.refuse(own, gone, Cause::QueueFull);
+            if let Some(destination) = self.destination.as_ref().filter(|_| gone > 0) {
+                destination.thin(gone);
+            }
         }
     }
 

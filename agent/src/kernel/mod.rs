@@ -10,6 +10,7 @@ mod object;
 mod preempt;
 pub mod privilege;
 mod ring;
+mod undisturbed;
 mod uprobe;
 mod verifier;
 
@@ -36,6 +37,7 @@ pub use self::{
     inject::Injection,
     loader::{LoadError, Options},
     ring::Ring,
+    undisturbed::undisturbed,
     uprobe::ProbeError,
 };
 
