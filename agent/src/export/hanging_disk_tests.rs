@@ -1,6 +1,7 @@
 //! A disk that does not answer while spans come: nobody waits for it, and when it answers nothing is lost or sent twice.
 
 use std::{
+    collections::HashSet,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::Instant,
 };
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::export::{
     disk_queue::DiskQueue,
-    testing::{Answer, Backend, Folder, Wire},
+    testing::{self, Answer, Backend, Folder, Wire},
 };
 
 fn store(folder: &Folder) -> Store {
@@ -105,12 +106,15 @@ async fn what_is_on_it_waits_and_holds_up_nothing() {
     });
     rig.send(100);
     rig.settled().await;
-    rig.refused().await;
+    // Two batches are read from it, eight wait.
+    let read = || backend.received().iter().flat_map(testing::Received::ids).collect::<HashSet<_>>();
+    while read().len() < 20 {
+        tokio::task::yield_now().await;
+    }
     let disk = disk(&rig, 0);
     let hangs = disk.hang();
     gone.store(false, Relaxed);
     rig.send_from(100, 50);
-    // Two batches were read already, eight wait.
     backend.wait_until(70).await;
     rig.settled().await;
     let watched = rig.pipeline.watch().remove(0);
